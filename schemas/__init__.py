@@ -1,0 +1,1 @@
+"""The vocabulary: everything that crosses a process boundary. Imports nothing of ours."""

@@ -1,0 +1,170 @@
+"""The configuration file, `affidavit.yaml`, as types. `deploy.config` reads files into it and words the errors.
+
+Every setting has a safe default; unknown settings are errors. Sizes are bytes, times say their unit in the name.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+Alias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,63}$")]
+HostPort = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+):[0-9]{1,5}$")]
+
+
+class Settings(BaseModel):
+    """Base of all sections: frozen, nothing unknown."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Durability(StrEnum):
+    """What "in the spool" means: in the page cache (survives a killed proxy), or on disk (survives power loss)."""
+
+    WRITE = "write"
+    FSYNC = "fsync"
+
+
+class OnFailure(StrEnum):
+    """What happens to statements while the spool cannot be written."""
+
+    REFUSE = "refuse"
+    PASS = "pass"
+
+
+class AuditSettings(Settings):
+    """How events are kept before the log has them."""
+
+    durability: Durability = Durability.WRITE
+    on_failure: OnFailure = OnFailure.REFUSE
+    spool_limit_bytes: int = Field(4 * 1024**3, ge=16 * 1024**2)
+    wal_segment_bytes: int = Field(16 * 1024**2, ge=1024**2)
+    seal_interval_ms: int = Field(200, ge=5, le=60_000)
+    max_events_per_block: int = Field(500, ge=1, le=10_000)
+    heartbeat_seconds: float = Field(10.0, ge=0.1, le=3600)
+
+
+class ProxySettings(Settings):
+    """The proxy processes: `name` is the first part of each worker's source (`name/0`, `name/1`, …)."""
+
+    name: Alias = "proxy"
+    workers: int = Field(1, ge=1, le=64)
+    max_connections: int = Field(10_000, ge=1)
+    login_timeout_seconds: float = Field(30.0, ge=1)
+    max_statement_bytes: int = Field(1024**2, ge=1024, description="analysed up to here; longer text streams, opaque")
+
+
+class ClientTlsMode(StrEnum):
+    """Whether clients may, must or cannot use TLS towards the proxy."""
+
+    OFF = "off"
+    ALLOW = "allow"
+    REQUIRE = "require"
+
+
+class ClientTls(Settings):
+    """TLS towards clients. Without a certificate, one is generated under the data directory (local use)."""
+
+    mode: ClientTlsMode = ClientTlsMode.ALLOW
+    cert_file: Path | None = None
+    key_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> ClientTls:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file go together")
+        return self
+
+
+class ServerTlsMode(StrEnum):
+    """TLS towards the database, as libpq's sslmode names it."""
+
+    DISABLE = "disable"
+    PREFER = "prefer"
+    REQUIRE = "require"
+    VERIFY_CA = "verify-ca"
+    VERIFY_FULL = "verify-full"
+
+
+class Upstream(Settings):
+    """The database behind a proxy and the credential the proxy holds for it."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(5432, ge=1, le=65535)
+    socket_dir: Path | None = Field(None, description="connect by Unix socket in this folder instead of host")
+    database: str
+    user: str
+    password: SecretStr | None = None
+    password_env: str | None = None
+    password_file: Path | None = None
+    tls: ServerTlsMode = ServerTlsMode.PREFER
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    connect_timeout_seconds: float = Field(10.0, ge=0.1)
+
+    @model_validator(mode="after")
+    def _one_password(self) -> Upstream:
+        if sum(p is not None for p in (self.password, self.password_env, self.password_file)) > 1:
+            raise ValueError("give one of password, password_env, password_file")
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file go together")
+        return self
+
+
+class DatabaseSettings(Settings):
+    """One database. Several may share a `listen` address: the client's database name (alias or real name) then selects."""
+
+    alias: Alias
+    engine: Annotated[str, Field(pattern="^(postgres)$")] = "postgres"
+    environment: str = "production"
+    listen: HostPort = "127.0.0.1:6432"
+    upstream: Upstream
+    client_tls: ClientTls = ClientTls()
+    allow_replication: bool = False
+
+
+class ApiSettings(Settings):
+    """The API and UI."""
+
+    listen: HostPort = "127.0.0.1:8080"
+    metrics_public: bool = False
+
+
+class ClickHouseSettings(Settings):
+    """Where rows land: `interface: chdb` keeps them under the data directory, in one process."""
+
+    interface: Annotated[str, Field(pattern="^(chdb|http|https)$")] = "chdb"
+    host: str = "127.0.0.1"
+    port: int = 8123
+    database: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")] = "affidavit"
+    user: str = "default"
+    password: SecretStr | None = None
+    retention_days: int = Field(400, ge=1)
+
+
+class Config(Settings):
+    """The whole file. Relative paths are relative to the file."""
+
+    data_dir: Path = Path("affidavit-data")
+    audit: AuditSettings = AuditSettings()
+    proxy: ProxySettings = ProxySettings()
+    databases: tuple[DatabaseSettings, ...] = ()
+    api: ApiSettings = ApiSettings()
+    clickhouse: ClickHouseSettings = ClickHouseSettings()
+
+    @model_validator(mode="after")
+    def _unambiguous(self) -> Config:
+        aliases = [d.alias for d in self.databases]
+        for alias in aliases:
+            if aliases.count(alias) > 1:
+                raise ValueError(f"database alias {alias!r} is given twice")
+        shared: dict[str, DatabaseSettings] = {}
+        for d in self.databases:
+            first = shared.setdefault(d.listen, d)
+            if first.client_tls != d.client_tls:
+                raise ValueError(f"{first.alias!r} and {d.alias!r} share {d.listen} but differ in client_tls")
+        return self

@@ -1,0 +1,56 @@
+"""Events of a client connection: opened, closed, refused, or no longer understood."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from schemas.events.base import Client, Database, Event, Principal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionOpened(Event):
+    """A client logged in and the database accepted the proxy's own login for it."""
+
+    session_id: str
+    principal: Principal
+    database: Database
+    db_user: str
+    client: Client
+    server_version: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionClosed(Event):
+    """A session ended. `reason`: terminated, client_lost, server_lost, killed, error, shutdown. `at` is the end."""
+
+    session_id: str
+    principal: Principal
+    database: Database
+    db_user: str
+    client: Client
+    reason: str
+    statements: int
+    bytes_in: int
+    bytes_out: int
+    duration_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthenticationFailed(Event):
+    """A login was refused. `claimed` is the user name as sent; `reason` is our word, never the credential."""
+
+    claimed: str
+    database: str
+    client: Client
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProtocolGap(Event):
+    """Bytes the proxy could not parse as the protocol; the session is closed after it. `origin`: client or server."""
+
+    session_id: str
+    origin: str
+    reason: str
+    bytes_unparsed: int
+    client: Client

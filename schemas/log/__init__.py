@@ -1,0 +1,61 @@
+"""The log: topics of ordered, keyed records, behind one interface.
+
+Two implementations and one contract suite (`tests/contract/test_log.py`): `schemas.log.sqlite` for one machine, Kafka for many.
+An append that returned is durable as the implementation states. Consumers own their offsets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+class LogError(Exception):
+    """The log could not do it; the message names the log, the topic and the remedy."""
+
+
+class LogUnavailableError(LogError):
+    """The log is out of reach or busy: the same call may succeed later. Nothing was appended."""
+
+
+class LogCorruptError(LogError):
+    """The log's storage is damaged: retrying does not help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record as read. `offset` counts up per topic and partition; `timestamp` is microseconds UTC at append."""
+
+    topic: str
+    offset: int
+    key: bytes
+    value: bytes
+    headers: Mapping[str, bytes] = field(default_factory=dict)
+    partition: int = 0
+    timestamp: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NewRecord:
+    """One record to append."""
+
+    key: bytes
+    value: bytes
+    headers: Mapping[str, bytes] = field(default_factory=dict)
+
+
+class Log(Protocol):
+    """What producers and consumers need. Methods block; call them from a thread, never from a proxy's event loop."""
+
+    def append(self, topic: str, records: Sequence[NewRecord]) -> None:
+        """Append all records or none, durably; raise LogUnavailableError to retry, LogError for good."""
+
+    def read(self, topic: str, offset: int, limit: int, max_bytes: int = 32 * 1024 * 1024) -> list[Record]:
+        """Return up to `limit` records from `offset` on, at least one if there is any, stopping past `max_bytes`."""
+
+    def end_offset(self, topic: str) -> int:
+        """Return the offset the next record will get."""
+
+    def close(self) -> None:
+        """Release files and connections."""
