@@ -1,0 +1,330 @@
+"""Who may log in? Tokens: issued once, kept as a hash, expiring, revocable, in one SQLite file (`identity.db`, mode 0600).
+
+A token is `afd_<id>_<secret>`: the id finds the row, the secret is 32 random bytes in URL-safe base64. Only SHA-256 of the
+secret is stored: with 256 random bits there is nothing for a slow hash to slow down, and logins stay fast.
+
+Every change writes an admin action in the same transaction. The node turns these into `AdminActionPerformed` events by
+claim → record in its spool → settle. A crash between the last two leaves the action claimed: `claimed_actions` then lets the
+node look in the trail which of them are there (`settle`) and which are not (`release`), so none is lost or doubled.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import os
+import re
+import sqlite3
+import threading
+from base64 import b32encode, urlsafe_b64encode
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from hashlib import sha256
+from pathlib import Path
+from typing import TypeVar
+
+from schemas.events import Principal, PrincipalKind
+
+MAX_TOKEN_CHARS = 200  # ours have 64; anything much longer is not worth hashing
+MAX_NAME_CHARS = 200  # principals and groups stand in every event
+MAX_GROUPS = 64
+_NAME = re.compile(r"[^\s,\x00-\x1f\x7f]+\Z")
+E = TypeVar("E", bound=StrEnum)
+_BUSY_MS = 5_000  # how long a writer waits for another one (the CLI and the node write rarely and briefly)
+
+
+class Role(StrEnum):
+    """What a token's bearer may do with the audit trail itself. Logging in to databases needs no role."""
+
+    ANALYST = "analyst"
+    APPROVER = "approver"
+    AUDITOR = "auditor"
+    ADMIN = "admin"
+
+
+class Refusal(StrEnum):
+    """Why a token does not log in. Only who holds the right secret learns that it expired or was revoked."""
+
+    UNKNOWN = "unknown"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A verified token: who it is for. `expires_at` is microseconds UTC, 0 for never."""
+
+    token_id: str
+    principal_id: str
+    kind: PrincipalKind
+    on_behalf_of: str
+    groups: tuple[str, ...]
+    roles: frozenset[Role]
+    expires_at: int
+
+    def principal(self, auth_method: str = "token") -> Principal:
+        """Return the principal as it stands in events."""
+        return Principal(
+            id=self.principal_id,
+            kind=self.kind,
+            groups=self.groups,
+            auth_method=auth_method,
+            credential_id=self.token_id,
+            on_behalf_of=self.on_behalf_of,
+            delegation=(self.on_behalf_of,) if self.on_behalf_of else (),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRecord:
+    """A token as listed: everything but the secret. Times are microseconds UTC, 0 for never."""
+
+    token_id: str
+    principal_id: str
+    kind: PrincipalKind
+    on_behalf_of: str
+    groups: tuple[str, ...]
+    roles: tuple[Role, ...]
+    created_at: int
+    created_by: str
+    expires_at: int
+    revoked_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class AdminAction:
+    """A change to the identities, to become an event. `number` counts up and is never used again."""
+
+    number: int
+    at: int
+    actor: str
+    action: str
+    target: str
+    details: dict[str, str] = field(default_factory=dict)
+
+
+class TokenStoreError(Exception):
+    """The store cannot be used, or what was asked makes no sense: the message says which and what to do."""
+
+
+class TokenStore:
+    """Tokens in the SQLite file `path`. Any number of processes and threads may use it at once."""
+
+    def __init__(self, path: Path, clock: Callable[[], int], randomness: Callable[[int], bytes]) -> None:
+        """Open or create the store; `clock` gives microseconds UTC, `randomness(n)` n random bytes. Raises TokenStoreError."""
+        self._clock = clock
+        self._randomness = randomness
+        self._path = path
+        self._lock = threading.Lock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            path.chmod(0o600)
+            self._db = sqlite3.connect(path, timeout=_BUSY_MS / 1000, isolation_level=None, check_same_thread=False)
+            # FULL: a revocation that was answered stays revoked after power loss.
+            self._db.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout={_BUSY_MS}; {_SCHEMA}")
+        except (OSError, sqlite3.Error) as error:
+            raise TokenStoreError(f"cannot open the identity store {path}: {_why(error)}") from None
+
+    def create(
+        self,
+        principal: str,
+        kind: PrincipalKind | str,
+        *,
+        on_behalf_of: str = "",
+        groups: Iterable[str] = (),
+        roles: Iterable[Role | str] = (),
+        ttl_seconds: float | None = None,
+        created_by: str,
+    ) -> tuple[str, str]:
+        """Issue a token; return (token id, token). The token is not kept and cannot be shown again.
+
+        Raises TokenStoreError for a name, kind, role or lifetime that cannot be.
+        """
+        groups = tuple(dict.fromkeys(groups))
+        _check_name("principal", principal)
+        if on_behalf_of:
+            _check_name("on-behalf-of", on_behalf_of)
+        if on_behalf_of == principal:
+            raise TokenStoreError(f"{principal!r} cannot act on behalf of itself; leave on-behalf-of away")
+        for group in groups:
+            _check_name("group", group)
+        if len(groups) > MAX_GROUPS:
+            raise TokenStoreError(f"{len(groups)} groups are too many; at most {MAX_GROUPS}")
+        kind = _one_of(PrincipalKind, "kind", kind)
+        known = tuple(sorted({_one_of(Role, "role", role) for role in roles}))
+        if ttl_seconds is not None and not 1 <= ttl_seconds <= 100 * 365 * 86_400:
+            raise TokenStoreError("a lifetime must be between one second and a hundred years")
+        now = self._clock()
+        expires_at = 0 if ttl_seconds is None else now + int(ttl_seconds * 1_000_000)
+        token_id = b32encode(self._randomness(10)).decode().lower()
+        secret = urlsafe_b64encode(self._randomness(32)).decode().rstrip("=")
+        row = (token_id, _digest(secret), principal, kind, on_behalf_of, json.dumps(groups), json.dumps(known), now, created_by)
+        details = {"principal": principal, "kind": str(kind), "on_behalf_of": on_behalf_of}
+        details |= {"groups": ",".join(groups), "roles": ",".join(known), "expires_at": str(expires_at)}
+        with self._lock, self._transaction():
+            self._db.execute("INSERT INTO token VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)", (*row, expires_at))
+            self._note(now, created_by, "token.create", token_id, {k: v for k, v in details.items() if v})
+        return token_id, f"afd_{token_id}_{secret}"
+
+    def verify(self, token: str, now: int) -> Credential | Refusal:
+        """Return whose token this is at `now` (microseconds UTC), or why it does not log in. Raises TokenStoreError."""
+        parts = token.split("_", 2) if len(token) <= MAX_TOKEN_CHARS else ()
+        if len(parts) != 3 or parts[0] != "afd" or not token.isascii():
+            return Refusal.UNKNOWN
+        digest = _digest(parts[2])
+        with self._lock:
+            try:
+                row = self._db.execute(_BY_ID, (parts[1],)).fetchone()
+            except sqlite3.Error as error:
+                raise TokenStoreError(f"cannot read the identity store {self._path}: {_why(error)}") from None
+        if not hmac.compare_digest(digest, row[0] if row else bytes(32)) or row is None:
+            return Refusal.UNKNOWN
+        _, principal, kind, on_behalf_of, groups, roles, expires_at, revoked_at = row
+        if revoked_at:
+            return Refusal.REVOKED
+        if expires_at and now >= expires_at:
+            return Refusal.EXPIRED
+        return Credential(
+            token_id=parts[1],
+            principal_id=principal,
+            kind=PrincipalKind(kind),
+            on_behalf_of=on_behalf_of,
+            groups=tuple(json.loads(groups)),
+            roles=frozenset(Role(r) for r in json.loads(roles)),
+            expires_at=expires_at,
+        )
+
+    def tokens(self) -> list[TokenRecord]:
+        """Return every token ever issued, oldest first."""
+        with self._lock, self._reading():
+            rows = self._db.execute(_ALL).fetchall()
+        return [
+            TokenRecord(i, p, PrincipalKind(k), o, tuple(json.loads(g)), tuple(Role(r) for r in json.loads(r_)), c, b, e, v)
+            for i, p, k, o, g, r_, c, b, e, v in rows
+        ]
+
+    def revoke(self, token_id: str, revoked_by: str) -> bool:
+        """Revoke a token for good; False if it already was. Open sessions go on. Raises TokenStoreError if there is none."""
+        now = self._clock()
+        token_id = token_id.split("_")[1] if token_id.startswith("afd_") and token_id.count("_") >= 2 else token_id
+        with self._lock, self._transaction():
+            row = self._db.execute("SELECT revoked_at, principal FROM token WHERE token_id = ?", (token_id,)).fetchone()
+            if row is None:
+                raise TokenStoreError(f"there is no token with id {token_id!r}; `affidavit token list` shows them")
+            if row[0]:
+                return False
+            self._db.execute("UPDATE token SET revoked_at = ? WHERE token_id = ?", (now, token_id))
+            self._note(now, revoked_by, "token.revoke", token_id, {"principal": row[1]})
+        return True
+
+    def claim_actions(self, limit: int = 100) -> list[AdminAction]:
+        """Return up to `limit` actions nobody claimed yet, oldest first, and mark them claimed."""
+        with self._lock, self._transaction():
+            rows = self._db.execute(f"{_ACTIONS} WHERE NOT claimed ORDER BY number LIMIT ?", (limit,)).fetchall()
+            self._db.executemany("UPDATE action SET claimed = 1 WHERE number = ?", [(row[0],) for row in rows])
+        return [_action(row) for row in rows]
+
+    def claimed_actions(self) -> list[AdminAction]:
+        """Return actions claimed but not settled: after a crash, those of which nobody knows whether they were recorded."""
+        with self._lock, self._reading():
+            rows = self._db.execute(f"{_ACTIONS} WHERE claimed ORDER BY number").fetchall()
+        return [_action(row) for row in rows]
+
+    def settle(self, numbers: Iterable[int]) -> None:
+        """Forget actions: their events are in the trail."""
+        with self._lock, self._transaction():
+            self._db.executemany("DELETE FROM action WHERE number = ?", [(n,) for n in numbers])
+
+    def release(self, numbers: Iterable[int]) -> None:
+        """Give claimed actions back: their events are not in the trail."""
+        with self._lock, self._transaction():
+            self._db.executemany("UPDATE action SET claimed = 0 WHERE number = ?", [(n,) for n in numbers])
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._db.close()
+
+    def _note(self, at: int, actor: str, action: str, target: str, details: dict[str, str]) -> None:
+        row = (at, actor, action, target, json.dumps(details))
+        self._db.execute("INSERT INTO action (at, actor, action, target, details, claimed) VALUES (?,?,?,?,?,0)", row)
+
+    def _transaction(self) -> _Transaction:
+        return _Transaction(self._db, self._path, write=True)
+
+    def _reading(self) -> _Transaction:
+        return _Transaction(self._db, self._path, write=False)
+
+
+class _Transaction:
+    """BEGIN IMMEDIATE … COMMIT, or only the wording of errors when nothing is written."""
+
+    def __init__(self, db: sqlite3.Connection, path: Path, *, write: bool) -> None:
+        self._db, self._path, self._write = db, path, write
+
+    def __enter__(self) -> None:
+        if self._write:
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+            except sqlite3.Error as error:
+                raise TokenStoreError(f"cannot write the identity store {self._path}: {_why(error)}") from None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if self._write and self._db.in_transaction:
+            try:
+                self._db.execute("COMMIT" if error is None else "ROLLBACK")
+            except sqlite3.Error as failed:
+                error = error or failed
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+        if isinstance(error, sqlite3.Error):
+            raise TokenStoreError(f"cannot use the identity store {self._path}: {_why(error)}") from None
+
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS token (
+    token_id TEXT PRIMARY KEY, digest BLOB NOT NULL, principal TEXT NOT NULL, kind TEXT NOT NULL, on_behalf_of TEXT NOT NULL,
+    groups TEXT NOT NULL, roles TEXT NOT NULL, created_at INTEGER NOT NULL, created_by TEXT NOT NULL,
+    expires_at INTEGER NOT NULL, revoked_at INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS action (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, actor TEXT NOT NULL, action TEXT NOT NULL,
+    target TEXT NOT NULL, details TEXT NOT NULL, claimed INTEGER NOT NULL
+);
+"""
+_BY_ID = "SELECT digest, principal, kind, on_behalf_of, groups, roles, expires_at, revoked_at FROM token WHERE token_id = ?"
+_ALL = """SELECT token_id, principal, kind, on_behalf_of, groups, roles, created_at, created_by, expires_at, revoked_at
+          FROM token ORDER BY created_at, token_id"""
+_ACTIONS = "SELECT number, at, actor, action, target, details FROM action"
+
+
+def _action(row: tuple[int, int, str, str, str, str]) -> AdminAction:
+    return AdminAction(*row[:5], details=json.loads(row[5]))
+
+
+def _digest(secret: str) -> bytes:
+    return sha256(secret.encode("ascii")).digest()
+
+
+def _check_name(what: str, name: str) -> None:
+    if not _NAME.match(name) or len(name) > MAX_NAME_CHARS:
+        raise TokenStoreError(f"{what} must be 1 to {MAX_NAME_CHARS} characters without spaces or commas, not {name[:60]!r}")
+
+
+def _one_of(kinds: type[E], what: str, value: E | str) -> E:
+    try:
+        return kinds(value)
+    except ValueError:
+        raise TokenStoreError(f"{what} must be one of {', '.join(kinds)}, not {str(value)[:60]!r}") from None
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    if isinstance(error, sqlite3.DatabaseError) and "not a database" in str(error):
+        return "the file is damaged or something else; move it away and issue new tokens"
+    if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
+        return f"another process held it for {_BUSY_MS // 1000} seconds; try again"
+    return str(error)
