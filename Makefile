@@ -1,0 +1,73 @@
+# Everything a developer does with the project. `make help` lists it; nothing else needs to be known.
+
+PYTHON ?= python3
+VENV   ?= .venv
+ARGS   ?=
+BIN    := $(VENV)/bin
+SOURCES := schemas processors ingest query_api deploy
+CHECKED := $(SOURCES) tests bench
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test soak lint format types bench provision constraints clean
+
+help: ## list what can be done
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
+
+demo: $(VENV)/.installed ## run the demonstration (ARGS=--once: do the work, print a summary, exit)
+	$(BIN)/affidavit demo $(ARGS)
+
+test: $(VENV)/.installed-dev provision ## set up the real servers and run the whole suite (ARGS: pytest's arguments)
+	$(BIN)/python -m pytest $(ARGS)
+
+soak: $(VENV)/.installed-dev provision ## the crash and size tests at their full count, about half an hour
+	AFFIDAVIT_SOAK=1 $(BIN)/python -m pytest tests/live/test_crash.py tests/live/test_bounded.py $(ARGS)
+
+lint: $(VENV)/.installed-dev ## ruff's checks and formatting, and the import contracts between folders
+	$(BIN)/ruff check $(CHECKED)
+	$(BIN)/ruff format --check $(CHECKED)
+	$(BIN)/lint-imports --no-logo
+
+format: $(VENV)/.installed-dev ## rewrite the sources as ruff formats them
+	$(BIN)/ruff check --fix $(CHECKED)
+	$(BIN)/ruff format $(CHECKED)
+
+types: $(VENV)/.installed-dev ## mypy --strict on schemas, processors and ingest
+	$(BIN)/mypy
+
+bench: $(VENV)/.installed-dev provision ## run every benchmark of bench/, one after the other (see bench/README.md)
+	@set -e; for file in $$(grep -l '^if __name__ == "__main__"' bench/*.py); do \
+	  module=$$(basename $$file .py); printf '\n== bench.%s\n' "$$module"; $(BIN)/python -m bench.$$module $(ARGS); done
+
+provision: $(VENV)/.installed-dev ## get PostgreSQL, pgaudit, PgBouncer and Chromium from Debian where they are missing
+	@$(BIN)/python -m tests.support.provision
+
+constraints: $(VENV)/.installed-dev ## write the versions in this environment to constraints.txt, as the ones tested
+	$(BIN)/python -m tests.support.constraints > constraints.txt.new
+	mv constraints.txt.new constraints.txt
+
+clean: ## delete the environment and every cache
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+# Installation happens once, and again only when what is to be installed changed.
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "Affidavit needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || true). Name another: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+	  echo "'$(PYTHON)' cannot make virtual environments: its ensurepip is missing. On Debian: apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(call install,.)
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(call install,.[dev])
+	@touch $(VENV)/.installed
+
+# The tested versions first; where they cannot be had (another Python, an older mirror), what pyproject.toml allows.
+define install
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '$(1)' || { \
+	  echo "The tested versions in constraints.txt cannot be installed here; taking what pyproject.toml allows." >&2; \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '$(1)'; }
+	@touch $@
+endef
