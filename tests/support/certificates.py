@@ -60,9 +60,7 @@ def issue(folder: Path, common_name: str = "localhost", client: bool = False) ->
     issued.ca.write_bytes(ca.public_bytes(serialization.Encoding.PEM))
     issued.cert.write_bytes(cert.public_bytes(serialization.Encoding.PEM))
     issued.key.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     issued.key.chmod(0o600)
     return issued

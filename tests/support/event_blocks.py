@@ -34,7 +34,12 @@ _STATEMENTS: tuple[tuple[str, tuple[str, ...], dict[str, object]], ...] = (
     (
         "INSERT INTO pgbench_history (tid, bid, aid, delta, mtime) VALUES ($1, $2, $3, $4, CURRENT_TIMESTAMP)",
         ("int", "int", "int", "int"),
-        {"verbs": ["insert"], "writes": ["public.pgbench_history"], "out": ["tid", "bid", "aid", "delta", "mtime"], "affected": 1},
+        {
+            "verbs": ["insert"],
+            "writes": ["public.pgbench_history"],
+            "out": ["tid", "bid", "aid", "delta", "mtime"],
+            "affected": 1,
+        },
     ),
     ("BEGIN", (), {"verbs": ["begin"], "flags": ["transaction"]}),
     ("COMMIT", (), {"verbs": ["commit"], "flags": ["transaction"]}),
@@ -166,9 +171,7 @@ class Source:
         self.number += 1
         self.now += 1000
         root = merkle_root([leaf_hash(line) for line in lines]).hex()
-        header = BlockHeader(
-            self.name, self.epoch, self.number, self.seq - len(lines) + 1, len(lines), self.now, self.prev, root
-        )
+        header = BlockHeader(self.name, self.epoch, self.number, self.seq - len(lines) + 1, len(lines), self.now, self.prev, root)
         self.prev = header.block_id
         signature = self.key.sign(header.encode()) if self.key else b""
         return Block(header, signature, b"".join(line + b"\n" for line in lines))
