@@ -1,0 +1,102 @@
+"""Which values does a Bind or FunctionCall carry? As keyed tokens, for no value may leave the proxy in clear.
+
+One token per parameter, "null" for NULL. `values.py` brings a value to one spelling first, so that it gets the same token
+in text, in binary and as a literal of the same type. Every value is tokenised whole, whatever its length. Only what
+makes the rest of the message unreadable is an error here; what the server itself refuses (a count of formats that does
+not fit, a format code of 7) is left to it.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Protocol
+
+from ingest.core.errors import ClientProtocolError
+from ingest.protocols.postgres.values import UNSPECIFIED, Canoniser, canoniser
+
+NULL_TOKEN = "null"
+_MAX_CACHED_PARAMETERS = 64  # statements with more are rare, and their types would fill the cache
+_UNKNOWN_FORMAT = -1
+
+_COUNT = struct.Struct("!H")
+_LENGTH = struct.Struct("!i")
+_OID = struct.Struct("!I")
+
+
+class TokenSource(Protocol):
+    """What makes a keyed token of a typed value: `processors.statements.Tokenizer`."""
+
+    def token(self, type: str, value: bytes) -> str: ...
+
+
+def bind_tokens(payload: bytes | memoryview, param_oids: Sequence[int], tokenizer: TokenSource) -> tuple[bytes, bytes, list[str]]:
+    """Portal name, statement name and one token per parameter of a Bind body.
+
+    `param_oids` are the statement's parameter types as far as they are known: missing ones count as unspecified (0), and
+    0 in text format is `int` for a canonical integer, else `text`. Raises ClientProtocolError for a malformed body.
+    """
+    data = payload if type(payload) is bytes else bytes(payload)
+    try:
+        portal_end = data.index(0)
+        statement_end = data.index(0, portal_end + 1)
+        tokens, end = _values(data, statement_end + 1, param_oids, tokenizer)
+        (results,) = _COUNT.unpack_from(data, end)
+    except (ValueError, struct.error):
+        raise ClientProtocolError("Bind message is malformed or cut short") from None
+    if end + 2 + 2 * results != len(data):
+        raise ClientProtocolError("Bind message does not end where its counts say")
+    return data[:portal_end], data[portal_end + 1 : statement_end], tokens
+
+
+def function_call_tokens(payload: bytes | memoryview, tokenizer: TokenSource) -> tuple[int, list[str]]:
+    """The function's OID and one token per argument of a FunctionCall body. Argument types are not on the wire."""
+    data = payload if type(payload) is bytes else bytes(payload)
+    try:
+        (function,) = _OID.unpack_from(data, 0)
+        tokens, end = _values(data, 4, (), tokenizer)
+    except (ValueError, struct.error):
+        raise ClientProtocolError("FunctionCall message is malformed or cut short") from None
+    if end + 2 != len(data):
+        raise ClientProtocolError("FunctionCall message does not end where its counts say")
+    return function, tokens
+
+
+def _values(data: bytes, pos: int, oids: Sequence[int], tokenizer: TokenSource) -> tuple[list[str], int]:
+    """Read format codes, then counted values; the second result is where they end. Raises ValueError, struct.error."""
+    (formats,) = _COUNT.unpack_from(data, pos)
+    values_at = pos + 2 + 2 * formats
+    (count,) = _COUNT.unpack_from(data, values_at)
+    codes = data[pos + 2 : values_at]
+    known = tuple(oids)
+    plan = _cached_plan(known, codes, count) if count <= _MAX_CACHED_PARAMETERS >= len(known) else _plan(known, codes, count)
+    tokens: list[str] = []
+    token, unpack, size = tokenizer.token, _LENGTH.unpack_from, len(data)
+    pos = values_at + 2
+    for canonise in plan:
+        (length,) = unpack(data, pos)
+        pos += 4
+        if length == -1:
+            tokens.append(NULL_TOKEN)
+            continue
+        end = pos + length
+        if length < 0 or end > size:
+            raise ValueError("length")
+        tokens.append(token(*canonise(data[pos:end])))
+        pos = end
+    return tokens, pos
+
+
+def _plan(oids: tuple[int, ...], codes: bytes, count: int) -> tuple[Canoniser, ...]:
+    """The canoniser of each parameter: no format codes mean all text, one is for all."""
+    formats = struct.unpack(f"!{len(codes) // 2}h", codes) or (0,)
+    if len(formats) == 1:
+        formats *= count
+    return tuple(
+        canoniser(oids[n] if n < len(oids) else UNSPECIFIED, formats[n] if n < len(formats) else _UNKNOWN_FORMAT)
+        for n in range(count)
+    )
+
+
+_cached_plan = lru_cache(maxsize=512)(_plan)  # of a pure function; at most about 1 MB
