@@ -38,11 +38,9 @@ def bundled_server() -> Server | None:
     if spec is None or spec.origin is None:
         return None
     install = Path(spec.origin).parent / "pginstall"
-    return (
-        Server(16, install / "bin", install / "lib" / "postgresql", bundled=True)
-        if (install / "bin" / "postgres").exists()
-        else None
-    )
+    if not (install / "bin" / "postgres").exists():
+        return None
+    return Server(16, install / "bin", install / "lib" / "postgresql", bundled=True)
 
 
 @functools.cache

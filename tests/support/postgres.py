@@ -52,7 +52,7 @@ _STATEMENT = re.compile(r"(statement|execute fetch from [^:]*|execute [^:]*|fast
 
 @dataclass(frozen=True, slots=True)
 class Executed:
-    """One line of the server's statement log. `kind`: simple, prepared, fetch or function; `session` is the server's id for it."""
+    """One line of the server's statement log. `kind`: simple, prepared, fetch or function; `session` is the server's id."""
 
     kind: str
     text: str
@@ -70,6 +70,12 @@ def _owner() -> pwd.struct_passwd | None:
         with contextlib.suppress(KeyError):
             return pwd.getpwnam(name)
     raise RuntimeError("PostgreSQL refuses to run as root, and there is neither a user postgres nor nobody to run it as")
+
+
+def can_tls() -> bool:
+    """Return whether the server here was built with TLS; the wheel's may not be."""
+    config = subprocess.run([binaries.program("pg_config"), "--configure"], capture_output=True, text=True, check=False)
+    return not binaries.server().bundled or "openssl" in config.stdout
 
 
 class Postgres:

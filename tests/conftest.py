@@ -1,0 +1,23 @@
+"""Servers shared by the whole run. Everything a test starts itself lives in tests/support."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support import affidavit, postgres
+
+
+@pytest.fixture(scope="session")
+def pg() -> Iterator[postgres.Postgres]:
+    """A PostgreSQL server that logs every statement it runs; TLS where the server was built with it."""
+    with postgres.running({"max_connections": "200"}, tls=postgres.can_tls()) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def proxy(pg: postgres.Postgres) -> Iterator[affidavit.Proxy]:
+    """One proxy worker in front of `pg`; tests tell their events apart by application name."""
+    with affidavit.proxy(pg) as running:
+        yield running

@@ -1,0 +1,281 @@
+"""Affidavit's own processes for tests: one proxy worker alone, or the whole machine by `affidavit up`.
+
+Each has a data directory of its own. Processes are real children, so that a test can kill -9 them, weigh them, and read everything they wrote.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deploy.config import load, to_wire
+from deploy.layout import DataDir
+from ingest.identity.tokens import TokenStore
+from tests.support.ports import accepts, free_port, wait_for
+from tests.support.postgres import APP_PASSWORD, APP_USER, DATABASE, Postgres
+from tests.support.trail import Trail
+
+ROOT = Path(__file__).parents[2]
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
+
+
+class Affidavit:
+    """A configured data directory. `overrides` are top-level sections of affidavit.yaml, merged over the test's defaults."""
+
+    def __init__(self, server: Postgres, overrides: Mapping[str, Any] | None = None, folder: Path | None = None) -> None:
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="affidavit-test-"))
+        self.config_path = self.folder / "affidavit.yaml"
+        self.data_dir = self.folder / "data"
+        self.port = free_port()
+        self.api_port = free_port()
+        self.trail = Trail(self.data_dir)
+        self.output = self.folder / "output"
+        self.output.touch()
+        database = {
+            "alias": DATABASE,
+            "environment": "test",
+            "listen": f"127.0.0.1:{self.port}",
+            "upstream": {
+                "host": server.host,
+                "port": server.port,
+                "database": DATABASE,
+                "user": APP_USER,
+                "password": APP_PASSWORD,
+            },
+        }
+        settings: dict[str, Any] = {
+            "data_dir": str(self.data_dir),
+            "audit": {"seal_interval_ms": 50, "heartbeat_seconds": 60},
+            "api": {"listen": f"127.0.0.1:{self.api_port}"},
+            "databases": [database],
+        }
+        for section, values in (overrides or {}).items():
+            if section == "database":
+                upstream = values.get("upstream", {})
+                database.update({**values, "upstream": {**database["upstream"], **upstream}})  # type: ignore[dict-item]
+            else:
+                settings[section] = {**settings.get(section, {}), **values}
+        self.config_path.write_text(yaml.safe_dump(settings))
+        DataDir(self.data_dir).prepare()
+
+    # -- clients ---------------------------------------------------------------------------------------------------
+
+    def token(self, principal: str = "ana", kind: str = "human", **options: Any) -> str:
+        """Issue a token straight into the store."""
+        store = TokenStore(DataDir(self.data_dir).identity, _now_us, secrets.token_bytes)
+        try:
+            return store.create(principal, kind, created_by="tests", **options)[1]
+        finally:
+            store.close()
+
+    def app(
+        self, database: str | None = None, principal: str = "ana", token: str | None = None, **options: Any
+    ) -> dict[str, Any]:
+        """Return libpq parameters for a connection through the proxy, by default with a fresh token of `principal`."""
+        return {
+            "host": "127.0.0.1",
+            "port": self.port,
+            "dbname": database or self.alias,
+            "user": principal,
+            "password": token or self.token(principal),
+            **options,
+        }
+
+    # -- processes -------------------------------------------------------------------------------------------------
+
+    def _spawn(self, arguments: list[str], stdin: int, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+        with self.output.open("ab") as output:
+            return subprocess.Popen(
+                [sys.executable, *arguments],
+                stdin=stdin,
+                stdout=output,
+                stderr=output,
+                cwd=ROOT,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
+                start_new_session=True,
+            )
+
+    def said(self) -> str:
+        """Return everything the processes printed."""
+        return self.output.read_text(errors="replace")
+
+    def remove(self) -> None:
+        """Delete the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def assert_nowhere(self, *needles: str) -> None:
+        """Assert that no needle stands in any file of the data directory, in any event, or in what was printed."""
+        for needle in needles:
+            assert needle not in self.said(), f"{needle} was printed"
+            for event in self.trail.refresh():
+                assert needle not in json.dumps(event, ensure_ascii=False), f"{needle} stands in an event: {event}"
+        patterns = [pattern for needle in needles for pattern in (needle.encode(), needle.encode().hex().encode())]
+        for path in self.data_dir.rglob("*"):
+            with contextlib.suppress(FileNotFoundError):  # the spool deletes what was shipped
+                if path.is_file() and not path.is_symlink():
+                    data = path.read_bytes()
+                    for pattern in patterns:
+                        assert pattern not in data, f"{pattern!r} stands in {path.relative_to(self.folder)}"
+
+
+class Proxy(Affidavit):
+    """One proxy worker alone: `python -m deploy.child proxy 0`, as the supervisor starts it."""
+
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self, wait: bool = True) -> Proxy:
+        """Start the worker and wait until it listens."""
+        config = load(self.config_path)
+        self.process = self._spawn(["-m", "deploy.child", "proxy", "0"], subprocess.PIPE)
+        assert self.process.stdin is not None
+        self.process.stdin.write(to_wire(config) + b"\n")  # and keep it open: the worker ends with its supervisor
+        self.process.stdin.flush()
+        if wait:
+            self.wait_ready()
+        return self
+
+    def wait_ready(self, seconds: float = 30) -> None:
+        """Wait until the worker accepts connections; raise with its own words if it ends instead."""
+        assert self.process is not None
+
+        def ready() -> bool:
+            assert self.process is not None
+            if self.process.poll() is not None:
+                raise AssertionError(f"the proxy ended with {self.process.returncode}: {self.said()[-3000:]}")
+            return accepts(self.port)
+
+        wait_for(ready, f"the proxy to listen on {self.port}; it said: {self.said()[-1000:]}", seconds)
+
+    @property
+    def pid(self) -> int:
+        """The worker's process id."""
+        assert self.process is not None, "not started"
+        return self.process.pid
+
+    def kill(self) -> None:
+        """Kill -9."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """Stop in order."""
+        self._end(signal.SIGTERM)
+
+    def _end(self, number: signal.Signals) -> None:
+        if self.process is not None:
+            self.process.send_signal(number)
+            self.process.wait(timeout=30)
+            assert self.process.stdin is not None
+            self.process.stdin.close()
+            self.process = None
+
+    def memory(self, field: str = "VmHWM") -> int:
+        """Return the worker's peak resident memory in bytes (or another field of /proc/PID/status)."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        found = re.search(rf"^{field}:\s+(\d+) kB$", status, re.MULTILINE)
+        assert found, f"no {field} in /proc/{self.pid}/status"
+        return int(found[1]) * 1024
+
+    def reset_peak(self) -> None:
+        """Forget the peak memory so far (proc(5), clear_refs 5)."""
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+
+
+@contextlib.contextmanager
+def proxy(server: Postgres, overrides: Mapping[str, Any] | None = None) -> Iterator[Proxy]:
+    """Run one proxy worker for the length of a with block."""
+    running = Proxy(server, overrides)
+    try:
+        yield running.start()
+    finally:
+        running.kill() if running.process and running.process.poll() is None else None
+        running.remove()
+
+
+class Machine(Affidavit):
+    """The whole of Affidavit on one machine: `affidavit up -c affidavit.yaml`."""
+
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Machine:
+        """Start the supervisor and wait until proxy and API answer."""
+        self.process = self._spawn(
+            ["-c", "from deploy.cli import main; main()", "up", "-c", str(self.config_path)], subprocess.DEVNULL
+        )
+        self.wait_ready()
+        return self
+
+    def wait_ready(self, seconds: float = 60) -> None:
+        """Wait until the proxy listens and the API answers that it is ready."""
+
+        def ready() -> bool:
+            assert self.process is not None
+            if self.process.poll() is not None:
+                raise AssertionError(f"affidavit up ended with {self.process.returncode}: {self.said()[-3000:]}")
+            return accepts(self.port) and accepts(self.api_port)
+
+        wait_for(ready, "affidavit up to answer", seconds, poll=0.05)
+
+    def child(self, name: str) -> int:
+        """Return the process id of a child, `proxy/0` or `node/0`, that is alive; wait for the supervisor to have one."""
+
+        def alive() -> int:
+            with contextlib.suppress(FileNotFoundError, ValueError, ProcessLookupError):
+                from deploy.supervisor import pid_file
+
+                pid = int(pid_file(DataDir(self.data_dir).run, name).read_text().split()[0])
+                os.kill(pid, 0)
+                return pid
+            return 0
+
+        return wait_for(alive, f"a live {name}", 30)
+
+    def kill(self, name: str) -> None:
+        """Kill -9 one child."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.child(name), signal.SIGKILL)
+
+    def stop(self) -> int:
+        """Stop in order and return the exit code."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(timeout=60)
+        self.process = None
+        return code
+
+    def end(self) -> None:
+        """Stop in order if it runs, and remove everything."""
+        try:
+            if self.process is not None and self.process.poll() is None:
+                self.stop()
+        finally:
+            if self.process is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self.process.pid, signal.SIGKILL)
+            self.remove()
+
+
+@contextlib.contextmanager
+def machine(server: Postgres, overrides: Mapping[str, Any] | None = None) -> Iterator[Machine]:
+    """Run the whole of Affidavit for the length of a with block."""
+    running = Machine(server, overrides)
+    try:
+        yield running.start()
+    finally:
+        running.end()

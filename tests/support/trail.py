@@ -1,0 +1,75 @@
+"""What the audit trail says, read from the embedded log itself: decoded events, block by block, each block checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from schemas import topics
+from schemas.events import EVENT_TYPES
+from schemas.integrity import Block, BlockHeader, verify_block, verify_successor
+from schemas.log.sqlite import SqliteLog
+from tests.support.ports import wait_for
+
+Event = dict[str, Any]
+_ADAPTERS: dict[str, TypeAdapter[Any]] = {}
+
+
+def checked(line: bytes) -> Event:
+    """Return one event line as plain JSON after validating it against its type."""
+    event: Event = json.loads(line)
+    adapter = _ADAPTERS.setdefault(event["type"], TypeAdapter(EVENT_TYPES[event["type"]]))
+    adapter.validate_json(line)
+    return event
+
+
+class Trail:
+    """Reads a data directory's log on and on; keeps every event seen, in log order."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.path = data_dir / "log" / "log.db"
+        self.events: list[Event] = []
+        self._offset = 0
+        self._heads: dict[str, BlockHeader] = {}
+
+    def refresh(self) -> list[Event]:
+        """Read what is new, verify each block and its chain, return every event so far."""
+        if not self.path.exists():
+            return self.events
+        log = SqliteLog(self.path)
+        try:
+            while records := log.read(topics.EVENTS.name, self._offset, 1000):
+                for record in records:
+                    block = Block.from_log(record.value, dict(record.headers))
+                    verify_block(block)
+                    verify_successor(self._heads.get(block.header.source), block.header)
+                    self._heads[block.header.source] = block.header
+                    self.events.extend(checked(line) for line in block.lines())
+                self._offset = records[-1].offset + 1
+        finally:
+            log.close()
+        return self.events
+
+    def session(self, application: str, sessions: int = 1, seconds: float = 30) -> list[Event]:
+        """Return the QueryExecuted events of `application`, once that many of its sessions have closed."""
+
+        def closed() -> set[str]:
+            found = self.refresh()
+            return {e["session_id"] for e in found if e["type"] == "SessionClosed" and e["client"]["application"] == application}
+
+        wait_for(lambda: len(closed()) >= sessions, f"{sessions} SessionClosed of {application!r}", seconds, poll=0.05)
+        ids = closed()
+        return [e for e in self.events if e["type"] == "QueryExecuted" and e["session_id"] in ids]
+
+    def of_type(self, name: str) -> list[Event]:
+        """Return every event of one type."""
+        return [event for event in self.refresh() if event["type"] == name]
+
+
+def brief(events: Iterable[Event]) -> list[tuple[str, str, str]]:
+    """Return (kind, verbs, status) of each event: what most assertions compare."""
+    return [(e["kind"], "+".join(e["facts"]["verbs"]), e["outcome"]["status"]) for e in events]
