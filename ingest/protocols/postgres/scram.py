@@ -65,8 +65,8 @@ class ScramClient:
     """One exchange: `client_first`, then `client_final(server_first)`, then `verify_final(server_final)`.
 
     `nonce` is printable ASCII without a comma (RFC 5802, 5.1). `end_point_hash` is the server certificate's hash for
-    tls-server-end-point; with it and `plus` the exchange is bound to the TLS channel. `tls_active` without `plus` says
-    "y": the client could bind but believes the server cannot, which makes a server that can refuse a stripped offer.
+    tls-server-end-point; with it and `plus` the exchange is bound to the TLS channel. `could_bind` without `plus` says
+    "y": the client could bind but believes the server cannot, so a server that can refuses, for its offer was stripped.
     Raises AuthenticationError, with nothing secret in its text.
     """
 
@@ -89,7 +89,7 @@ class ScramClient:
         nonce: str,
         *,
         plus: bool = False,
-        tls_active: bool = False,
+        could_bind: bool = False,
         end_point_hash: bytes = b"",
         keys: ScramKeys | None = None,
     ) -> None:
@@ -98,7 +98,7 @@ class ScramClient:
         if plus and not end_point_hash:
             raise ValueError("channel binding needs the hash of the server's certificate")
         self.mechanism = SCRAM_SHA_256_PLUS if plus else SCRAM_SHA_256
-        self._gs2 = b"p=tls-server-end-point,," if plus else b"y,," if tls_active else b"n,,"
+        self._gs2 = b"p=tls-server-end-point,," if plus else b"y,," if could_bind else b"n,,"
         self._binding = end_point_hash if plus else b""
         self._password = saslprep(password)
         self._nonce = nonce.encode("ascii")

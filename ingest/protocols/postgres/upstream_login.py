@@ -334,15 +334,23 @@ class UpstreamLogin:
             raise AuthenticationError(
                 "the server offers SCRAM-SHA-256-PLUS over an unencrypted connection: something relays its TLS in clear"
             )
+        if plus_offered and hash_ is None and self._tls not in ("verify-ca", "verify-full"):
+            # Whoever is in between could show such a certificate to avoid the binding and relay the exchange.
+            raise AuthenticationError(
+                "the server's certificate has no hash to bind SCRAM to (Ed25519?), and tls does not verify it: use verify-full"
+            )
         plus = plus_offered and hash_ is not None
         if not plus and SCRAM_SHA_256.encode() not in offered:
             raise AuthenticationError(
                 "the server offers no SASL mechanism that the proxy speaks (SCRAM-SHA-256, SCRAM-SHA-256-PLUS)"
             )
-        # "y" only if we could have bound: a server that did offer PLUS then sees that its offer was stripped and refuses.
-        can_bind = hash_ is not None
         self._scram = ScramClient(
-            self._known_password(), self._nonce, plus=plus, tls_active=can_bind, end_point_hash=hash_ or b"", keys=self._keys
+            self._known_password(),
+            self._nonce,
+            plus=plus,
+            could_bind=self._tls_active and not plus_offered,
+            end_point_hash=hash_ or b"",
+            keys=self._keys,
         )
         self._method = "scram-sha-256-plus" if plus else "scram-sha-256"
         actions.append(SendBytes(messages.sasl_initial_response(self._scram.mechanism, self._scram.client_first())))
