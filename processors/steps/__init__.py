@@ -1,0 +1,1 @@
+"""The pipeline's steps, one file each. `processors.pipeline` says their order."""

@@ -1,0 +1,17 @@
+"""Step 3: what does it touch? Adds data classes per distinct statement.
+
+No classifier is wired in yet: every statement gets none. A classifier goes here, as a function of a statement's facts and of
+catalogue tags in the state, and costs once per distinct statement of a batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from processors.steps.work import Batch, State
+
+
+def enrich(state: State, batch: Batch, now: int) -> tuple[State, Batch]:
+    """Give each distinct statement its data classes."""
+    statements = batch.queries.statements if batch.queries else ()
+    return state, replace(batch, data_classes=tuple(() for _ in statements))
