@@ -196,6 +196,16 @@ class TokenStore:
             expires_at=expires_at,
         )
 
+    def standing(self, token_id: str, now: int) -> Refusal | None:
+        """Return why sessions of this token must end at `now`, or None. Raises TokenStoreError."""
+        with self._lock, self._reading():
+            row = self._db.execute("SELECT expires_at, revoked_at FROM token WHERE token_id = ?", (token_id,)).fetchone()
+        if row is None:
+            return Refusal.UNKNOWN
+        if row[1]:
+            return Refusal.REVOKED
+        return Refusal.EXPIRED if row[0] and now >= row[0] else None
+
     def tokens(self) -> list[TokenRecord]:
         """Return every token ever issued, oldest first."""
         with self._lock, self._reading():
@@ -206,7 +216,7 @@ class TokenStore:
         ]
 
     def revoke(self, token_id: str, revoked_by: str) -> bool:
-        """Revoke a token for good; False if it already was. Open sessions go on. Raises TokenStoreError if there is none."""
+        """Revoke a token for good; False if it already was. Proxies end its sessions. Raises TokenStoreError if there is none."""
         now = self._clock()
         token_id = token_id.split("_")[1] if token_id.startswith("afd_") and token_id.count("_") >= 2 else token_id
         with self._lock, self._transaction():

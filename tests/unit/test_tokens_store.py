@@ -111,6 +111,15 @@ def test_a_revoked_token_is_refused_at_once_also_by_another_process(tmp_path: Pa
     other.close()
 
 
+def test_standing_tells_why_open_sessions_must_end(store: TokenStore) -> None:
+    token_id, _ = store.create("dana", "human", ttl_seconds=10, created_by="root")
+    assert store.standing(token_id, START + 9 * SECOND) is None
+    assert store.standing(token_id, START + 10 * SECOND) is Refusal.EXPIRED
+    assert store.standing("nobody", START) is Refusal.UNKNOWN
+    store.revoke(token_id, "root")
+    assert store.standing(token_id, START) is Refusal.REVOKED
+
+
 def test_who_does_not_hold_the_secret_does_not_learn_that_a_token_was_revoked(store: TokenStore) -> None:
     token_id, _ = store.create("dana", "human", created_by="root")
     store.revoke(token_id, "root")

@@ -1,0 +1,69 @@
+"""What runs in a child process? `python -m deploy.child proxy 0` or `python -m deploy.child node`, started by the supervisor.
+
+Reads its configuration from standard input, watches that pipe for the supervisor's end, owns its pid file, and turns whatever
+ends it into an exit code and one line of reason. A proxy worker must stay small: this file imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from deploy.config import from_wire
+from deploy.layout import DataDir, write_private
+from deploy.logs import configure
+from deploy.supervisor import FATAL, AlreadyRunningError, owning, pid_file, reason_file
+
+ORPHAN_SECONDS = 20.0  # a child whose supervisor is gone stops in order, but not for longer than this
+
+
+class FatalError(Exception):
+    """Starting again cannot help; the message says what a person must do."""
+
+
+def main(arguments: list[str]) -> int:
+    """Run the role named by the arguments and return the exit code."""
+    role = arguments[0]
+    index = int(arguments[1]) if len(arguments) > 1 else 0
+    name = f"{role}/{index}"
+    config = from_wire(sys.stdin.buffer.readline())
+    threading.Thread(target=_watch, name="supervisor-watch", daemon=True).start()
+    log = configure(name)
+    run = DataDir(config.data_dir).run
+    try:
+        # Patience: the process this one replaces may still be closing its files.
+        with owning(pid_file(run, name), name, patience=15.0):
+            if role == "proxy":
+                from ingest.net.worker import run_worker
+
+                return run_worker(config, index)
+            from deploy.single import run_node
+
+            return run_node(config, log)
+    except (FatalError, AlreadyRunningError) as error:
+        _leave(run, name, str(error))
+        return FATAL
+    except Exception as error:
+        log.exception("ended by an error")
+        _leave(run, name, f"{type(error).__name__}: {error}")
+        return 1
+
+
+def _watch() -> None:
+    while os.read(0, 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(ORPHAN_SECONDS)
+    os._exit(1)
+
+
+def _leave(run: Path, name: str, reason: str) -> None:
+    write_private(reason_file(run, name), " ".join(reason.split())[:1000].encode())
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

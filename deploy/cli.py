@@ -1,0 +1,299 @@
+"""The `affidavit` command: which commands there are, their options, and how results and errors are shown.
+
+Each command is thin; what it does is in the module it imports when it runs, so that `affidavit token list` does not wait for a
+database engine to load. Results go to stdout, everything else to stderr. An error is one message and exit code 1 (2 for wrong
+usage); `AFFIDAVIT_DEBUG=1` shows the traceback.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import secrets
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from ingest.identity.tokens import TokenStore
+
+app = typer.Typer(
+    name="affidavit",
+    help="Every query sworn: an audit trail for databases that people, services and AI agents share.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+tokens = typer.Typer(help="Issue, list and revoke the tokens clients log in with.", no_args_is_help=True)
+events = typer.Typer(help="Search and follow the audit trail.", no_args_is_help=True)
+sessions = typer.Typer(help="Client sessions.", no_args_is_help=True)
+archive = typer.Typer(help="The sealed blocks as published.", no_args_is_help=True)
+app.add_typer(tokens, name="token")
+app.add_typer(events, name="events")
+app.add_typer(sessions, name="sessions")
+app.add_typer(archive, name="archive")
+
+ConfigFile = Annotated[
+    Path, typer.Option("--config", "-c", envvar="AFFIDAVIT_CONFIG", metavar="FILE", help="The configuration file.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+ApiUrl = Annotated[str | None, typer.Option("--api", metavar="URL", help="The API to ask; default: api.listen.")]
+ApiToken = Annotated[
+    str | None,
+    typer.Option("--token", envvar="AFFIDAVIT_TOKEN", metavar="TOKEN", help="Default: the local node's own, where readable."),
+]
+Since = Annotated[str | None, typer.Option("--from", metavar="TIME", help="Start: ISO 8601, or an age such as 15m, 8h, 7d.")]
+Until = Annotated[str | None, typer.Option("--to", metavar="TIME", help="End, likewise.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=1_000_000, help="At most so many.")]
+DEFAULT_CONFIG = Path("affidavit.yaml")
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_DEFAULT_TTL = {"human": "8h", "agent": "8h", "service": "90d"}
+
+
+class UsageError(Exception):
+    """What was asked makes no sense; the message says what would."""
+
+
+@app.command()
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="Do the work, print a JSON summary as last line, and exit.")] = False,
+) -> None:
+    """Show everything on data of its own: a database, three clients through the proxy, the trail to look at."""
+    from deploy.demo.run import run_demo
+
+    raise typer.Exit(run_demo(once=once))
+
+
+@app.command()
+def up(config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Run everything on this machine: proxies, pipeline, API and UI. Stops on Ctrl-C or SIGTERM."""
+    from deploy.config import load
+    from deploy.single import run_up
+
+    raise typer.Exit(run_up(load(config), roles=("proxy", "node")))
+
+
+@app.command()
+def proxy(config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Run the proxies alone, writing to the embedded log of this data directory; a later `up` projects what they wrote."""
+    from deploy.config import load
+    from deploy.single import run_up
+
+    raise typer.Exit(run_up(load(config), roles=("proxy",)))
+
+
+@app.command()
+def migrate(config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Bring ClickHouse's tables to this version. `up` does this by itself."""
+    from deploy.config import load
+    from deploy.maintenance import migrate_store
+
+    for line in migrate_store(load(config, complete=False)):
+        typer.echo(line)
+
+
+@app.command()
+def doctor(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """Check configuration, ports, databases and their credentials, TLS, spool, disk, clock, store, API and chain."""
+    from deploy.doctor import examine
+
+    raise typer.Exit(examine(config, as_json=as_json))
+
+
+@tokens.command("create")
+def token_create(
+    principal: Annotated[str, typer.Option("--principal", help="Who the token is for, as events name it.")],
+    kind: Annotated[str, typer.Option("--kind", help="human, agent or service.")],
+    on_behalf_of: Annotated[str, typer.Option("--on-behalf-of", help="For whom the principal acts.")] = "",
+    groups: Annotated[str, typer.Option("--groups", help="Comma-separated.")] = "",
+    roles: Annotated[str, typer.Option("--roles", help="For the API: analyst, approver, auditor, admin; comma-separated.")] = "",
+    ttl: Annotated[str | None, typer.Option("--ttl", help="30m, 8h, 90d or never. Default 8h; services 90d.")] = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Issue a token and print it alone. It is not kept: it cannot be shown again."""
+    lifetime = ttl or _DEFAULT_TTL.get(kind, "8h")
+    with _Store(config) as store:
+        _, token = store.create(
+            principal,
+            kind,
+            on_behalf_of=on_behalf_of,
+            groups=_split(groups),
+            roles=_split(roles),
+            ttl_seconds=None if lifetime == "never" else _seconds(lifetime),
+            created_by=_actor(),
+        )
+    typer.echo(token)
+
+
+@tokens.command("list")
+def token_list(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """List all tokens ever issued, without their secrets."""
+    from deploy.display import show_tokens
+
+    with _Store(config) as store:
+        show_tokens(store.tokens(), _now(), as_json=as_json)
+
+
+@tokens.command("revoke")
+def token_revoke(
+    token_id: Annotated[str, typer.Argument(metavar="TOKEN_ID", help="The id `token list` shows; a whole token works too.")],
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Revoke a token for good. New logins with it fail at once."""
+    with _Store(config) as store:
+        done = store.revoke(token_id, _actor())
+    typer.echo("revoked" if done else "was revoked already", err=True)
+
+
+@events.command("search")
+def events_search(
+    query: Annotated[str, typer.Argument(help='Such as: principal:copilot AND status:error AND rows:>1000. "" finds all.')] = "",
+    start: Since = None,
+    end: Until = None,
+    limit: Limit = 50,
+    config: ConfigFile = DEFAULT_CONFIG,
+    api: ApiUrl = None,
+    token: ApiToken = None,
+    as_json: AsJson = False,
+) -> None:
+    """Search statements, newest first. With --json one JSON object a line."""
+    from deploy.api_client import connect
+    from deploy.display import show_events
+
+    span = {"from_": _time(start), "to": _time(end)}
+    show_events(connect(config, api, token).pages("/api/v1/events", limit, q=query, **span), as_json=as_json)
+
+
+@events.command("tail")
+def events_tail(
+    query: Annotated[str, typer.Argument(help="As for search.")] = "",
+    config: ConfigFile = DEFAULT_CONFIG,
+    api: ApiUrl = None,
+    token: ApiToken = None,
+    as_json: AsJson = False,
+) -> None:
+    """Follow statements as they happen, until Ctrl-C."""
+    from deploy.api_client import connect
+    from deploy.display import show_stream
+
+    show_stream(connect(config, api, token).stream("/api/v1/events/stream", q=query), as_json=as_json)
+
+
+@sessions.command("list")
+def sessions_list(
+    query: Annotated[str, typer.Argument(help="As for events search.")] = "",
+    start: Since = None,
+    end: Until = None,
+    limit: Limit = 50,
+    config: ConfigFile = DEFAULT_CONFIG,
+    api: ApiUrl = None,
+    token: ApiToken = None,
+    as_json: AsJson = False,
+) -> None:
+    """List sessions, newest first."""
+    from deploy.api_client import connect
+    from deploy.display import show_sessions
+
+    span = {"from_": _time(start), "to": _time(end)}
+    show_sessions(connect(config, api, token).pages("/api/v1/sessions", limit, q=query, **span), as_json=as_json)
+
+
+@archive.command("verify")
+def archive_verify(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """Check every archived block: hashes, signatures, and each source's chain without gaps. Exit code 1 if anything fails."""
+    from deploy.config import load
+    from deploy.maintenance import verify_archive
+
+    raise typer.Exit(verify_archive(load(config, complete=False), as_json=as_json))
+
+
+@archive.command("rebuild")
+def archive_rebuild(config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Make ClickHouse's tables anew from the archive. Not while `up` runs."""
+    from deploy.config import load
+    from deploy.maintenance import rebuild_store
+
+    typer.echo(rebuild_store(load(config, complete=False)), err=True)
+
+
+def main() -> None:
+    """Run the command line; the `affidavit` entry point."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code; errors become one message on stderr."""
+    try:
+        app(args=arguments, prog_name="affidavit")
+        return 0
+    except SystemExit as end:  # typer words wrong usage, interrupts and closed pipes itself, and ends so
+        return end.code if isinstance(end.code, int) else 0
+    except Exception as error:
+        if os.environ.get("AFFIDAVIT_DEBUG"):
+            raise
+        ours = type(error).__module__.partition(".")[0] in ("deploy", "ingest", "processors", "query_api", "schemas")
+        text = str(error) if ours else f"{type(error).__name__}: {error}; AFFIDAVIT_DEBUG=1 shows where"
+        for line in text.splitlines():
+            typer.echo(f"error: {line}", err=True)
+        return 1
+
+
+class _Store:
+    """The token store of a configuration, open for one command."""
+
+    def __init__(self, config: Path) -> None:
+        from deploy.config import load
+        from deploy.layout import DataDir
+        from ingest.identity.tokens import TokenStore
+
+        data = DataDir(load(config, complete=False).data_dir)
+        data.prepare()
+        self._store = TokenStore(data.identity, _now, secrets.token_bytes)
+
+    def __enter__(self) -> TokenStore:
+        return self._store
+
+    def __exit__(self, *_: object) -> None:
+        self._store.close()
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
+
+
+def _actor() -> str:
+    try:
+        return f"{getpass.getuser()} (command line)"
+    except (KeyError, OSError):
+        return f"uid {os.getuid()} (command line)"
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _seconds(text: str) -> float:
+    match = re.fullmatch(r"(\d{1,9})([smhdw])", text)
+    if not match:
+        raise UsageError(f"{text!r} is no duration; write a number and a unit: 30m, 8h, 90d")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def _time(text: str | None) -> str | None:
+    """An age becomes a time; a time is checked and given a zone (UTC where it has none)."""
+    if text is None:
+        return None
+    if re.fullmatch(r"\d{1,9}[smhdw]", text):
+        return datetime.fromtimestamp(_now() / 1_000_000 - _seconds(text), UTC).isoformat()
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is no time; write 2026-01-31, 2026-01-31T08:00:00Z, or an age: 15m, 8h, 7d") from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()

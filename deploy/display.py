@@ -1,0 +1,131 @@
+"""How are results shown? Tables for people, one JSON object a line for programs, both to stdout."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ingest.identity.tokens import TokenRecord
+
+_STATUS_STYLE = {"ok": "green", "error": "red", "denied": "bold red", "cancelled": "yellow", "unknown": "magenta"}
+
+
+def show_tokens(tokens: list[TokenRecord], now: int, *, as_json: bool) -> None:
+    """Show tokens with their state at `now`."""
+    if as_json:
+        _lines({**asdict(t), "state": _state(t, now)} for t in tokens)
+        return
+    table = _table("id", "principal", "kind", "on behalf of", "groups", "roles", "created", "by", "expires", "state")
+    for t in tokens:
+        groups, roles = ", ".join(t.groups), ", ".join(t.roles)
+        made, ends = _when(t.created_at), _when(t.expires_at) if t.expires_at else "never"
+        table.add_row(t.token_id, t.principal_id, t.kind, t.on_behalf_of, groups, roles, made, t.created_by, ends, _state(t, now))
+    _console().print(table)
+
+
+def show_events(events: Iterable[dict[str, Any]], *, as_json: bool) -> None:
+    """Show statements as the API gives them."""
+    if as_json:
+        _lines(events)
+        return
+    table = _table("time", "who", "database", "status", "rows", "ms", "statement")
+    for event in events:
+        table.add_row(*_event_cells(event))
+    _console().print(table if table.row_count else "nothing found")
+
+
+def show_stream(events: Iterable[dict[str, Any]], *, as_json: bool) -> None:
+    """Show statements as they come, one a line."""
+    console = _console()
+    for event in events:
+        if as_json:
+            _lines([event])
+        else:
+            console.print(Text("  ").join(_event_cells(event)), soft_wrap=True)
+
+
+def show_sessions(sessions: Iterable[dict[str, Any]], *, as_json: bool) -> None:
+    """Show sessions as the API gives them."""
+    if as_json:
+        _lines(sessions)
+        return
+    table = _table("opened", "closed", "who", "database", "from", "application", "statements", "ended by")
+    for s in sessions:
+        who = Text(_who(s))
+        closed = _short(s.get("closed_at")) or "open"
+        cells = (s.get("database_alias"), s.get("client_address"), s.get("application"), s.get("statements"), s.get("reason"))
+        table.add_row(_short(s.get("opened_at")), closed, who, *(Text(str(c or "")) for c in cells))
+    _console().print(table if table.row_count else "nothing found")
+
+
+def _event_cells(event: dict[str, Any]) -> tuple[Text, ...]:
+    status = str(_of(event, "status", "outcome"))
+    rows = int(_of(event, "rows_returned", "outcome") or 0) + int(_of(event, "rows_affected", "outcome") or 0)
+    state = _of(event, "sqlstate", "outcome")
+    took = int(_of(event, "total_us", "outcome") or 0) / 1000
+    return (
+        Text(_short(event.get("at")), "dim"),
+        Text(_who(event), "cyan"),
+        Text(str(_of(event, "database_alias", "database", "alias"))),
+        Text(f"{status} {state}".strip(), _STATUS_STYLE.get(status, "")),
+        Text(f"{rows:,}", justify="right"),
+        Text(f"{took:,.1f}", justify="right"),
+        Text(" ".join(str(event.get("text") or "").split())[:500]),
+    )
+
+
+def _who(row: dict[str, Any]) -> str:
+    who = str(_of(row, "principal_id", "principal", "id"))
+    behalf = _of(row, "on_behalf_of", "principal")
+    return f"{who} for {behalf}" if behalf else who
+
+
+def _of(row: dict[str, Any], flat: str, section: str, name: str = "") -> Any:
+    """A field where the API has it: flat as a row, or nested as in the event."""
+    if flat in row:
+        return row[flat]
+    inner = row.get(section)
+    return inner.get(name or flat, "") if isinstance(inner, dict) else ""
+
+
+def _state(token: TokenRecord, now: int) -> str:
+    if token.revoked_at:
+        return "revoked"
+    return "expired" if token.expires_at and now >= token.expires_at else "valid"
+
+
+def _when(micros: int) -> str:
+    return datetime.fromtimestamp(micros // 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def _short(at: object) -> str:
+    if isinstance(at, int):
+        return _when(at) if at else ""
+    text = str(at or "")
+    return "" if text.startswith("1970") else text.replace("T", " ")[:23]
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        right = column in ("rows", "ms", "statements")
+        table.add_column(column, justify="right" if right else "left", overflow="fold", no_wrap=column in ("time", "id"))
+    return table
+
+
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else 200, highlight=False)
+
+
+def _lines(rows: Iterable[object]) -> None:
+    for row in rows:
+        sys.stdout.write(orjson.dumps(row, default=str).decode() + "\n")
+        sys.stdout.flush()

@@ -1,0 +1,90 @@
+"""Where does what stand in the data directory? The one place in `deploy` that names files below `data_dir`."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class DataDirError(Exception):
+    """The data directory cannot be used; the message names the path and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataDir:
+    """The data directory of one machine. docs/ARCHITECTURE.md describes each entry."""
+
+    root: Path
+
+    @property
+    def token_key(self) -> Path:
+        """The key that turns literals into tokens: 32 random bytes, kept as long as the trail must correlate."""
+        return self.root / "keys" / "token.key"
+
+    @property
+    def keys(self) -> Path:
+        """Folder of the signing keys, one a source."""
+        return self.root / "keys"
+
+    @property
+    def identity(self) -> Path:
+        """Tokens and pending admin actions."""
+        return self.root / "identity.db"
+
+    @property
+    def log(self) -> Path:
+        """The embedded log."""
+        return self.root / "log" / "log.db"
+
+    @property
+    def archive(self) -> Path:
+        """The sealed blocks as published."""
+        return self.root / "archive"
+
+    @property
+    def pipeline(self) -> Path:
+        """What the pipeline has done: offsets and chain heads."""
+        return self.root / "pipeline.db"
+
+    @property
+    def run(self) -> Path:
+        """Of the running processes: pid files, and the token that local commands use."""
+        return self.root / "run"
+
+    @property
+    def local_token(self) -> Path:
+        """The token of whoever can read this file: made anew at each start of the node."""
+        return self.run / "local.token"
+
+    def spool(self, source: str) -> Path:
+        """The spool of one source."""
+        return self.root / "spool" / source.replace("/", "_")
+
+    def prepare(self) -> None:
+        """Make the folders (for this user only) and the token key where they are missing. Raises DataDirError."""
+        try:
+            for folder in (self.root, self.keys, self.run, self.log.parent, self.root / "spool", self.archive):
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for stale in self.keys.glob(".token.key.*"):
+                stale.unlink(missing_ok=True)
+            if not self.token_key.exists():
+                write_private(self.token_key, secrets.token_bytes(32))
+        except OSError as error:
+            where = error.filename or self.root
+            raise DataDirError(f"data_dir: cannot write {where}: {error.strerror}; give a folder this user may write") from None
+        if len(self.token_key.read_bytes()) != 32:
+            raise DataDirError(f"{self.token_key} is damaged (not 32 bytes); restore it from a backup, tokens depend on it")
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file only this user can read, whole or not at all, durably."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+    try:
+        os.write(descriptor, data)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    temporary.replace(path)
