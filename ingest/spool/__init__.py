@@ -1,0 +1,23 @@
+"""The spool: everything is written here before it happens and kept until the log has it. See `ingest.spool.spool`."""
+
+from __future__ import annotations
+
+from ingest.spool.errors import RecordTooLargeError, SpoolError, SpoolFullError, SpoolLockedError
+from ingest.spool.lines import UNKNOWN_OUTCOME
+from ingest.spool.shipper import Shipper
+from ingest.spool.signing import load_or_create_signer
+from ingest.spool.spool import Recovery, Spool, SpoolStats, spool_directory
+
+__all__ = [
+    "UNKNOWN_OUTCOME",
+    "RecordTooLargeError",
+    "Recovery",
+    "Shipper",
+    "Spool",
+    "SpoolError",
+    "SpoolFullError",
+    "SpoolLockedError",
+    "SpoolStats",
+    "load_or_create_signer",
+    "spool_directory",
+]

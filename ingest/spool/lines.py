@@ -1,0 +1,79 @@
+"""How an event line is put together from fragments, and where its id comes from.
+
+An event id is a UUIDv7 (RFC 9562) without randomness: 48 bits milliseconds of `at`, 42 bits of SHA-256 over source and epoch, 32
+bits of the sequence number. Two events share one only if their sources' hashes collide in the same millisecond at the same
+sequence number, and the trail's bytes follow from what happened.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+import orjson
+
+UNKNOWN_OUTCOME = (
+    b',"ended_at":0,"outcome":{"status":"unknown","sqlstate":"","rows_returned":0,"rows_affected":0,"bytes_in":0,'
+    b'"bytes_out":0,"db_us":0,"held_us":0,"total_us":0},"exposure":{}'
+)
+"""The outcome of an intent that was never concluded."""
+
+LOST_CONTEXT = (
+    b',"session_id":"","principal":{"id":"","kind":"service","groups":[],"auth_method":"","credential_id":"","on_behalf_of":"",'
+    b'"delegation":[]},"database":{"alias":"","engine":"","environment":"","name":""},"db_user":"","client":{"address":"",'
+    b'"application":"","driver":"","tls":""}'
+)
+"""Stands for a context whose definition was in a damaged region: the statement is still counted."""
+
+LOST_STATEMENT = (
+    b',"text":"","text_hash":"","fingerprint":"","facts":{"verbs":[],"reads":[],"writes":[],"columns":[],"functions":[],'
+    b'"flags":["opaque"]}'
+)
+"""Stands for a statement whose definition was in a damaged region: opaque, the riskiest thing it could be."""
+
+LINE_OVERHEAD = 640
+"""Bytes of a line beyond its context, statement and dynamic fragments: envelope and outcome, generously."""
+
+
+class LineFormat:
+    """Formats the lines of one source and epoch."""
+
+    __slots__ = ("_envelope", "_id_middle", "_query_prefix")
+
+    def __init__(self, source: str, epoch: int) -> None:
+        digest = int.from_bytes(sha256(f"{source}\n{epoch}".encode()).digest()[:8], "big")
+        a, b, c = digest & 0xFFF, (digest >> 12) & 0x3FFF | 0x8000, (digest >> 26) & 0xFFFF
+        self._id_middle = b"-7%03x-%04x-%04x" % (a, b, c)
+        self._envelope = b'","v":1,"source":' + orjson.dumps(source) + b',"epoch":%d,"seq":' % epoch
+        self._query_prefix = b'{"type":"QueryExecuted' + self._envelope
+
+    def query(self, seq: int, at: int, dynamic: bytes, context: bytes, statement: bytes, outcome: bytes) -> bytes:
+        """Return the line of a QueryExecuted event."""
+        ms = at // 1000
+        return b'%b%d,"event_id":"%08x-%04x%b%08x","at":%d%b%b%b%b}' % (
+            self._query_prefix,
+            seq,
+            ms >> 16,
+            ms & 0xFFFF,
+            self._id_middle,
+            seq & 0xFFFFFFFF,
+            at,
+            dynamic,
+            context,
+            statement,
+            outcome,
+        )
+
+    def event(self, type: str, seq: int, at: int, body: bytes) -> bytes:
+        """Return the line of any event; `body` is its fragment, beginning with a comma, or empty."""
+        ms = at // 1000
+        return b'{"type":"%b%b%d,"event_id":"%08x-%04x%b%08x","at":%d%b}' % (
+            type.encode("ascii"),
+            self._envelope,
+            seq,
+            ms >> 16,
+            ms & 0xFFFF,
+            self._id_middle,
+            seq & 0xFFFFFFFF,
+            at,
+            body,
+        )

@@ -1,0 +1,90 @@
+"""Takes sealed blocks to the log: in order, again and again until the log has them, at least once.
+
+A crash between append and acknowledgement sends a block twice; readers drop repeats of the same block by source and number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Event, Thread
+
+import structlog
+
+from ingest.spool.errors import SpoolError
+from ingest.spool.spool import Spool
+from schemas.config import Durability
+from schemas.log import Log, LogError, LogUnavailableError, NewRecord
+from schemas.topics import EVENTS
+
+log = structlog.get_logger(__name__)
+
+MAX_BLOCKS = 32
+"""Blocks per append: enough to catch up fast, few enough that one append stays short."""
+
+MAX_BYTES = 4 * 1024 * 1024
+"""Bodies per append, for the same reason, and the bound on what the shipper holds in memory."""
+
+FIRST_WAIT_SECONDS, LAST_WAIT_SECONDS = 0.05, 5.0
+
+
+class Shipper(Thread):
+    """Ships one spool to one log until stopped. `last_latency_us` is from sealing to acknowledgement, of the newest block."""
+
+    def __init__(self, spool: Spool, log: Log, clock: Callable[[], int], poll_seconds: float = 0.02) -> None:
+        super().__init__(name=f"shipper {spool.source}", daemon=True)
+        self.blocks_shipped = self.failures = self.last_latency_us = 0
+        self.problem = ""
+        self._spool, self._log, self._clock, self._poll = spool, log, clock, poll_seconds
+        self._stop = Event()
+
+    def run(self) -> None:
+        """Ship until `stop`."""
+        wait = FIRST_WAIT_SECONDS
+        while not self._stop.is_set():
+            try:
+                shipped = self.step()
+            except LogUnavailableError as error:
+                self._note(error)
+                self._stop.wait(wait)
+                wait = min(wait * 2, LAST_WAIT_SECONDS)
+                continue
+            except (LogError, SpoolError, OSError) as error:
+                self._note(error)
+                self._stop.wait(LAST_WAIT_SECONDS)
+                continue
+            wait = FIRST_WAIT_SECONDS
+            if not shipped:
+                self._stop.wait(self._poll)
+
+    def step(self) -> int:
+        """Ship the oldest blocks once; return how many. Raises LogError, SpoolError, OSError with nothing acknowledged."""
+        blocks = self._spool.blocks.oldest(MAX_BLOCKS, MAX_BYTES)
+        if not blocks:
+            return 0
+        if self._spool.settings.durability is Durability.FSYNC:
+            self._spool.blocks.sync()
+        key = self._spool.source.encode()
+        self._log.append(EVENTS.name, [NewRecord(key, block.body, block.log_headers()) for block in blocks])
+        self._spool.blocks.ack(blocks[-1].header)
+        self.blocks_shipped += len(blocks)
+        self.last_latency_us = self._clock() - blocks[-1].header.sealed_at
+        if self.problem:
+            log.info("log takes blocks again", source=self._spool.source)
+            self.problem = ""
+        return len(blocks)
+
+    def stop(self, drain_seconds: float = 0.0) -> bool:
+        """Stop; first try for `drain_seconds` to ship what is left. Return whether nothing is left."""
+        deadline = self._clock() + int(drain_seconds * 1_000_000)
+        while self.is_alive() and self._spool.blocks.unacked_blocks and self._clock() < deadline:
+            self._stop.wait(0.005)
+        self._stop.set()
+        if self.is_alive():
+            self.join()
+        return self._spool.blocks.unacked_blocks == 0
+
+    def _note(self, error: Exception) -> None:
+        self.failures += 1
+        if str(error) != self.problem:
+            log.warning("blocks wait for the log", source=self._spool.source, error=str(error))
+        self.problem = str(error)
