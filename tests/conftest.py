@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support import affidavit, postgres
+from tests.support import affidavit, clients, postgres
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +21,9 @@ def proxy(pg: postgres.Postgres) -> Iterator[affidavit.Proxy]:
     """One proxy worker in front of `pg`; tests tell their events apart by application name."""
     with affidavit.proxy(pg) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def compare(pg: postgres.Postgres, proxy: affidavit.Proxy) -> clients.Comparison:
+    """Run a scenario directly and through the proxy: see tests.support.clients."""
+    return clients.Comparison(pg, proxy)

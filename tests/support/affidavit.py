@@ -1,6 +1,7 @@
 """Affidavit's own processes for tests: one proxy worker alone, or the whole machine by `affidavit up`.
 
-Each has a data directory of its own. Processes are real children, so that a test can kill -9 them, weigh them, and read everything they wrote.
+Each has a data directory of its own. Processes are real children, so that a test can kill -9 them, weigh them, and read
+everything they wrote.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from tests.support.postgres import APP_PASSWORD, APP_USER, DATABASE, Postgres
 from tests.support.trail import Trail
 
 ROOT = Path(__file__).parents[2]
+_CLI = "import sys; from deploy.cli import main; sys.exit(main())"
 
 
 def _now_us() -> int:
