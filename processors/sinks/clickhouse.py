@@ -80,7 +80,8 @@ class Store:
     def _unreachable(self, error: Exception) -> str:
         s = self.settings
         if s.interface == "chdb":
-            return f"chDB cannot open {self._path}: {error}; if the folder is damaged, move it away and run `affidavit rebuild`"
+            remedy = "if the folder is damaged, move it away and run `affidavit archive rebuild`"
+            return f"chDB cannot open {self._path}: {error}; {remedy}"
         where = f"{s.interface}://{s.host}:{s.port} as {s.user!r}"
         return f"ClickHouse at {where} is out of reach: {error}; check `clickhouse` in the configuration"
 

@@ -13,10 +13,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import orjson
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from processors.chain import Place, follow
+from processors.signatures import verify_signature
 from processors.steps.work import Arrived, Batch, Rejected, Source, State
 from schemas.integrity import Block, BlockHeader, IntegrityError, verify_block
 from schemas.log import Record
@@ -76,18 +75,6 @@ def _admit(record: Record, sources: Mapping[str, Source], batch: Batch) -> tuple
     verify_positions(block)
     chain, place = follow(before.chain, h, known_id)
     return block, Source(chain, key), place, "verified" if key else "unsigned"
-
-
-def verify_signature(block: Block, key: bytes) -> None:
-    """Check the block's signature under a public key of 32 bytes; raise IntegrityError."""
-    h = block.header
-    name = f"block {h.number} of {h.source} epoch {h.epoch}"
-    if not block.signature:
-        raise IntegrityError(f"{name}: is not signed, though a key is registered for its source")
-    try:
-        Ed25519PublicKey.from_public_bytes(key).verify(block.signature, h.encode())
-    except (InvalidSignature, ValueError):
-        raise IntegrityError(f"{name}: its signature does not hold under the registered key") from None
 
 
 def verify_positions(block: Block) -> None:

@@ -1,0 +1,291 @@
+"""Runs the pipeline in one process: log → steps → archive and ClickHouse, with state and offset committed together.
+
+One batch:
+
+1. plan: which offsets, which registered keys (committed to `pipeline.db` before anything is written);
+2. run the steps; 3. send rejected records to the DLQ; 4. archive the blocks; 5. insert their rows, `blocks` last;
+6. commit state and next offset.
+
+A crash anywhere leaves the plan: it runs again. The archive skips numbers it has, ClickHouse skips tokens it saw and blocks it
+has. A replay then also compares the rows that are there with those that should be, and inserts what is missing: the engine
+notes a token just before the rows are in place, so a crash between the two would otherwise lose them.
+
+What passes (store busy, disk full) is retried with growing waits while the offset stays; what does not pass stops the runtime
+with the reason in `status`. Rejected records are bounded: past `max_rejected` the runtime stops rather than drain everything
+away.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import structlog
+
+from processors import pipeline
+from processors.archive import Archive, ArchiveError, ArchiveUnavailableError
+from processors.runtimes.state import Plan, StateError, StateFile
+from processors.signatures import KeyFileError, registered_key
+from processors.sinks.clickhouse import EVENT_TABLES, Store, StoreError, StoreUnavailableError
+from processors.steps.work import Batch, Rejected, State
+from schemas.integrity import BlockHeader, IntegrityError
+from schemas.log import Log, LogError, LogUnavailableError, NewRecord, Record
+from schemas.topics import DLQ, EVENTS
+
+log = structlog.get_logger(__name__)
+
+MAX_BLOCKS = 32
+"""Blocks per batch: an insert costs about 30 ms whatever its size, so 32 blocks share it when there is a backlog."""
+
+MAX_BYTES = 24 * 1024 * 1024
+"""Bodies per batch; with the Arrow tables made of them, what a batch holds in memory stays under about 100 MB."""
+
+FIRST_WAIT_SECONDS, LAST_WAIT_SECONDS = 0.1, 10.0
+
+
+class PipelineError(Exception):
+    """The pipeline cannot go on by itself; the message says why and what to do."""
+
+
+@dataclass(slots=True)
+class Status:
+    """What `/readyz` and the metrics show. Counters are since `pipeline.db` began; latency is of the newest batch."""
+
+    state: str = "starting"
+    next_offset: int = 0
+    end_offset: int = 0
+    blocks: int = 0
+    events: int = 0
+    repeats: int = 0
+    dlq: int = 0
+    gaps: int = 0
+    missing_blocks: int = 0
+    unreadable: int = 0
+    batches: int = 0
+    retries: int = 0
+    last_error: str = ""
+    last_latency_us: int = 0
+    last_batch_at: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the status as plain values; `lag` is in blocks, `ready` is whether batches are getting through."""
+        values: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
+        return {**values, "lag": max(0, self.end_offset - self.next_offset), "ready": self.state in ("running", "idle")}
+
+
+class EmbeddedRuntime:
+    """One pipeline over one log, store and archive. `clock` returns microseconds UTC."""
+
+    def __init__(
+        self,
+        log: Log,
+        store: Store,
+        archive: Archive,
+        state_path: Path,
+        clock: Callable[[], int],
+        keys_dir: Path | None = None,
+        max_rejected: int = 100,
+        max_blocks: int = MAX_BLOCKS,
+        linger_seconds: float = 0.1,
+    ) -> None:
+        """`keys_dir` defaults to `keys` beside `state_path`; `linger_seconds` is the wait between polls of an idle log."""
+        self._log, self._store, self._archive, self._clock = log, store, archive, clock
+        self._keys_dir = state_path.parent / "keys" if keys_dir is None else keys_dir
+        self._max_rejected, self._max_blocks, self._linger = max_rejected, max_blocks, linger_seconds
+        self._file = StateFile(state_path)
+        self._replaying = False
+        self._status = Status()
+        self._count(self._file.state)
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """The status as plain values, safe to read from another thread."""
+        return self._status.as_dict()
+
+    def run(self, stop: Event) -> None:
+        """Run batches until told to stop. Raises PipelineError when it cannot go on by itself."""
+        wait = FIRST_WAIT_SECONDS
+        try:
+            while not stop.is_set():
+                try:
+                    done = self.step()
+                except _PASSING as error:
+                    self._status.state, self._status.retries = "retrying", self._status.retries + 1
+                    if str(error) != self._status.last_error:
+                        log.warning("pipeline waits", error=str(error))
+                    self._status.last_error = str(error)
+                    stop.wait(wait)
+                    wait = min(wait * 2, LAST_WAIT_SECONDS)
+                    continue
+                wait = FIRST_WAIT_SECONDS
+                self._status.state = "running" if done else "idle"
+                if done < self._max_blocks:
+                    stop.wait(self._linger)
+        except (PipelineError, StoreError, ArchiveError, LogError, StateError) as error:
+            self._status.state, self._status.last_error = "stopped", str(error)
+            log.error("pipeline stopped", error=str(error))
+            raise error if isinstance(error, PipelineError) else PipelineError(str(error)) from error
+        self._status.state = "stopped"
+
+    def step(self) -> int:
+        """Take one batch through; return how many log records it had, 0 if there was nothing to do.
+
+        Raises what store, archive and log raise; the offset has then not moved, and the same batch runs again at the next call.
+        """
+        self._refuse_past_limit(self._file.state)
+        planned = self._file.plan
+        records = self._read(planned)
+        if not records:
+            self._status.end_offset = max(self._file.next_offset, self._log.end_offset(EVENTS.name))
+            return 0
+        keys = planned.keys if planned else self._registered_keys(records)
+        self._replaying = planned is not None
+        batch = Batch(tuple(records), keys, self._store.block_ids(_positions(records)))
+        if planned is None:
+            self._file.begin(Plan(records[0].offset, records[-1].offset, keys))
+        state, batch = self._run_steps(batch)
+        self._bury(batch.rejected)
+        self._archive.append([a.block for a in batch.blocks])
+        self._insert(batch)
+        self._file.commit(state, records[-1].offset + 1)
+        self._note(state, batch)
+        self._refuse_past_limit(state)
+        return len(records)
+
+    def close(self) -> None:
+        """Close the state file; log, store and archive belong to the caller."""
+        self._file.close()
+
+    def _read(self, planned: Plan | None) -> list[Record]:
+        if planned is None:
+            return self._log.read(EVENTS.name, self._file.next_offset, self._max_blocks, MAX_BYTES)
+        records: list[Record] = []
+        first, wanted = planned.first, planned.last - planned.first + 1
+        while len(records) < wanted:
+            more = self._log.read(EVENTS.name, first, wanted - len(records), MAX_BYTES)
+            more = [r for r in more if r.offset <= planned.last]
+            if not more:
+                raise PipelineError(
+                    f"the log no longer has offsets {first} to {planned.last} of {EVENTS.name}, which a batch was cut short in: "
+                    "restore the log, or move pipeline.db away to begin at the log's start"
+                )
+            records += more
+            first = more[-1].offset + 1
+        return records
+
+    def _registered_keys(self, records: Sequence[Record]) -> dict[str, bytes]:
+        sources = {r.headers["source"].decode("ascii", "replace") for r in records if "source" in r.headers}
+        sources |= {header.source for header in _headers(records)}
+        keys = {source: registered_key(self._keys_dir, source) for source in sorted(sources)}
+        return {source: key for source, key in keys.items() if key}
+
+    def _run_steps(self, batch: Batch) -> tuple[State, Batch]:
+        # A batch makes some 100,000 short-lived objects and no cycles: collecting among them is a third of the cost of reading.
+        enabled = gc.isenabled()
+        gc.disable()
+        try:
+            return pipeline.run(self._file.state, batch, self._clock())
+        finally:
+            if enabled:
+                gc.enable()
+
+    def _bury(self, rejected: Sequence[Rejected]) -> None:
+        if not rejected:
+            return
+        for r in rejected:
+            log.error("block rejected, kept in the dead letters", offset=r.record.offset, reason=r.reason)
+        self._log.append(
+            DLQ.name,
+            [
+                NewRecord(
+                    r.record.key,
+                    r.record.value,
+                    {**r.record.headers, "reason": r.reason.encode(), "offset": str(r.record.offset).encode()},
+                )
+                for r in rejected
+            ],
+        )
+
+    def _insert(self, batch: Batch) -> None:
+        ids = "".join(a.block.header.block_id for a in batch.fresh)
+        token = sha256(ids.encode()).hexdigest()
+        for table in EVENT_TABLES:
+            if table == "blocks" and self._replaying:
+                self._heal(batch, token)
+            if table in batch.tables:
+                self._store.insert(table, batch.tables[table], token)
+
+    def _heal(self, batch: Batch, token: str) -> None:
+        """Insert the rows of a replayed batch that its tokens claim and its tables lack."""
+        for table in ("query_events", "other_events"):
+            rows = batch.tables.get(table)
+            if rows is None:
+                continue
+            held: dict[tuple[str, int], set[int]] = {}
+            for a in batch.fresh:
+                h = a.block.header
+                there = self._store.positions(table, h.source, h.epoch, h.first_seq, h.first_seq + h.count - 1)
+                held.setdefault((h.source, h.epoch), set()).update(there)
+            where = zip(rows["source"].to_pylist(), rows["epoch"].to_pylist(), rows["seq"].to_pylist(), strict=True)
+            missing = pa.array([seq not in held[source, epoch] for source, epoch, seq in where], pa.bool_())
+            lacking = pc.sum(missing).as_py() or 0
+            if lacking:
+                log.warning("rows were missing after a crash and are inserted again", table=table, rows=lacking)
+                self._store.insert(table, rows.filter(missing), f"{token}:healed:{self._clock()}")
+
+    def _note(self, state: State, batch: Batch) -> None:
+        for note in batch.notes:
+            log.warning(note)
+        now = self._clock()
+        s = self._status
+        self._count(state)
+        s.batches += 1
+        s.last_error = ""
+        s.last_batch_at = now
+        s.end_offset = max(s.next_offset, self._log.end_offset(EVENTS.name))
+        if batch.fresh:
+            s.last_latency_us = now - min(a.block.header.sealed_at for a in batch.fresh)
+
+    def _count(self, state: State) -> None:
+        s = self._status
+        s.next_offset = self._file.next_offset
+        s.blocks, s.events, s.repeats, s.dlq = state.blocks, state.events, state.repeats, state.rejected
+        s.gaps, s.unreadable = state.gaps, state.unreadable
+        s.missing_blocks = sum(source.chain.missing for source in state.sources.values())
+
+    def _refuse_past_limit(self, state: State) -> None:
+        if state.rejected >= self._max_rejected:
+            raise PipelineError(
+                f"{state.rejected} blocks did not verify and lie in topic {DLQ.name} (limit {self._max_rejected}): "
+                "something is wrong with a source, its key or the log. Read the `reason` headers there; after mending it, "
+                "`affidavit pipeline resume` sets the count back"
+            )
+
+    def forgive(self) -> None:
+        """Set the count of rejected records back, so that a stopped pipeline may go on."""
+        self._file.forgive()
+        self._count(self._file.state)
+
+
+_PASSING = (StoreUnavailableError, ArchiveUnavailableError, LogUnavailableError, KeyFileError)
+
+
+def _headers(records: Sequence[Record]) -> list[BlockHeader]:
+    headers = []
+    for r in records:
+        try:
+            headers.append(BlockHeader.decode(r.headers["block"]))
+        except (IntegrityError, KeyError):
+            continue
+    return headers
+
+
+def _positions(records: Sequence[Record]) -> list[tuple[str, int]]:
+    return [(h.source, h.number) for h in _headers(records)]

@@ -1,0 +1,155 @@
+"""What the pipeline remembers between batches, in one SQLite file: `pipeline.db`.
+
+Sources' chains, counters and the next offset are committed together, after store and archive have the batch. Before a batch is
+inserted, its plan is committed: which offsets it takes, and which keys it is verified with. A restart after a crash runs that
+very plan again, so that it makes the same inserts. Losing the file loses nothing: the topic read again from the start changes
+nothing.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from types import TracebackType
+
+import orjson
+
+from processors.chain import Chain, Gap
+from processors.steps.work import Source, State
+from schemas.integrity import BlockHeader
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS source (name TEXT PRIMARY KEY, state BLOB NOT NULL) WITHOUT ROWID; CREATE TABLE IF NOT EXISTS value
+(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID; CREATE TABLE IF NOT EXISTS plan (one INTEGER PRIMARY KEY CHECK
+(one = 1), first INTEGER NOT NULL, last INTEGER NOT NULL, keys BLOB NOT NULL);
+"""
+_COUNTERS = tuple(f.name for f in fields(State) if f.name != "sources")
+
+
+class StateError(Exception):
+    """The pipeline's state file cannot be used; the message names it and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A batch about to be inserted: offsets `first` to `last`, and the registered keys by source as they were."""
+
+    first: int
+    last: int
+    keys: Mapping[str, bytes]
+
+
+class StateFile:
+    """The open file. `next_offset` is where the next batch begins; `plan` is a batch that a crash cut short, if any."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=5, check_same_thread=False)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.executescript(_SCHEMA)
+            self.state = self._load()
+            self.next_offset = self._value("next_offset")
+            self.plan = self._plan()
+        except (sqlite3.DatabaseError, OSError, ValueError, KeyError) as error:
+            raise StateError(
+                f"pipeline state {path} cannot be read: {error}. Move it away: the pipeline then reads the log again from its start, "
+                "which changes nothing in the store"
+            ) from error
+
+    def begin(self, plan: Plan) -> None:
+        """Record what is about to be inserted."""
+        keys = orjson.dumps({source: key.hex() for source, key in plan.keys.items()})
+        with self._transaction():
+            self._db.execute("INSERT OR REPLACE INTO plan VALUES (1, ?, ?, ?)", (plan.first, plan.last, keys))
+        self.plan = plan
+
+    def commit(self, state: State, next_offset: int) -> None:
+        """Record that everything before `next_offset` is in store and archive."""
+        changed = [(n, _encode(s)) for n, s in state.sources.items() if self.state.sources.get(n) is not s]
+        with self._transaction():
+            self._db.executemany("INSERT OR REPLACE INTO source VALUES (?, ?)", changed)
+            values = [(name, getattr(state, name)) for name in _COUNTERS]
+            self._db.executemany("INSERT OR REPLACE INTO value VALUES (?, ?)", [*values, ("next_offset", next_offset)])
+            self._db.execute("DELETE FROM plan")
+        self.state, self.next_offset, self.plan = state, next_offset, None
+
+    def forgive(self) -> None:
+        """Set the count of rejected records to 0; nothing else changes."""
+        with self._transaction():
+            self._db.execute("INSERT OR REPLACE INTO value VALUES ('rejected', 0)")
+        self.state = replace(self.state, rejected=0)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def _transaction(self) -> _Transaction:
+        return _Transaction(self._db, self._path)
+
+    def _load(self) -> State:
+        sources = {str(n): _decode(s) for n, s in self._db.execute("SELECT name, state FROM source")}
+        return State(sources=sources, **{name: self._value(name) for name in _COUNTERS})
+
+    def _value(self, name: str) -> int:
+        row = self._db.execute("SELECT value FROM value WHERE name = ?", (name,)).fetchone()
+        return int(row[0]) if row else 0
+
+    def _plan(self) -> Plan | None:
+        row = self._db.execute("SELECT first, last, keys FROM plan").fetchone()
+        if row is None:
+            return None
+        return Plan(int(row[0]), int(row[1]), {s: bytes.fromhex(k) for s, k in orjson.loads(row[2]).items()})
+
+
+class _Transaction:
+    """BEGIN IMMEDIATE to COMMIT, or ROLLBACK; failures worded."""
+
+    def __init__(self, db: sqlite3.Connection, path: Path) -> None:
+        self._db, self._path = db, path
+
+    def __enter__(self) -> None:
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            raise StateError(f"pipeline state {self._path} cannot be written: {error}; is another pipeline using it?") from error
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            self._db.execute("ROLLBACK" if error else "COMMIT")
+        except sqlite3.Error as failure:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise StateError(f"pipeline state {self._path} cannot be written: {failure}; free disk space") from failure
+        if isinstance(error, sqlite3.Error):
+            raise StateError(f"pipeline state {self._path} cannot be written: {error}") from error
+
+
+def _encode(source: Source) -> bytes:
+    chain = source.chain
+    return orjson.dumps(
+        {
+            "last": _header(chain.last),
+            "gaps": [[g.first, g.last, _header(g.before), g.last_id] for g in chain.gaps],
+            "forgotten": chain.forgotten,
+            "key": source.key.hex(),
+        }
+    )
+
+
+def _decode(data: bytes) -> Source:
+    value = orjson.loads(data)
+    gaps = tuple(Gap(first, last, _unheader(before), last_id) for first, last, before, last_id in value["gaps"])
+    return Source(Chain(_unheader(value["last"]), gaps, value["forgotten"]), bytes.fromhex(value["key"]))
+
+
+def _header(header: BlockHeader | None) -> str:
+    return header.encode().decode("ascii") if header else ""
+
+
+def _unheader(text: str) -> BlockHeader | None:
+    return BlockHeader.decode(text.encode("ascii")) if text else None
