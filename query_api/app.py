@@ -1,0 +1,97 @@
+"""The API and its page as one ASGI app: `create_app` wires the parts that `deploy` passes in.
+
+app = create_app(clients, settings, authenticate, recorder, status, clock)
+uvicorn.Server(uvicorn.Config(app, …))     # before stopping the server: app.state.streams.close()
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+from query_api import problems
+from query_api.access import Access
+from query_api.headers import Headers
+from query_api.identity import Authenticate, Clock, Recorder
+from query_api.limits import Limits
+from query_api.metrics import Metrics
+from query_api.routers import events, health, sessions, stats
+from query_api.service import Service
+from query_api.store.reader import Client, Reader
+from query_api.streams import Streams
+from query_api.ui import pages
+from schemas.config import ApiSettings, ClickHouseSettings
+
+
+def create_app(
+    client: Client | Sequence[Client],
+    settings: ClickHouseSettings,
+    authenticate: Authenticate,
+    recorder: Recorder,
+    status: Callable[[], Mapping[str, Any]],
+    clock: Clock,
+    *,
+    api: ApiSettings | None = None,
+    limits: Limits | None = None,
+    registry: CollectorRegistry | None = None,
+    new_secret: Callable[[], str] = lambda: secrets.token_urlsafe(32),
+    ticks: Callable[[], float] = time.monotonic,
+) -> FastAPI:
+    """The app.
+
+    `client`: clickhouse-connect client(s) for the API's own use; reads run side by side up to their number.
+    `status`: the node's state: `ready: bool` and `problems: list[str]` decide /readyz, every number becomes a metric.
+    `clock`: µs since the Unix epoch.
+    """
+    limits = limits or Limits()
+    clients = list(client) if isinstance(client, Sequence) else [client]
+    registry = registry or CollectorRegistry()
+    streams = Streams(limits)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        streams.close()
+
+    app = FastAPI(
+        title="Affidavit",
+        version=_version(),
+        description="The audit trail of databases: search, live tail, sessions.",
+        openapi_url="/api/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    metrics = Metrics(registry, status)
+    app.state.streams = streams
+    app.state.service = Service(
+        reader=Reader(clients, settings, limits),
+        access=Access(authenticate, recorder, clock, new_secret, limits),
+        limits=limits,
+        clock=clock,
+        status=status,
+        metrics=metrics,
+        streams=streams,
+        api=api or ApiSettings(),
+    )
+    problems.install(app)
+    app.add_middleware(Headers, metrics=metrics, ticks=ticks)
+    for module in (events, sessions, stats):
+        app.include_router(module.router, prefix="/api/v1")
+    app.include_router(health.router)
+    pages.install(app)
+    return app
+
+
+def _version() -> str:
+    try:
+        return version("affidavit")
+    except PackageNotFoundError:
+        return "0"
