@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from ingest.core.errors import ClientProtocolError
 from ingest.protocols.postgres.parameters import bind_tokens, function_call_tokens
+from processors.statements.tokens import MAX_PARAMS, Tokenizer
 
 INT2, INT4, INT8, OID, BOOL, BYTEA = 21, 23, 20, 26, 16, 17
 FLOAT4, FLOAT8, NUMERIC = 700, 701, 1700
@@ -57,21 +58,21 @@ EPOCH = datetime(2000, 1, 1)
         (VARCHAR, [b""], b"", "text:"),
         (BYTEA, [b"\\x0061ff", b"\\000a\\377"], b"\0a\xff", "bytes:\0a\xff"),
         (BYTEA, [b"a\\\\b"], b"a\\b", "bytes:a\\b"),
-        (FLOAT8, [b"1.5", b"+1.50", b"15e-1", b"0.15E1"], struct.pack("!d", 1.5), "num:1.5"),
-        (FLOAT8, [b"100", b"1e2", b"100.0"], struct.pack("!d", 100), "num:100"),
-        (FLOAT8, [b"0", b"-0", b".0"], struct.pack("!d", -0.0), "num:0"),
-        (FLOAT8, [b"Infinity", b"inf"], struct.pack("!d", float("inf")), "num:Infinity"),
-        (FLOAT8, [b"NaN", b"nan"], struct.pack("!d", float("nan")), "num:NaN"),
-        (FLOAT4, [b"0.1"], struct.pack("!f", 0.1), "num:0.1"),
-        (FLOAT4, [b"3.4028235e38"], b"\x7f\x7f\xff\xff", "num:340282350000000000000000000000000000000"),
-        (FLOAT4, [b"-inf"], struct.pack("!f", float("-inf")), "num:-Infinity"),
-        (FLOAT4, [b"nan"], struct.pack("!f", float("nan")), "num:NaN"),
-        (NUMERIC, [b"12345.678", b"12345.6780"], struct.pack("!HhHHHHH", 3, 1, 0, 3, 1, 2345, 6780), "num:12345.678"),
-        (NUMERIC, [b"-0.0001"], struct.pack("!HhHHH", 1, -1, 0x4000, 4, 1), "num:-0.0001"),
-        (NUMERIC, [b"10000", b"1e4"], struct.pack("!HhHHH", 1, 1, 0, 0, 1), "num:10000"),
-        (NUMERIC, [b"0"], struct.pack("!HhHH", 0, 0, 0, 0), "num:0"),
-        (NUMERIC, [b"NaN"], struct.pack("!HhHH", 0, 0, 0xC000, 0), "num:NaN"),
-        (NUMERIC, [b"1e120000"], struct.pack("!HhHHH", 1, 30_000, 0, 0, 1), "num:1e120000"),
+        (FLOAT8, [b"1.5", b"+1.50", b"15e-1", b"0.15E1"], struct.pack("!d", 1.5), "numeric:1.5"),
+        (FLOAT8, [b"100", b"1e2", b"100.0"], struct.pack("!d", 100), "numeric:100"),
+        (FLOAT8, [b"0", b"-0", b".0"], struct.pack("!d", -0.0), "numeric:0"),
+        (FLOAT8, [b"Infinity", b"inf"], struct.pack("!d", float("inf")), "numeric:Infinity"),
+        (FLOAT8, [b"NaN", b"nan"], struct.pack("!d", float("nan")), "numeric:NaN"),
+        (FLOAT4, [b"0.1"], struct.pack("!f", 0.1), "numeric:0.1"),
+        (FLOAT4, [b"3.4028235e38"], b"\x7f\x7f\xff\xff", "numeric:340282350000000000000000000000000000000"),
+        (FLOAT4, [b"-inf"], struct.pack("!f", float("-inf")), "numeric:-Infinity"),
+        (FLOAT4, [b"nan"], struct.pack("!f", float("nan")), "numeric:NaN"),
+        (NUMERIC, [b"12345.678", b"12345.6780"], struct.pack("!HhHHHHH", 3, 1, 0, 3, 1, 2345, 6780), "numeric:12345.678"),
+        (NUMERIC, [b"-0.0001"], struct.pack("!HhHHH", 1, -1, 0x4000, 4, 1), "numeric:-0.0001"),
+        (NUMERIC, [b"10000", b"1e4"], struct.pack("!HhHHH", 1, 1, 0, 0, 1), "numeric:10000"),
+        (NUMERIC, [b"0"], struct.pack("!HhHH", 0, 0, 0, 0), "numeric:0"),
+        (NUMERIC, [b"NaN"], struct.pack("!HhHH", 0, 0, 0xC000, 0), "numeric:NaN"),
+        (NUMERIC, [b"1e120000"], struct.pack("!HhHHH", 1, 30_000, 0, 0, 1), "numeric:1e120000"),
         (
             UUID,
             [b"A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11", b"{a0eebc999c0b4ef8bb6d6bb9bd380a11}"],
@@ -107,8 +108,8 @@ def test_text_and_binary_give_one_token(oid: int, texts: list[bytes], binary: by
     [
         (INT4, 0, b"0x1F", "int:0x1F"),  # text keeps its word and its bytes
         (INT4, 0, b"9" * 50, "int:" + "9" * 50),
-        (NUMERIC, 0, b"1_000", "num:1_000"),
-        (NUMERIC, 0, b".", "num:."),
+        (NUMERIC, 0, b"1_000", "numeric:1_000"),
+        (NUMERIC, 0, b".", "numeric:."),
         (BOOL, 0, b"perhaps", "bool:perhaps"),
         (DATE, 0, b"29/02/2024", "date:29/02/2024"),
         (DATE, 0, b"2023-02-29", "date:2023-02-29"),
@@ -160,19 +161,19 @@ def test_unspecified_type_in_text_is_int_only_if_canonical(value: bytes, token: 
 @given(st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**40), max_value=10**40, places=20))
 def test_decimals_keep_their_value_and_lose_their_spelling(number: Decimal) -> None:
     token = one(NUMERIC, 0, str(number).encode())
-    assert Decimal(token.removeprefix("num:")) == number
+    assert Decimal(token.removeprefix("numeric:")) == number
     assert token == one(NUMERIC, 0, f"{number:+.30f}".encode())
 
 
 @given(st.floats(width=32, allow_nan=False, allow_infinity=False))
 def test_float4_is_written_with_the_digits_it_needs(number: float) -> None:
-    written = one(FLOAT4, 1, struct.pack("!f", number)).removeprefix("num:")
+    written = one(FLOAT4, 1, struct.pack("!f", number)).removeprefix("numeric:")
     assert struct.pack("!f", float(written)) == struct.pack("!f", number + 0.0)
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_float8_keeps_its_value(number: float) -> None:
-    assert float(one(FLOAT8, 1, struct.pack("!d", number)).removeprefix("num:")) == number
+    assert float(one(FLOAT8, 1, struct.pack("!d", number)).removeprefix("numeric:")) == number
 
 
 @given(st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=45)), timezone(timedelta(hours=-8))])))
@@ -204,7 +205,18 @@ def test_too_few_types_or_formats_are_left_to_the_server() -> None:
 
 def test_as_many_parameters_as_the_protocol_has() -> None:
     tokens = bind_tokens(bind([b"1"] * 65_535), (INT4,) * 65_535, Clear())[2]
-    assert len(tokens) == 65_535 and set(tokens) == {"int:1"}
+    assert len(tokens) == MAX_PARAMS + 1 and set(tokens[:-1]) == {"int:1"}
+    assert tokens[-1] == f"more.{65_535 - MAX_PARAMS}:" + "int:1:1" * (65_535 - MAX_PARAMS)
+
+
+def test_the_rest_of_many_is_one_token_as_for_literals() -> None:
+    values = [b"%d" % n for n in range(MAX_PARAMS + 3)]
+    tokenizer = Tokenizer(b"k" * 32)
+    tokens = bind_tokens(bind(values), (INT4,) * len(values), tokenizer)[2]
+    assert tuple(tokens) == tokenizer.tokens([("int", v.decode()) for v in values])
+    assert bind_tokens(bind([*values[:-1], None]), (INT4,) * len(values), tokenizer)[2][-1] != tokens[-1]
+    with pytest.raises(ClientProtocolError):
+        bind_tokens(bind(values)[:-8], (), tokenizer)
 
 
 @pytest.mark.parametrize("oid", [0, INT4, NUMERIC, BOOL, UUID, DATE, TIMESTAMPTZ, TEXT, 999])

@@ -1,9 +1,10 @@
 """Which values does a Bind or FunctionCall carry? As keyed tokens, for no value may leave the proxy in clear.
 
 One token per parameter, "null" for NULL. `values.py` brings a value to one spelling first, so that it gets the same token
-in text, in binary and as a literal of the same type. Every value is tokenised whole, whatever its length. Only what
-makes the rest of the message unreadable is an error here; what the server itself refuses (a count of formats that does
-not fit, a format code of 7) is left to it.
+in text, in binary and as a literal of the same type. Every value is tokenised whole, whatever its length; past
+MAX_PARAMS of them, one `more.<count>` token stands for the rest, as for literals. Only what makes the rest of the
+message unreadable is an error here; what the server itself refuses (a count of formats that does not fit, a format
+code of 7) is left to it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Protocol
 
 from ingest.core.errors import ClientProtocolError
 from ingest.protocols.postgres.values import UNSPECIFIED, Canoniser, canoniser
+from processors.statements.tokens import MAX_PARAMS
 
 NULL_TOKEN = "null"
 _MAX_CACHED_PARAMETERS = 64  # statements with more are rare, and their types would fill the cache
@@ -32,7 +34,7 @@ class TokenSource(Protocol):
 
 
 def bind_tokens(payload: bytes | memoryview, param_oids: Sequence[int], tokenizer: TokenSource) -> tuple[bytes, bytes, list[str]]:
-    """Portal name, statement name and one token per parameter of a Bind body.
+    """Portal name, statement name and the tokens of a Bind body's parameters.
 
     `param_oids` are the statement's parameter types as far as they are known: missing ones count as unspecified (0), and
     0 in text format is `int` for a canonical integer, else `text`. Raises ClientProtocolError for a malformed body.
@@ -51,7 +53,7 @@ def bind_tokens(payload: bytes | memoryview, param_oids: Sequence[int], tokenize
 
 
 def function_call_tokens(payload: bytes | memoryview, tokenizer: TokenSource) -> tuple[int, list[str]]:
-    """The function's OID and one token per argument of a FunctionCall body. Argument types are not on the wire."""
+    """The function's OID and the tokens of a FunctionCall body's arguments. Argument types are not on the wire."""
     data = payload if type(payload) is bytes else bytes(payload)
     try:
         (function,) = _OID.unpack_from(data, 0)
@@ -74,7 +76,7 @@ def _values(data: bytes, pos: int, oids: Sequence[int], tokenizer: TokenSource) 
     tokens: list[str] = []
     token, unpack, size = tokenizer.token, _LENGTH.unpack_from, len(data)
     pos = values_at + 2
-    for canonise in plan:
+    for canonise in plan if count <= MAX_PARAMS else plan[:MAX_PARAMS]:
         (length,) = unpack(data, pos)
         pos += 4
         if length == -1:
@@ -85,7 +87,25 @@ def _values(data: bytes, pos: int, oids: Sequence[int], tokenizer: TokenSource) 
             raise ValueError("length")
         tokens.append(token(*canonise(data[pos:end])))
         pos = end
+    if count > MAX_PARAMS:
+        rest, pos = _rest(data, pos, plan[MAX_PARAMS:])
+        tokens.append(token(f"more.{count - MAX_PARAMS}", rest))
     return tokens, pos
+
+
+def _rest(data: bytes, pos: int, plan: tuple[Canoniser, ...]) -> tuple[bytes, int]:
+    """What the token of the remaining values covers, spelled as `Tokenizer.rest` spells literals; and where they end."""
+    parts: list[bytes] = []
+    for canonise in plan:
+        (length,) = _LENGTH.unpack_from(data, pos)
+        pos += 4
+        end = pos + max(length, 0)
+        if length < -1 or end > len(data):
+            raise ValueError("length")
+        word, value = (NULL_TOKEN, b"") if length == -1 else canonise(data[pos:end])
+        parts.append(b"%b:%d:%b" % (word.encode("ascii"), len(value), value))
+        pos = end
+    return b"".join(parts), pos
 
 
 def _plan(oids: tuple[int, ...], codes: bytes, count: int) -> tuple[Canoniser, ...]:

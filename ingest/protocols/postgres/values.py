@@ -113,9 +113,9 @@ def _decimal(negative: bool, digits: str, exponent: int) -> str:
 
 def _number_text(value: bytes) -> Canonised:
     if len(value) > MAX_CONVERTED_BYTES or not value.isascii():
-        return "num", value
+        return "numeric", value
     text = decimal_text(value.decode("ascii"))
-    return "num", value if text is None else text.encode("ascii")
+    return "numeric", value if text is None else text.encode("ascii")
 
 
 def _float8_binary(value: bytes) -> Canonised:
@@ -141,13 +141,15 @@ def _numeric_binary(value: bytes) -> Canonised:
         return "oid1700", value
     count, weight, sign, _ = struct.unpack_from("!HhHH", value)
     if sign in (0xC000, 0xD000, 0xF000):
-        return "num", {0xC000: b"NaN", 0xD000: b"Infinity", 0xF000: b"-Infinity"}[sign]
+        return "numeric", {0xC000: b"NaN", 0xD000: b"Infinity", 0xF000: b"-Infinity"}[sign]
     if len(value) != 8 + 2 * count or sign not in (0, 0x4000):
         return "oid1700", value
     groups = struct.unpack_from(f"!{count}H", value, 8)
     if any(group > 9999 for group in groups):
         return "oid1700", value
-    return "num", _decimal(sign == 0x4000, "".join(f"{group:04}" for group in groups), (weight - count + 1) * 4).encode("ascii")
+    return "numeric", _decimal(sign == 0x4000, "".join(f"{group:04}" for group in groups), (weight - count + 1) * 4).encode(
+        "ascii"
+    )
 
 
 # ---- the rest ---------------------------------------------------------------------------------------------------------
