@@ -19,6 +19,7 @@ from ingest.protocols.postgres.upstream_login import LoginDone, LoginFailed, Sen
 from schemas.config import ServerTlsMode
 from tests.support import postgres
 from tests.support.certificates import Issued, issue
+from tests.support.ports import wait_for
 
 PASSWORDS = {
     "scram_user": "pencil ½",  # SASLprep makes it "pencil 1⁄2"
@@ -128,7 +129,8 @@ def _run_a_query(connection: socket.socket, user: str) -> None:
     answer = b""
     while not answer.endswith(m.ready_for_query(b"I")):
         answer += connection.recv(65536)
-    assert b"%b" % user.encode() in answer and b"postgres" in answer and b"naive" not in answer
+    assert user.encode() in answer and b"postgres" in answer
+    assert b"na??ve" in answer or b"na\\xc3\\xafve" in answer  # the client's name, as servers up to 15 and from 16 escape it
     connection.sendall(m.terminate())
 
 
@@ -238,16 +240,12 @@ def test_cancel_key_of_the_login_cancels(server: postgres.Postgres) -> None:
         assert isinstance(done, LoginDone)
         connection.sendall(m.query("SELECT pg_sleep(60)"))
         with server.superuser("postgres") as admin:
-            while (
-                admin.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s AND state = 'active'", (done.pid,)).fetchone()
-                is None
-            ):
-                pass
+            active = "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND state = 'active'"
+            wait_for(lambda: admin.execute(active, (done.pid,)).fetchone(), "the query to run")
         with closing(socket.create_connection((server.host, server.port), timeout=20)) as other:
             other.sendall(m.cancel_request(done.pid, done.key))
             assert other.recv(1) == b""
         answer = b""
         while not answer.endswith(m.ready_for_query()):
             answer += connection.recv(65536)
-        assert answer[:1] == b"T" or b"57014" in answer
         assert b"57014" in answer
