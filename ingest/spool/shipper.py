@@ -35,26 +35,26 @@ class Shipper(Thread):
         self.blocks_shipped = self.failures = self.last_latency_us = 0
         self.problem = ""
         self._spool, self._log, self._clock, self._poll = spool, log, clock, poll_seconds
-        self._stop = Event()
+        self._ending = Event()
 
     def run(self) -> None:
         """Ship until `stop`."""
         wait = FIRST_WAIT_SECONDS
-        while not self._stop.is_set():
+        while not self._ending.is_set():
             try:
                 shipped = self.step()
             except LogUnavailableError as error:
                 self._note(error)
-                self._stop.wait(wait)
+                self._ending.wait(wait)
                 wait = min(wait * 2, LAST_WAIT_SECONDS)
                 continue
             except (LogError, SpoolError, OSError) as error:
                 self._note(error)
-                self._stop.wait(LAST_WAIT_SECONDS)
+                self._ending.wait(LAST_WAIT_SECONDS)
                 continue
             wait = FIRST_WAIT_SECONDS
             if not shipped:
-                self._stop.wait(self._poll)
+                self._ending.wait(self._poll)
 
     def step(self) -> int:
         """Ship the oldest blocks once; return how many. Raises LogError, SpoolError, OSError with nothing acknowledged."""
@@ -77,8 +77,8 @@ class Shipper(Thread):
         """Stop; first try for `drain_seconds` to ship what is left. Return whether nothing is left."""
         deadline = self._clock() + int(drain_seconds * 1_000_000)
         while self.is_alive() and self._spool.blocks.unacked_blocks and self._clock() < deadline:
-            self._stop.wait(0.005)
-        self._stop.set()
+            self._ending.wait(0.005)
+        self._ending.set()
         if self.is_alive():
             self.join()
         return self._spool.blocks.unacked_blocks == 0

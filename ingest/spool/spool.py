@@ -284,7 +284,7 @@ class Spool:
             self._unsynced.add(self._segment)
         if self._pending:
             if len(self._pending) >= self.settings.max_events_per_block or self._pending_bytes >= MAX_BLOCK_BYTES:
-                self._queue_blocks(self._clock())
+                self._queue_blocks(self._clock(), full_only=True)
                 self._refresh()
             elif not self._pending_since:
                 self._pending_since = self._clock()
@@ -336,7 +336,8 @@ class Spool:
             self._work()
         self._refresh()
 
-    def _queue_blocks(self, now: int) -> None:
+    def _queue_blocks(self, now: int, full_only: bool = False) -> None:
+        """Cut pending lines into batches; with `full_only` what does not fill a block stays pending."""
         first = self._seq - len(self._pending) + 1
         start = size = 0
         lines, leaves, intents = self._pending, self._leaves, self._intents
@@ -346,10 +347,13 @@ class Spool:
                 chunks.append(Batch(self.epoch, first + start, lines[start:at], leaves[start:at], intents[start:at], now))
                 start, size = at, 0
             size += len(line)
-        chunks.append(Batch(self.epoch, first + start, lines[start:], leaves[start:], intents[start:], now))
-        self._queued_bytes += self._pending_bytes
-        self._pending, self._leaves, self._intents = [], [], array("Q")
-        self._pending_bytes = self._pending_since = 0
+        if not full_only or not chunks or len(lines) - start >= self.settings.max_events_per_block:
+            chunks.append(Batch(self.epoch, first + start, lines[start:], leaves[start:], intents[start:], now))
+            start, size = len(lines), 0
+        self._queued_bytes += self._pending_bytes - size
+        self._pending, self._leaves, self._intents = lines[start:], leaves[start:], intents[start:]
+        self._pending_bytes = size
+        self._pending_since = now if size else 0
         self._batches.extend(chunks)
         self._nudge()
 

@@ -1,0 +1,90 @@
+"""What does the spool cost per statement? Prints microseconds of the calling thread, and of everything, sealing included.
+
+    python bench/spool.py [--statements 200000] [--tick 1,8] [--durability write]
+
+`tick` is how many statements share a commit: with 1 each statement is committed alone, twice (intent, outcome), as for one
+busy client.
+Fragments have the sizes of an ordinary event line (about 1 kB). Figures in docs come from here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+from ingest.spool import Spool, load_or_create_signer
+from schemas.config import AuditSettings, Durability
+
+CONTEXT = (
+    b',"session_id":"0d7f2c9a51e84c0b","principal":{"id":"ann@example.com","kind":"human","groups":["engineering"],"auth_method":"token",'
+    b'"credential_id":"c3f1a9","on_behalf_of":"","delegation":[]},"database":{"alias":"shop","engine":"postgres","environment":"production",'
+    b'"name":"shop"},"db_user":"app","client":{"address":"127.0.0.1:51234","application":"pgbench","driver":"","tls":"TLSv1.3"}'
+)
+STATEMENT = (
+    b',"text":"SELECT abalance FROM pgbench_accounts WHERE aid = $1","text_hash":"%064d","fingerprint":"%016d",'
+    b'"facts":{"verbs":["select"],"reads":["public.pgbench_accounts"],"writes":[],"columns":[{"name":"public.pgbench_accounts.abalance","roles":["output"]},'
+    b'{"name":"public.pgbench_accounts.aid","roles":["filter"]}],"functions":[],"flags":[]}'
+)
+DYNAMIC = (
+    b',"kind":"simple","transaction":"I","params":["int:%016x"],"claims":{},"decision":{"verdict":"allow","policies":[],"bundle":"",'
+    b'"risk":0,"approval_id":""}'
+)
+OUTCOME = (
+    b',"ended_at":%d,"outcome":{"status":"ok","sqlstate":"","rows_returned":1,"rows_affected":0,"bytes_in":68,"bytes_out":91,'
+    b'"db_us":%d,"held_us":0,"total_us":212},"exposure":{}'
+)
+
+
+def clock() -> int:
+    return time.time_ns() // 1000
+
+
+def run(statements: int, tick: int, durability: Durability) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="affidavit-bench-"))
+    signer = load_or_create_signer(folder / "keys", "proxy/0")
+    spool = Spool.open(folder / "spool", "proxy/0", AuditSettings(durability=durability), clock, signer)
+    shapes = [STATEMENT % (i, i) for i in range(50)]
+    dynamics = [DYNAMIC % (i * 7919) for i in range(1000)]
+    outcomes = [OUTCOME % (clock(), i) for i in range(1000)]
+    wall, thread, process = time.perf_counter_ns(), time.thread_time_ns(), time.process_time_ns()
+    slowest = 0
+    for first in range(0, statements, tick):
+        began = time.perf_counter_ns()
+        at = clock()
+        numbers = [spool.intend(at, CONTEXT, shapes[i % 50], dynamics[i % 1000]) for i in range(first, first + tick)]
+        spool.commit()
+        if durability is Durability.FSYNC:
+            spool.sync()
+        for number in numbers:
+            spool.conclude(number, outcomes[number % 1000])
+        spool.commit()
+        slowest = max(slowest, time.perf_counter_ns() - began)
+        if spool.blocks.unacked_blocks > 100:
+            spool.blocks.ack(spool.blocks.oldest(1, 1)[0].header)
+    spool.seal(clock(), wait=True)
+    done = statements * 1000
+    stats = spool.stats
+    print(
+        f"{durability:>5} tick {tick:>3}: loop thread {(time.thread_time_ns() - thread) / done:5.2f} µs/statement, "
+        f"all threads {(time.process_time_ns() - process) / done:5.2f}, wall {(time.perf_counter_ns() - wall) / done:5.2f}, "
+        f"slowest tick {slowest / 1000:.0f} µs, {stats.blocks_sealed} blocks"
+    )
+    spool.close(clock())
+    shutil.rmtree(folder)
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--statements", type=int, default=100_000)
+    options.add_argument("--tick", default="1,8")
+    options.add_argument("--durability", type=Durability, default=Durability.WRITE)
+    chosen = options.parse_args()
+    for tick in chosen.tick.split(","):
+        run(chosen.statements // int(tick) * int(tick), int(tick), chosen.durability)
+
+
+if __name__ == "__main__":
+    main()
