@@ -1,0 +1,255 @@
+"""From a query's bytes to what the audit trail says of it. The one entry point of this package; it never raises.
+
+Three look-ups, each only where the one before found nothing:
+
+1. the exact text: everything is known, claims and tokens included;
+2. the template, the text without literals and comments: statements are shared, tokens and claims are made;
+3. libpg_query: its scanner must agree with our lexer, its parser gives the tree that facts are read from.
+
+A template is shared among texts only as far as facts do not depend on literals: the literals that were looked at while facts were
+gathered (`1=1`, `ORDER BY 2`, `SET search_path = 'x'`) are part of the key. See docs/adr/0002.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from itertools import pairwise
+
+from processors.statements import scrub
+from processors.statements.cache import ByteBoundedCache
+from processors.statements.claims import NO_CLAIMS, claims_of
+from processors.statements.collapse import collapse, kept_literals
+from processors.statements.facts.collector import is_trivial
+from processors.statements.facts.names import Namer
+from processors.statements.lexer import TYPE_NAMES, common_literal, finder, rare_literal
+from processors.statements.lexing import Lexing, codec_of, decode
+from processors.statements.parse import Parsed, UnparsedError, parse
+from processors.statements.statement import Analysis, Statement
+from processors.statements.tokens import Tokenizer
+from processors.statements.verify import agrees
+from schemas.events import Facts, StatementFlag
+
+MAX_LEXINGS = 64
+"""Distinct session settings analysed for at once, each with caches of its own; more share the budget by being dropped whole."""
+MAX_EXACT_BYTES = 16 * 1024
+"""Longer texts are looked up by template only: they rarely recur to the letter."""
+MAX_ALIAS_CHARS = 4096
+"""Longer templates are collapsed on each look-up instead of being remembered uncollapsed as well."""
+OVERSIZE_PREFIX = 4096
+"""Bytes looked at of a text too long to analyse."""
+
+Literal = tuple[str, str]
+Read = tuple[int, ...]
+_ENTRY_COST = 400
+
+
+class _Template:
+    """What is known of a template: `counts` are the literals of each statement.
+
+    `read` are the literals that facts depend on, as `parse.Parsed` has them; None for all: such texts are known exactly or
+    not at all.
+    """
+
+    __slots__ = ("counts", "read", "statements")
+
+    def __init__(self, statements: tuple[Statement, ...], counts: tuple[int, ...], read: Read | None) -> None:
+        self.statements = statements
+        self.counts = counts
+        self.read = read
+
+
+class _Reader:
+    """Analysis under one Lexing, with its caches."""
+
+    def __init__(self, tokenizer: Tokenizer, lexing: Lexing, cache_bytes: int) -> None:
+        self.lexing = lexing
+        self.codec = codec_of(lexing.client_encoding)
+        self.conforming = lexing.standard_conforming_strings is not False
+        self.find = finder(self.conforming)
+        self.tokenizer = tokenizer
+        self.namer = Namer(tokenizer, lexing.search_path)
+        self.exact: ByteBoundedCache[bytes, Analysis] = ByteBoundedCache(cache_bytes // 2)
+        self.templates: ByteBoundedCache[str | tuple[object, ...], _Template] = ByteBoundedCache(cache_bytes // 2)
+
+    def analyse(self, text: bytes) -> Analysis:
+        known = self.exact.get(text)
+        if known is not None:
+            return known
+        decoded = text.decode() if self.codec == "utf-8" and text.isascii() else decode(text, self.codec)
+        if decoded is None:
+            return self._uncertain(text.decode("latin-1"))
+        if (
+            self.lexing.standard_conforming_strings is None
+            and "\\" in decoded
+            and finder(True)(decoded) != finder(False)(decoded)
+        ):
+            return self._uncertain(decoded)
+        parts: list[str] = []
+        literals: list[Literal] = []
+        comments: list[str] = []
+        odd = False
+        escaping = not self.conforming
+        for skip, common, rare, tag, comment, other in self.find(decoded):
+            if common:
+                literal = common_literal(common, escaping)
+            elif rare:
+                literal = rare_literal(rare, tag)
+            else:
+                parts.append(skip)
+                if comment:
+                    parts.append(" ")
+                    comments.append(comment)
+                elif other:
+                    odd = True
+                continue
+            literals.append(literal)
+            parts.append(skip + literal[0])
+        claims = claims_of(comments) if comments else NO_CLAIMS
+        if odd:
+            return self._unparsed(decoded, literals, claims)
+        template = "".join(parts)
+        entry = self.templates.get(template)
+        if entry is not None and entry.read != ():
+            entry = self._variant(template, entry.read, literals)
+        if entry is None:
+            analysis = self._template_miss(decoded, template, literals, claims)
+        else:
+            analysis = Analysis(entry.statements, self._params(entry.counts, literals), claims)
+        size = len(text)
+        if size <= MAX_EXACT_BYTES:
+            self.exact.put(text, analysis, 2 * size + _ENTRY_COST + 100 * len(literals))
+        return analysis
+
+    def _variant(self, template: str, read: Read | None, literals: Sequence[Literal]) -> _Template | None:
+        return None if read is None else self.templates.get(_variant_key(template, read, literals))
+
+    def _params(self, counts: Sequence[int], literals: list[Literal]) -> tuple[tuple[str, ...], ...]:
+        named = [(TYPE_NAMES[sentinel], value) for sentinel, value in literals]
+        if len(counts) == 1:
+            return (self.tokenizer.tokens(named),)
+        params: list[tuple[str, ...]] = []
+        at = 0
+        for count in counts:
+            params.append(self.tokenizer.tokens(named[at : at + count]))
+            at += count
+        return tuple(params)
+
+    def _template_miss(self, text: str, template: str, literals: list[Literal], claims: Mapping[str, str]) -> Analysis:
+        collapsed = collapse(template)
+        elided = collapsed != template
+        if elided:
+            entry = self.templates.get(collapsed)
+            if entry is not None and entry.read == ():
+                self._alias(template, entry)
+                return Analysis(entry.statements, self._params(entry.counts, literals), claims)
+        if not agrees(text, conforming=self.conforming):
+            return self._unparsed(text, literals, claims)
+        kept = kept_literals(template)
+        try:
+            parsed = parse(collapsed, [literals[i] for i in kept], self.namer, elided=elided)
+        except UnparsedError:
+            return self._unparsed(text, literals, claims)
+        counts = self._counts(parsed, kept, len(literals))
+        entry = _Template(parsed.statements, counts, ())
+        self._remember(template, collapsed, entry, parsed, literals)
+        return Analysis(parsed.statements, self._params(counts, literals), claims)
+
+    @staticmethod
+    def _counts(parsed: Parsed, kept: list[int], total: int) -> tuple[int, ...]:
+        """Literals per statement in the uncollapsed text: elided ones belong to the statement of the last kept one."""
+        bounds = [0]
+        at = 0
+        for count in parsed.literal_counts[:-1]:
+            at += count
+            bounds.append(kept[at] if at < len(kept) else total)
+        bounds.append(total)
+        return tuple(b - a for a, b in pairwise(bounds))
+
+    def _remember(self, template: str, collapsed: str, entry: _Template, parsed: Parsed, literals: Sequence[Literal]) -> None:
+        elided = collapsed != template
+        cost = _ENTRY_COST + sum(len(s.fragment) * 3 + len(s.text) for s in entry.statements)
+        if elided and (parsed.read is None or parsed.read or len(entry.statements) > 1):
+            return
+        if parsed.read is None:
+            self.templates.put(template, _Template((), (), None), _ENTRY_COST + len(template))
+        elif not parsed.read:
+            self.templates.put(collapsed, entry, cost + len(collapsed))
+            if elided:
+                self._alias(template, entry)
+        else:
+            before = self.templates.get(template)
+            read = tuple(sorted({*parsed.read, *((before.read or ()) if before else ())}))
+            self.templates.put(template, _Template((), (), read), _ENTRY_COST + len(template))
+            key = _variant_key(template, read, literals)
+            self.templates.put(key, entry, cost + len(template) + sum(len(str(k)) for k in key[1:]))
+
+    def _alias(self, template: str, entry: _Template) -> None:
+        if len(template) <= MAX_ALIAS_CHARS:
+            self.templates.put(template, entry, _ENTRY_COST + len(template))
+
+    # -- what cannot be analysed -----------------------------------------------------------------------------------
+
+    def _unparsed(self, text: str, literals: list[Literal], claims: Mapping[str, str]) -> Analysis:
+        statement = opaque(scrub.unparsed(text, conforming=self.conforming))
+        return Analysis((statement,), self._params((len(literals),), literals), claims)
+
+    def _uncertain(self, text: str) -> Analysis:
+        return Analysis((opaque(scrub.uncertain(text)),), ((),), NO_CLAIMS)
+
+
+def _variant_key(template: str, read: Read, literals: Sequence[Literal]) -> tuple[object, ...]:
+    values: list[object] = [template]
+    for i in read:
+        literal = literals[i] if i >= 0 else literals[~i]
+        values.append(literal if i >= 0 or is_trivial(literal[1]) else None)
+    return tuple(values)
+
+
+class Analyser:
+    """Analyses Postgres query texts for one process. `cache_bytes` bounds what it remembers, about."""
+
+    def __init__(self, tokenizer: Tokenizer, cache_bytes: int = 32 * 1024**2, max_text_bytes: int = 1024**2) -> None:
+        self._tokenizer = tokenizer
+        self._cache_bytes = cache_bytes
+        self._max_text_bytes = max_text_bytes
+        self._readers: dict[Lexing, _Reader] = {}
+        self._lexing: Lexing | None = None
+        self._reader = _Reader(tokenizer, Lexing(), 0)
+        self._young: dict[bytes, Analysis] = {}
+
+    def analyse(self, text: bytes, lexing: Lexing) -> Analysis:
+        """Return what one query text says; at least one statement. Never raises."""
+        reader = self._reader if lexing is self._lexing else self._select(lexing)
+        known = reader.exact.young.get(text)
+        if known is not None:
+            return known
+        if len(text) > self._max_text_bytes:
+            return self.oversize(text[:OVERSIZE_PREFIX], len(text), sha256(text).hexdigest(), lexing)
+        try:
+            return reader.analyse(text)
+        except (Exception, RecursionError):
+            # A defect of ours must cost the client nothing and the record no more than its detail.
+            return Analysis((opaque("?"),), ((),), NO_CLAIMS)
+
+    def oversize(self, prefix: bytes, total_bytes: int, digest: str, lexing: Lexing) -> Analysis:
+        """Return what stands for a text too long to analyse: its first key words and the token of its digest."""
+        text = scrub.uncertain(prefix[:OVERSIZE_PREFIX].decode("latin-1"))
+        statement = opaque(text, StatementFlag.OVERSIZE)
+        return Analysis((statement,), ((self._tokenizer.token("digest", f"{total_bytes}:{digest}".encode()),),), NO_CLAIMS)
+
+    def _select(self, lexing: Lexing) -> _Reader:
+        reader = self._readers.get(lexing)
+        if reader is None:
+            if len(self._readers) >= MAX_LEXINGS:
+                self._readers.clear()
+            reader = self._readers[lexing] = _Reader(self._tokenizer, lexing, self._cache_bytes)
+        self._lexing, self._reader = lexing, reader
+        return reader
+
+
+def opaque(text: str, *flags: StatementFlag) -> Statement:
+    """Return the statement that stands for what could not be understood: it may do anything, settings included."""
+    found = {StatementFlag.UNPARSED, StatementFlag.OPAQUE, StatementFlag.CHANGES_SETTINGS, *flags}
+    facts = Facts(verbs=("unknown",), flags=tuple(f for f in StatementFlag if f in found))
+    return Statement(text, sha256(text.encode()).hexdigest()[:16], facts, {"*": None})

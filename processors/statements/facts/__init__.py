@@ -1,0 +1,18 @@
+"""Facts from the server's own grammar: libpg_query's tree of one statement, walked into schemas.events.Facts."""
+
+from __future__ import annotations
+
+from processors.statements.facts.collector import Collector, Node
+from processors.statements.facts.names import Namer
+from processors.statements.facts.utility import StatementWalk
+from schemas.events import StatementFlag
+
+
+def collect(statement: Node, namer: Namer, *, elided: bool) -> Collector:
+    """Walk one statement's node; `elided` says that lists were shortened before parsing."""
+    facts = Collector(namer, elided)
+    StatementWalk(facts).statement(statement)
+    if "pg_catalog.pg_settings" in facts.writes:
+        facts.flag(StatementFlag.CHANGES_SETTINGS)
+        facts.settings["*"] = None
+    return facts

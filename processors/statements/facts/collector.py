@@ -1,0 +1,179 @@
+"""Gathers one statement's facts while its tree is walked, and remembers which literals were looked at.
+
+A literal that facts depend on must be part of what the facts are cached by. Every reader of a constant goes through
+`constant` or `read_value`, which note it; facts for which nothing was noted hold for every text of the same template.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from processors.statements.facts.names import Namer, is_plain
+from schemas.events import ColumnUse, Facts, StatementFlag
+
+Node = dict[str, Any]
+"""A node of libpg_query's JSON: one key, the node type, and its fields."""
+
+UNKNOWN: Any = object()
+"""The value of what is not a constant."""
+
+HARMLESS_SETTINGS = frozenset(
+    (
+        "search_path",
+        "timezone",
+        "datestyle",
+        "intervalstyle",
+        "client_encoding",
+        "standard_conforming_strings",
+        "backslash_quote",
+        "escape_string_warning",
+        "extra_float_digits",
+        "bytea_output",
+        "client_min_messages",
+        "statement_timeout",
+        "lock_timeout",
+        "idle_in_transaction_session_timeout",
+        "transaction_timeout",
+        "row_security",
+        "role",
+        "session_authorization",
+        "default_tablespace",
+        "default_table_access_method",
+        "default_toast_compression",
+        "transaction_isolation",
+        "transaction_read_only",
+        "transaction_deferrable",
+        "default_transaction_isolation",
+        "default_transaction_read_only",
+        "default_transaction_deferrable",
+        "synchronous_commit",
+        "work_mem",
+        "maintenance_work_mem",
+        "jit",
+        "check_function_bodies",
+        "xmloption",
+        "lc_messages",
+        "lc_monetary",
+        "lc_numeric",
+        "lc_time",
+        "enable_seqscan",
+        "enable_indexscan",
+        "enable_bitmapscan",
+        "enable_hashjoin",
+        "enable_mergejoin",
+        "enable_nestloop",
+        "geqo",
+    )
+)
+"""Settings whose values are no secret: kept for the proxy to follow, and shown where written without quotes."""
+
+MAX_NAMES = 500
+"""Objects, columns and functions kept each; a statement with more is flagged opaque and says so by its size."""
+
+
+def is_trivial(pattern: str) -> bool:
+    """Tell whether a LIKE or regular expression pattern may match everything."""
+    return len(pattern) <= 8 and not pattern.strip("%^$.*()")
+
+
+class Collector:
+    """Mutable facts of one statement."""
+
+    def __init__(self, namer: Namer, elided: bool) -> None:
+        self.namer = namer
+        self.elided = elided
+        self.verbs: dict[str, None] = {}
+        self.reads: dict[str, None] = {}
+        self.writes: dict[str, None] = {}
+        self.functions: dict[str, None] = {}
+        self.flags: set[StatementFlag] = set()
+        self.columns: dict[str, dict[str, None]] = {}
+        self.settings: dict[str, str | None] = {}
+        self.relation_names: set[str] = set()
+        self.read_locations: set[int] = set()
+        self.pattern_locations: set[int] = set()
+        self.read_all = False
+
+    def verb(self, verb: str) -> None:
+        self.verbs[verb] = None
+
+    def flag(self, *flags: StatementFlag) -> None:
+        self.flags.update(flags)
+
+    def relation(self, range_var: Node) -> str:
+        """Return the qualified name of a RangeVar's fields."""
+        schema, name = range_var.get("schemaname"), range_var.get("relname", "")
+        self.relation_names.update(n for n in (schema, name, range_var.get("catalogname")) if n)
+        return self.namer.relation(schema, name)
+
+    def read(self, name: str) -> None:
+        self.reads[name] = None
+
+    def write(self, name: str) -> None:
+        self.writes[name] = None
+
+    def use(self, names: Iterable[str], *roles: str) -> None:
+        for name in names:
+            uses = self.columns.setdefault(name, {})
+            for role in roles:
+                uses[role] = None
+
+    def constant(self, fields: Node) -> Any:
+        """Return the Python value of an A_Const's fields (None for NULL), and note that it was read."""
+        if fields.get("isnull"):
+            return None
+        if "boolval" in fields:
+            return bool(fields["boolval"].get("boolval", False))
+        self.read_locations.add(fields.get("location", 0))
+        if "ival" in fields:
+            return int(fields["ival"].get("ival", 0))
+        if "fval" in fields:
+            try:
+                return float(fields["fval"].get("fval", "0"))
+            except ValueError:
+                return UNKNOWN
+        if "sval" in fields:
+            return str(fields["sval"].get("sval", ""))
+        return UNKNOWN
+
+    def pattern(self, fields: Node) -> str | None:
+        """Return a constant pattern that may match everything, None for any other: of that alone a note is made."""
+        value = fields.get("sval", {}).get("sval", "") if "sval" in fields else None
+        self.pattern_locations.add(fields.get("location", 0))
+        return value if value is not None and is_trivial(value) else None
+
+    def read_value(self) -> None:
+        """Note that a value was read that the tree gives no place for."""
+        self.read_all = True
+
+    def change_setting(self, name: str, value: str | None) -> None:
+        """Note that a setting of the session gets a value (None: not known, or not one worth keeping)."""
+        name = name if is_plain(name.replace(".", "_")) else "*"
+        self.settings[name] = value if name in HARMLESS_SETTINGS and value is not None and len(value) <= 256 else None
+
+    def absorb_unexecuted(self, inner: Collector) -> None:
+        """Take over what a statement names that is planned but not run (EXPLAIN): all of it is read, nothing is written."""
+        self.reads |= inner.reads | inner.writes
+        self.functions |= inner.functions
+        for name, roles in inner.columns.items():
+            self.use([name], *roles)
+        self.relation_names |= inner.relation_names
+        self.read_locations |= inner.read_locations
+        self.pattern_locations |= inner.pattern_locations
+        self.read_all = self.read_all or inner.read_all
+        self.flags |= inner.flags & {StatementFlag.STAR, StatementFlag.DYNAMIC_SQL, StatementFlag.OPAQUE}
+
+    def facts(self) -> Facts:
+        """Return what was gathered, sorted where order means nothing."""
+        if max(len(self.columns), len(self.reads), len(self.writes), len(self.functions)) > MAX_NAMES:
+            self.flag(StatementFlag.OPAQUE)
+        columns = sorted(self.columns.items())[:MAX_NAMES]
+        return Facts(
+            verbs=tuple(self.verbs),
+            reads=tuple(sorted(self.reads)[:MAX_NAMES]),
+            writes=tuple(sorted(self.writes)[:MAX_NAMES]),
+            columns=tuple(ColumnUse(name=name, roles=tuple(sorted(roles))) for name, roles in columns),
+            functions=tuple(sorted(self.functions)[:MAX_NAMES]),
+            flags=tuple(f for f in StatementFlag if f in self.flags),
+        )

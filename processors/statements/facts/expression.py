@@ -1,0 +1,225 @@
+"""Which columns and functions does an expression use, and in which roles?
+
+The walk keeps its own stack, so that a chain of ten thousand operators costs no depth. Only a subquery recurses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from processors.statements.facts.collector import UNKNOWN, Collector, Node
+from processors.statements.facts.scope import NOTHING, Names, Output, Scope
+from schemas.events import StatementFlag
+
+_DYNAMIC = frozenset(
+    (
+        "query_to_xml",
+        "query_to_xmlschema",
+        "query_to_xml_and_xmlschema",
+        "cursor_to_xml",
+        "cursor_to_xmlschema",
+        "table_to_xml",
+        "table_to_xmlschema",
+        "table_to_xml_and_xmlschema",
+        "schema_to_xml",
+        "schema_to_xmlschema",
+        "schema_to_xml_and_xmlschema",
+        "database_to_xml",
+        "database_to_xmlschema",
+        "database_to_xml_and_xmlschema",
+        "dblink",
+        "dblink_exec",
+        "dblink_open",
+        "dblink_send_query",
+        "ts_stat",
+        "crosstab",
+        "crosstab2",
+        "crosstab3",
+        "crosstab4",
+        "crosstabn",
+        "connectby",
+        "schedule",
+        "schedule_in_database",
+        "pg_background_launch",
+        "execute",
+        "exec",
+    )
+)
+"""Functions that run SQL given to them as a value."""
+
+_WHOLE_ROW = frozenset(
+    (
+        "row_to_json",
+        "to_json",
+        "to_jsonb",
+        "hstore",
+        "json_agg",
+        "jsonb_agg",
+        "array_agg",
+        "record_out",
+        "text",
+    )
+)
+"""Functions that also work written as a column of a row: `SELECT u.to_jsonb FROM users u` shows every column."""
+
+
+class ExpressionWalk:
+    """Walks expression nodes into a Collector."""
+
+    def __init__(self, facts: Collector) -> None:
+        self.facts = facts
+
+    def query(self, node: Node, outer: Scope | None = None, roles: tuple[str, ...] = ("output",)) -> Output:
+        """Walk a query inside the expression."""
+        raise NotImplementedError
+
+    def shown(self, names: Iterable[str]) -> list[str]:
+        """Return names as facts show them."""
+        return [self.facts.namer.plain(n) for n in names]
+
+    def expression(self, node: Any, scope: Scope, roles: tuple[str, ...]) -> Names:
+        """Record what an expression (or list of them) uses under `roles`; return the table columns behind its value."""
+        behind: set[str] = set()
+        stack: list[tuple[Any, tuple[str, ...]]] = [(node, roles)]
+        while stack:
+            item, now = stack.pop()
+            if isinstance(item, list):
+                stack += [(i, now) for i in item]
+            elif isinstance(item, dict):
+                for key, value in item.items():
+                    if key == "ColumnRef":
+                        self._column(value, scope, now, behind)
+                    elif key == "A_Indirection":
+                        stack += self._indirection(value, scope, now, behind)
+                    elif key == "FuncCall":
+                        stack += self._call(value, scope, now)
+                    elif key == "SubLink":
+                        stack += self._sublink(value, scope, now, behind)
+                    elif key in ("SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"):
+                        self._add(self.query({key: value}, scope, now), behind)
+                    elif key == "RangeVar":
+                        self.facts.read(self.facts.relation(value))
+                    elif key in ("A_Const", "ParamRef", "typeName", "TypeName", "String", "name", "alias"):
+                        continue
+                    elif key == "XmlExpr":
+                        self.facts.functions[str(value.get("op", "xml")).removeprefix("IS_").lower()] = None
+                        stack.append((value, (*now, "argument")))
+                    elif isinstance(value, dict | list):
+                        stack.append((value, now))
+        return frozenset(behind) if behind else NOTHING
+
+    def window(self, fields: Node, scope: Scope) -> None:
+        """Walk a window definition: PARTITION BY groups, ORDER BY orders."""
+        self.expression(fields.get("partitionClause", []), scope, ("group",))
+        self.expression(fields.get("orderClause", []), scope, ("order",))
+
+    def _column(self, fields: Node, scope: Scope, roles: tuple[str, ...], behind: set[str]) -> None:
+        parts = fields.get("fields", ())
+        names = strings(parts)
+        if parts and "A_Star" in parts[-1]:
+            self._whole(names, scope, roles, behind)
+            return
+        if len(names) == 1:
+            columns = scope.unqualified(self.facts.namer.plain(names[0]))
+            source = scope.source(names[0])
+            if source is not None:
+                # A bare table name is the whole row, unless a column has that name.
+                self._whole(names, scope, roles, behind)
+                columns = columns if source.base is None and names[0] in source.outputs else NOTHING
+        else:
+            column = self.facts.namer.plain(names[-1])
+            source = scope.source(names[-2], names[-3] if len(names) > 2 else None)
+            if source is not None:
+                columns = source.column(column)
+                if names[-1] in _WHOLE_ROW:
+                    self._whole(names[:-1], scope, roles, behind)
+            elif len(names) > 2:
+                columns = frozenset((f"{self.facts.namer.relation(names[-3], names[-2])}.{column}",))
+            else:
+                columns = frozenset((f"?.{column}",))
+        self.facts.use(columns, *roles)
+        behind |= columns
+
+    def _whole(self, qualifier: list[str], scope: Scope, roles: tuple[str, ...], behind: set[str]) -> None:
+        """Every column of one FROM item, or of all."""
+        if qualifier:
+            source = scope.source(qualifier[-1], qualifier[-2] if len(qualifier) > 1 else None)
+            columns = source.everything() if source else frozenset((f"{self.facts.namer.relation(None, qualifier[-1])}.*",))
+        else:
+            columns = NOTHING.union(*(s.everything() for s in scope.sources))
+        if any(c.endswith(".*") for c in columns):
+            self.facts.flag(StatementFlag.STAR)
+        self.facts.use(columns, *roles)
+        behind |= columns
+
+    def _indirection(
+        self, fields: Node, scope: Scope, roles: tuple[str, ...], behind: set[str]
+    ) -> list[tuple[Any, tuple[str, ...]]]:
+        """`(u).ssn` is a column of `u` when `u` is a FROM item; anything else keeps its own columns."""
+        arg, path = fields.get("arg", {}), fields.get("indirection", [])
+        names = strings(arg.get("ColumnRef", {}).get("fields", ()))
+        source = scope.source(names[0]) if len(names) == 1 else None
+        first = path[0].get("String", {}).get("sval") if path else None
+        if source is not None and first is not None:
+            columns = source.column(self.facts.namer.plain(first))
+            self.facts.use(columns, *roles)
+            behind |= columns
+            return [(path[1:], roles)]
+        return [(arg, roles), (path, roles)]
+
+    def _call(self, fields: Node, scope: Scope, roles: tuple[str, ...]) -> list[tuple[Any, tuple[str, ...]]]:
+        name = self.function_name(fields.get("funcname", ()))
+        self.facts.functions[name] = None
+        short = name.rsplit(".", 1)[-1]
+        if short in _DYNAMIC:
+            self.facts.flag(StatementFlag.DYNAMIC_SQL)
+        if short == "set_config":
+            self._set_config(fields.get("args", ()))
+        if "over" in fields:
+            self.window(fields["over"], scope)
+        inner = roles if "argument" in roles else (*roles, "argument")
+        return [
+            (fields.get("args", []), inner),
+            (fields.get("agg_order", []), ("order",)),
+            (fields.get("agg_filter", {}), ("filter",)),
+        ]
+
+    def _set_config(self, args: list[Node]) -> None:
+        self.facts.flag(StatementFlag.CHANGES_SETTINGS)
+        values = [self.facts.constant(a["A_Const"]) if "A_Const" in a else UNKNOWN for a in args[:2]]
+        name = values[0].lower() if values and isinstance(values[0], str) else "*"
+        self.facts.change_setting(name, values[1] if len(values) > 1 and isinstance(values[1], str) else None)
+
+    def _sublink(self, fields: Node, scope: Scope, roles: tuple[str, ...], behind: set[str]) -> list[tuple[Any, tuple[str, ...]]]:
+        exists = fields.get("subLinkType") == "EXISTS_SUBLINK"
+        output = self.query(fields.get("subselect", {}), scope, ("filter",) if exists else roles)
+        if not exists:
+            self._add(output, behind)
+        return [(fields.get("testexpr", {}), roles)]
+
+    @staticmethod
+    def _add(output: Output, behind: set[str]) -> None:
+        behind.update(f"{star}.*" for star in output.stars)
+        for _, columns in output.columns:
+            behind |= columns
+
+    def function_name(self, parts: Iterable[Node]) -> str:
+        """Return a function's name as written, lower-case; `pg_catalog.` goes without saying."""
+        names = [n.lower() for n in self.shown(strings(parts))]
+        if len(names) > 1 and names[0] == "pg_catalog":
+            names = names[1:]
+        return ".".join(names)
+
+    def function_alias(self, fields: Node) -> str:
+        """Return the alias a function in FROM has when none is given: its name."""
+        for function in fields.get("functions", ()):
+            for item in function.get("List", {}).get("items", ()):
+                if item and "FuncCall" in item:
+                    return (strings(item["FuncCall"].get("funcname", ())) or [""])[-1]
+        return ""
+
+
+def strings(nodes: Iterable[Node]) -> list[str]:
+    """Return the values of the String nodes in a list."""
+    return [n["String"].get("sval", "") for n in nodes if "String" in n]

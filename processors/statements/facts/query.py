@@ -1,0 +1,335 @@
+"""What do queries read, write and show? Walks SELECT, INSERT, UPDATE, DELETE and MERGE, scope by scope.
+
+Columns of subqueries and CTEs are followed to the tables behind them, so that `SELECT s.x FROM (SELECT ssn AS x FROM people) s`
+is an output of `people.ssn`. What a derived table selects counts as output even where nothing outer shows it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from processors.statements.facts.collector import Collector, Node
+from processors.statements.facts.expression import ExpressionWalk, strings
+from processors.statements.facts.predicate import judge
+from processors.statements.facts.scope import NOTHING, Names, Output, Scope, Source
+from schemas.events import StatementFlag
+
+_DML = ("InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt")
+QUERIES = ("SelectStmt", *_DML)
+Roles = tuple[str, ...]
+OUTPUT: Roles = ("output",)
+
+
+class QueryWalk(ExpressionWalk):
+    """Walks query nodes into a Collector."""
+
+    def __init__(self, facts: Collector) -> None:
+        super().__init__(facts)
+
+    def query(self, node: Node, outer: Scope | None = None, roles: Roles = OUTPUT) -> Output:
+        """Walk any query node; return what it gives."""
+        kind, fields = next(iter(node.items()))
+        if kind == "SelectStmt":
+            self.facts.verb("select")
+            return self.select(fields, outer, roles)
+        return self._dml(kind, fields, outer)
+
+    def select(
+        self, fields: Node, outer: Scope | None, roles: Roles, recursive: tuple[Scope, str, tuple[str, ...]] | None = None
+    ) -> Output:
+        """Walk a SelectStmt's fields. `recursive` names the CTE that the first arm of a UNION defines for the second."""
+        scope = Scope(outer)
+        self._ctes(fields, scope)
+        if fields.get("op", "SETOP_NONE") != "SETOP_NONE":
+            output = self._set_operation(fields, scope, roles, recursive)
+            scope.aliases = dict(output.columns)
+        elif "valuesLists" in fields:
+            output = self._values(fields, scope, roles)
+        else:
+            for item in fields.get("fromClause", ()):
+                self._from(item, scope)
+            output = self._targets(fields.get("targetList", ()), scope, roles)
+            named = {t["ResTarget"]["name"] for t in fields.get("targetList", ()) if t.get("ResTarget", {}).get("name")}
+            scope.aliases = {n: c for n, c in output.columns if n in set(self.shown(named))}
+            self._condition(fields.get("whereClause"), scope)
+            self._condition(fields.get("havingClause"), scope)
+            self._keys(fields.get("groupClause", ()), scope, output, "group")
+            self._keys([d for d in fields.get("distinctClause", ()) if d], scope, output, "group")
+            for window in fields.get("windowClause", ()):
+                self.window(window.get("WindowDef", {}), scope)
+        self._keys(fields.get("sortClause", ()), scope, output, "order")
+        self._tail(fields, scope, output)
+        return output
+
+    def _tail(self, fields: Node, scope: Scope, output: Output) -> None:
+        for limit in ("limitCount", "limitOffset"):
+            if limit in fields:
+                self.expression(fields[limit], scope, ("argument",))
+        if "limitCount" in fields and not fields["limitCount"].get("A_Const", {}).get("isnull"):
+            self.facts.flag(StatementFlag.LIMITED)
+        if fields.get("lockingClause"):
+            self.facts.flag(StatementFlag.LOCKING)
+        into = fields.get("intoClause", {}).get("rel")
+        if into:
+            self.facts.verb("create_table")
+            self.facts.flag(StatementFlag.DDL)
+            self.facts.write(self.facts.relation(into))
+
+    def _set_operation(
+        self, fields: Node, scope: Scope, roles: Roles, recursive: tuple[Scope, str, tuple[str, ...]] | None
+    ) -> Output:
+        arms: list[Node] = []
+        left = fields
+        while left.get("op", "SETOP_NONE") != "SETOP_NONE" and (left is fields or not self._has_own_clauses(left)):
+            arms.append(left["rarg"])
+            left = left["larg"]
+        output = self.select(left, scope, roles)
+        if recursive is not None:
+            where, name, renamed = recursive
+            where.ctes[name] = _renamed(output, renamed)
+        for arm in reversed(arms):
+            other = self.select(arm, scope, roles)
+            columns = list(output.columns)
+            for i, (_, behind) in enumerate(other.columns):
+                if i < len(columns):
+                    columns[i] = (columns[i][0], columns[i][1] | behind)
+                else:
+                    columns.append(other.columns[i])
+            output = Output(columns, tuple(dict.fromkeys(output.stars + other.stars)))
+        return output
+
+    @staticmethod
+    def _has_own_clauses(fields: Node) -> bool:
+        return any(c in fields for c in ("withClause", "sortClause", "limitCount", "limitOffset", "lockingClause"))
+
+    def _values(self, fields: Node, scope: Scope, roles: Roles) -> Output:
+        columns: list[tuple[str, Names]] = []
+        for row in fields["valuesLists"]:
+            for i, value in enumerate(row.get("List", {}).get("items", ())):
+                behind = self.expression(value, scope, roles)
+                if i == len(columns):
+                    columns.append((f"column{i + 1}", behind))
+                elif behind:
+                    columns[i] = (columns[i][0], columns[i][1] | behind)
+        return Output(columns)
+
+    def _targets(self, targets: list[Node], scope: Scope, roles: Roles) -> Output:
+        output = Output()
+        stars: dict[str, None] = {}
+        for target in targets:
+            fields = target.get("ResTarget", {})
+            value = fields.get("val", {})
+            reference = value.get("ColumnRef", {}).get("fields", ())
+            if reference and "A_Star" in reference[-1]:
+                self.facts.flag(StatementFlag.STAR)
+                for source in self._starred(strings(reference), scope):
+                    self.facts.use(source.everything(), *roles)
+                    if source.base is not None:
+                        stars[source.base] = None
+                    else:
+                        stars.update(dict.fromkeys(source.stars))
+                        output.columns += source.outputs.items()
+                continue
+            behind = self.expression(value, scope, roles)
+            name = fields.get("name") or (strings(reference)[-1] if reference else "")
+            for whole in [b for b in behind if b.endswith(".*")]:
+                stars[whole[:-2]] = None
+            output.columns.append((self.facts.namer.plain(name) if name else "?column?", behind))
+        output.stars = tuple(stars)
+        return output
+
+    def _starred(self, qualifier: list[str], scope: Scope) -> list[Source]:
+        if not qualifier:
+            return scope.sources
+        source = scope.source(qualifier[-1], qualifier[-2] if len(qualifier) > 1 else None)
+        return [source] if source else [Source(qualifier[-1], self.facts.namer.relation(None, qualifier[-1]))]
+
+    def _condition(self, node: Node | None, scope: Scope) -> None:
+        if node:
+            self.expression(node, scope, ("filter",))
+            judge(node, self.facts)
+
+    def _keys(self, keys: list[Node], scope: Scope, output: Output, role: str) -> None:
+        """GROUP BY, DISTINCT ON and ORDER BY: expressions, output names, or output positions."""
+        for key in keys:
+            node = key.get("SortBy", {}).get("node", key)
+            constant = node.get("A_Const")
+            if constant is not None:
+                position = self.facts.constant(constant)
+                if output.stars:
+                    self.facts.use([f"{star}.*" for star in output.stars], role)
+                elif isinstance(position, int) and 1 <= position <= len(output.columns):
+                    self.facts.use(output.columns[position - 1][1], role)
+                continue
+            names = strings(node.get("ColumnRef", {}).get("fields", ()))
+            alias = self.facts.namer.plain(names[0]) if len(names) == 1 else ""
+            if alias in scope.aliases:
+                self.facts.use(scope.aliases[alias], role)
+                if role == "order":
+                    continue
+            if not scope.sources and names:
+                continue
+            self.expression(node, scope, (role,))
+
+    def _ctes(self, fields: Node, scope: Scope) -> None:
+        clause = fields.get("withClause", {})
+        entries = [c.get("CommonTableExpr", {}) for c in clause.get("ctes", ())]
+        recursive = clause.get("recursive", False)
+        if recursive:
+            scope.ctes.update({e.get("ctename", ""): Output() for e in entries})
+        for entry in entries:
+            name, renamed = entry.get("ctename", ""), tuple(self.shown(strings(entry.get("aliascolnames", ()))))
+            body = entry.get("ctequery", {})
+            if "SelectStmt" in body:
+                self.facts.verb("select")
+                output = self.select(body["SelectStmt"], scope, OUTPUT, (scope, name, renamed) if recursive else None)
+            else:
+                output = self.query(body, scope) if body else Output()
+            scope.ctes[name] = _renamed(output, renamed)
+
+    def _from(self, item: Node, scope: Scope) -> list[Source]:
+        kind, fields = next(iter(item.items()))
+        alias = fields.get("alias", {})
+        name, renamed = alias.get("aliasname", ""), tuple(self.shown(strings(alias.get("colnames", ()))))
+        if kind == "JoinExpr":
+            return self._join(fields, name, scope)
+        if kind == "RangeVar":
+            source = self._table(fields, name, renamed, scope)
+        elif kind == "RangeSubselect":
+            inside = scope if fields.get("lateral") else Scope(scope.outer, ctes=scope.ctes)
+            body = fields.get("subquery", {})
+            output = self.select(body["SelectStmt"], inside, OUTPUT) if "SelectStmt" in body else self.query(body, inside)
+            source = output.source(name, renamed)
+        elif kind == "RangeTableSample":
+            self.expression(fields.get("args", []), scope, ("argument",))
+            return self._from(fields.get("relation", {"RangeVar": {}}), scope)
+        else:
+            behind = self.expression(fields, scope, ("argument",))
+            outputs = dict.fromkeys(renamed, behind)
+            source = Source(name or self.function_alias(fields), None, outputs, sealed=bool(renamed), behind=behind)
+        scope.sources.append(source)
+        return [source]
+
+    def _table(self, fields: Node, alias: str, renamed: tuple[str, ...], scope: Scope) -> Source:
+        name = fields.get("relname", "")
+        cte = scope.cte(name) if not fields.get("schemaname") else None
+        if cte is not None:
+            return cte.source(alias or name, renamed)
+        base = self.facts.relation(fields)
+        self.facts.read(base)
+        return Source(alias or name, base, schema=fields.get("schemaname"), renamed=renamed)
+
+    def _join(self, fields: Node, alias: str, scope: Scope) -> list[Source]:
+        left = self._from(fields["larg"], scope) if "larg" in fields else []
+        right = self._from(fields["rarg"], scope) if "rarg" in fields else []
+        for name in self.shown(strings(fields.get("usingClause", ()))):
+            owners = [s for s in left + right if s.may_own(name)]
+            columns = NOTHING.union(*(s.column(name) for s in owners))
+            self.facts.use(columns, "join")
+            scope.merged[name] = scope.merged.get(name, NOTHING) | columns
+        if "quals" in fields:
+            self.expression(fields["quals"], scope, ("join",))
+        if alias:
+            outputs: dict[str, Names] = {}
+            stars: dict[str, None] = {}
+            for source in left + right:
+                outputs.update(source.outputs)
+                stars.update(dict.fromkeys((source.base,) if source.base else source.stars))
+            scope.sources.append(Source(alias, None, outputs, tuple(stars)))
+        return left + right
+
+    # -- data changes ----------------------------------------------------------------------------------------------
+
+    def _dml(self, kind: str, fields: Node, outer: Scope | None) -> Output:
+        self.facts.verb(kind.removesuffix("Stmt").lower())
+        scope = Scope(outer)
+        self._ctes(fields, scope)
+        relation = fields.get("relation", {})
+        target = self.facts.relation(relation)
+        self.facts.write(target)
+        alias = relation.get("alias", {}).get("aliasname") or relation.get("relname", "")
+        source = Source(alias, target, schema=relation.get("schemaname"))
+        if kind == "InsertStmt":
+            self._insert(fields, scope, source)
+        else:
+            scope.sources.append(source)
+            for item in fields.get("fromClause", []) + fields.get("usingClause", []):
+                self._from(item, scope)
+            if kind == "MergeStmt":
+                self._merge(fields, scope, target)
+            self._assign(fields.get("targetList", ()), scope, target)
+            if kind != "MergeStmt":
+                if "whereClause" not in fields:
+                    self.facts.flag(StatementFlag.NO_WHERE)
+                self._condition(fields.get("whereClause"), scope)
+        returning = fields.get("returningClause", {}).get("exprs") or fields.get("returningList") or []
+        if returning:
+            self.facts.read(target)
+            for option in fields.get("returningClause", {}).get("options", ()):
+                name = option.get("ReturningOption", {}).get("value", "")
+                scope.sources.append(Source(name, target))
+            shown = Scope(outer, [source], scope.ctes) if kind == "InsertStmt" else scope
+            return self._targets(returning, self._with_old_and_new(shown, target), OUTPUT)
+        return Output()
+
+    @staticmethod
+    def _with_old_and_new(scope: Scope, target: str) -> Scope:
+        """RETURNING may say `old.x` and `new.x` (PostgreSQL 18): an outer level that only qualified names reach."""
+        names = Scope(scope.outer, [Source("old", None, stars=(target,)), Source("new", None, stars=(target,))], scope.ctes)
+        return Scope(names, scope.sources, scope.ctes, scope.merged) if scope.source("old") is None else scope
+
+    def _insert(self, fields: Node, scope: Scope, source: Source) -> None:
+        target = str(source.base)
+        columns = [c.get("ResTarget", {}) for c in fields.get("cols", ())]
+        names = [f"{target}.{self.facts.namer.plain(c.get('name', ''))}" for c in columns]
+        self.facts.use(names or [f"{target}.*"], "write")
+        if "selectStmt" in fields:
+            self.select(fields["selectStmt"]["SelectStmt"], scope, OUTPUT)
+        conflict = fields.get("onConflictClause", {})
+        if conflict:
+            inside = Scope(scope, [source, Source("excluded", None, stars=(target,))])
+            for element in conflict.get("infer", {}).get("indexElems", ()):
+                self.expression(element, inside, ("filter",))
+            if conflict.get("targetList"):
+                self.facts.verb("update")
+                self._assign(conflict["targetList"], Scope(scope, [source, Source("excluded", target)]), target)
+            if "whereClause" in conflict:
+                self.expression(conflict["whereClause"], Scope(scope, [source, Source("excluded", target)]), ("filter",))
+
+    def _assign(self, targets: list[Node], scope: Scope, target: str) -> None:
+        for item in targets:
+            fields = item.get("ResTarget", {})
+            self.facts.use([f"{target}.{self.facts.namer.plain(fields.get('name', ''))}"], "write")
+            if "val" in fields:
+                self.expression(fields["val"], scope, ("argument",))
+
+    def _merge(self, fields: Node, scope: Scope, target: str) -> None:
+        if "sourceRelation" in fields:
+            self._from(fields["sourceRelation"], scope)
+        self.expression(fields.get("joinCondition", {}), scope, ("join",))
+        for when in fields.get("mergeWhenClauses", ()):
+            clause = when.get("MergeWhenClause", {})
+            command = clause.get("commandType", "").removeprefix("CMD_").lower()
+            if command in ("insert", "update", "delete"):
+                self.facts.verb(command)
+            if "condition" in clause:
+                self.expression(clause["condition"], scope, ("filter",))
+            self._assign(clause.get("targetList", ()), scope, target)
+            if command == "insert" and not clause.get("targetList"):
+                self.facts.use([f"{target}.*"], "write")
+            self.expression(clause.get("values", []), scope, ("argument",))
+
+    def relation_scope(self, range_var: Node) -> Scope:
+        """Return a scope of one table, for expressions in definitions (indexes, policies, COPY … WHERE)."""
+        return Scope(None, [Source(range_var.get("relname", ""), self.facts.relation(range_var))])
+
+
+def _renamed(output: Output, names: tuple[str, ...]) -> Output:
+    if not names:
+        return output
+    columns: list[Any] = [(names[i] if i < len(names) else n, c) for i, (n, c) in enumerate(output.columns)]
+    if output.stars:
+        # Which column of a star gets which name is not known: each name may be any of them.
+        every = frozenset(f"{s}.*" for s in output.stars).union(*(c for _, c in output.columns))
+        columns = [(name, every) for name in names]
+    return Output(columns, output.stars)

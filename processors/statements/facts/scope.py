@@ -1,0 +1,117 @@
+"""Which table does a column name belong to, here? Scopes as the server nests them: FROM items inside, outer queries outside.
+
+A name is given a table only when no other table could own it: without the catalogue, an unqualified name with two candidate
+tables, or with a table in an outer query that it may be correlated to, stays `?.name`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+Names = frozenset[str]
+NOTHING: Names = frozenset()
+
+
+@dataclass(slots=True)
+class Source:
+    """One FROM item. A table has `base`; a subquery, CTE or function has `outputs` (name to the columns behind it).
+
+    `stars` are tables whose columns all show through; `sealed` says that nothing but
+    `outputs` and `stars` can; `behind` is what else any of its columns may come from (a function's arguments).
+    """
+
+    alias: str
+    base: str | None = None
+    outputs: dict[str, Names] = field(default_factory=dict)
+    stars: tuple[str, ...] = ()
+    sealed: bool = True
+    schema: str | None = None
+    renamed: tuple[str, ...] = ()
+    behind: Names = NOTHING
+
+    def column(self, name: str) -> Names:
+        """Return the table columns behind a column of this source."""
+        if self.base is not None:
+            # Column aliases (`t(a, b)`) hide which column it is; the table is still certain.
+            return frozenset((f"{self.base}.{'*' if name in self.renamed else name}",))
+        if name in self.outputs:
+            return self.outputs[name]
+        if self.renamed:
+            return self.everything()
+        return frozenset(f"{star}.{name}" for star in self.stars) | self.behind
+
+    def everything(self) -> Names:
+        """Return what `alias.*` shows."""
+        if self.base is not None:
+            return frozenset((f"{self.base}.*",))
+        return frozenset(f"{star}.*" for star in self.stars).union(self.behind, *self.outputs.values())
+
+    def may_own(self, name: str) -> bool:
+        """Tell whether an unqualified name could be a column of this source."""
+        return self.base is not None or bool(self.stars) or name in self.outputs or not self.sealed or bool(self.renamed)
+
+
+@dataclass(slots=True)
+class Output:
+    """What a query gives: (name, columns behind it) in order, and tables shown whole."""
+
+    columns: list[tuple[str, Names]] = field(default_factory=list)
+    stars: tuple[str, ...] = ()
+
+    def source(self, alias: str, renamed: tuple[str, ...] = ()) -> Source:
+        """Return this output as a FROM item, its first columns renamed."""
+        columns = self.columns
+        if renamed and not self.stars:
+            columns = [(renamed[i] if i < len(renamed) else n, c) for i, (n, c) in enumerate(columns)]
+            renamed = ()
+        outputs: dict[str, Names] = {}
+        for name, behind in columns:
+            outputs[name] = outputs.get(name, NOTHING) | behind
+        return Source(alias, None, outputs, self.stars, renamed=renamed)
+
+
+@dataclass(slots=True)
+class Scope:
+    """The names one query level sees. `merged` are USING columns: they belong to every table that has them."""
+
+    outer: Scope | None = None
+    sources: list[Source] = field(default_factory=list)
+    ctes: dict[str, Output] = field(default_factory=dict)
+    merged: dict[str, Names] = field(default_factory=dict)
+    aliases: dict[str, Names] = field(default_factory=dict)
+
+    def cte(self, name: str) -> Output | None:
+        scope: Scope | None = self
+        while scope is not None:
+            if name in scope.ctes:
+                return scope.ctes[name]
+            scope = scope.outer
+        return None
+
+    def source(self, alias: str, schema: str | None = None) -> Source | None:
+        """Return the FROM item an alias names, the innermost first."""
+        scope: Scope | None = self
+        while scope is not None:
+            for source in scope.sources:
+                if source.alias == alias and (schema is None or schema == source.schema):
+                    return source
+            scope = scope.outer
+        return None
+
+    def unqualified(self, name: str) -> Names:
+        """Return the columns an unqualified name may be: `?.name` where more than one table could own it."""
+        if name in self.merged:
+            return self.merged[name]
+        owners: list[Source] = []
+        scope: Scope | None = self
+        while scope is not None:
+            owners += [s for s in scope.sources if s.may_own(name)]
+            # An explicit output of a sealed subquery is certain: the search ends at the level that has the name.
+            if any(s.base is None and name in s.outputs for s in scope.sources) or len(owners) > 1:
+                break
+            scope = scope.outer
+        if len(owners) == 1:
+            return owners[0].column(name)
+        if owners and all(s.base is None and name in s.outputs for s in owners):
+            return NOTHING.union(*(s.outputs[name] for s in owners))
+        return frozenset((f"?.{name}",))

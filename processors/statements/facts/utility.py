@@ -1,0 +1,368 @@
+"""What do statements other than queries do? One table says each node's verb and flags; the rest follow rules per kind.
+
+A node the table does not know gets its own name as verb and the flag `utility`: new grammar is recorded, not refused. Definitions
+write the object they define; every other table named anywhere inside them is read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from processors.statements.facts.collector import HARMLESS_SETTINGS, Collector, Node
+from processors.statements.facts.expression import strings
+from processors.statements.facts.query import QUERIES, QueryWalk
+from processors.statements.facts.scope import Scope
+from schemas.events import StatementFlag as F
+
+_EXECUTES = re.compile(
+    r"\b(?:execute|format|quote_ident|quote_literal|quote_nullable|dblink\w*|query_to_xml\w*)\b", re.IGNORECASE
+)
+
+SPECIFIED: dict[str, tuple[str, tuple[F, ...]]] = {
+    "AlterDatabaseSetStmt": ("alter_database", (F.DDL, F.CHANGES_SETTINGS)),
+    "AlterDefaultPrivilegesStmt": ("alter_default_privileges", (F.DCL,)),
+    "AlterObjectSchemaStmt": ("alter_schema_of", (F.DDL,)),
+    "AlterOwnerStmt": ("alter_owner", (F.DDL, F.DCL)),
+    "AlterPolicyStmt": ("alter_policy", (F.DDL, F.DCL)),
+    "AlterRoleSetStmt": ("alter_role", (F.DCL, F.CHANGES_SETTINGS)),
+    "AlterRoleStmt": ("alter_role", (F.DCL,)),
+    "AlterSeqStmt": ("alter_sequence", (F.DDL,)),
+    "AlterSystemStmt": ("alter_system", (F.DDL, F.CHANGES_SETTINGS)),
+    "AlterUserMappingStmt": ("alter_user_mapping", (F.DDL, F.DCL)),
+    "CheckPointStmt": ("checkpoint", (F.UTILITY,)),
+    "ClosePortalStmt": ("close", (F.UTILITY,)),
+    "ClusterStmt": ("cluster", (F.UTILITY,)),
+    "CommentStmt": ("comment", (F.DDL,)),
+    "CompositeTypeStmt": ("create_type", (F.DDL,)),
+    "ConstraintsSetStmt": ("set", (F.TRANSACTION,)),
+    "CreateEnumStmt": ("create_type", (F.DDL,)),
+    "CreateExtensionStmt": ("create_extension", (F.DDL,)),
+    "CreateForeignTableStmt": ("create_foreign_table", (F.DDL,)),
+    "CreateFunctionStmt": ("create_function", (F.DDL,)),
+    "CreatePLangStmt": ("create_language", (F.DDL,)),
+    "CreatePolicyStmt": ("create_policy", (F.DDL, F.DCL)),
+    "CreateRangeStmt": ("create_type", (F.DDL,)),
+    "CreateRoleStmt": ("create_role", (F.DCL,)),
+    "CreateSeqStmt": ("create_sequence", (F.DDL,)),
+    "CreateStatsStmt": ("create_statistics", (F.DDL,)),
+    "CreateStmt": ("create_table", (F.DDL,)),
+    "CreateTrigStmt": ("create_trigger", (F.DDL,)),
+    "CreateUserMappingStmt": ("create_user_mapping", (F.DDL, F.DCL)),
+    "CreatedbStmt": ("create_database", (F.DDL,)),
+    "DeallocateStmt": ("deallocate", (F.UTILITY,)),
+    "DropOwnedStmt": ("drop_owned", (F.DDL, F.DCL)),
+    "DropRoleStmt": ("drop_role", (F.DCL,)),
+    "DropUserMappingStmt": ("drop_user_mapping", (F.DDL, F.DCL)),
+    "DropdbStmt": ("drop_database", (F.DDL,)),
+    "FetchStmt": ("fetch", (F.UTILITY,)),
+    "GrantRoleStmt": ("grant", (F.DCL,)),
+    "ImportForeignSchemaStmt": ("import_foreign_schema", (F.DDL,)),
+    "IndexStmt": ("create_index", (F.DDL,)),
+    "ListenStmt": ("listen", (F.UTILITY,)),
+    "LoadStmt": ("load", (F.UTILITY,)),
+    "NotifyStmt": ("notify", (F.UTILITY,)),
+    "ReassignOwnedStmt": ("reassign_owned", (F.DDL, F.DCL)),
+    "RefreshMatViewStmt": ("refresh_materialized_view", (F.DDL,)),
+    "ReindexStmt": ("reindex", (F.UTILITY,)),
+    "RepackStmt": ("cluster", (F.UTILITY,)),
+    "RuleStmt": ("create_rule", (F.DDL,)),
+    "SecLabelStmt": ("security_label", (F.DDL, F.DCL)),
+    "UnlistenStmt": ("unlisten", (F.UTILITY,)),
+    "VariableShowStmt": ("show", (F.UTILITY,)),
+    "ViewStmt": ("create_view", (F.DDL,)),
+}
+"""Node to verb and flags, where its fields need no rule of their own."""
+
+_TARGETS = ("relation", "view", "sequence", "base")
+"""Fields in which a definition names the relation it defines or changes."""
+
+
+class StatementWalk(QueryWalk):
+    """Walks any statement into a Collector."""
+
+    def statement(self, node: Node) -> None:
+        """Record one statement's facts."""
+        kind, fields = next(iter(node.items()))
+        if kind in QUERIES:
+            self.query(node)
+        elif kind in _RULES:
+            _RULES[kind](self, fields)
+        else:
+            self._specified(kind, fields)
+
+    def _specified(self, kind: str, fields: Node) -> None:
+        verb, flags = SPECIFIED.get(kind) or _derived(kind)
+        if kind == "GrantRoleStmt" and not fields.get("is_grant"):
+            verb = "revoke"
+        if kind == "CreateFunctionStmt" and fields.get("is_procedure"):
+            verb = "create_procedure"
+        if kind == "FetchStmt" and fields.get("ismove"):
+            verb = "move"
+        self.facts.verb(verb)
+        self.facts.flag(*flags)
+        if kind == "CreateStmt" and fields.get("relation", {}).get("relpersistence") == "t":
+            self.facts.relation_names.add("pg_temp")
+        self._definition(fields)
+        if kind in ("CreateFunctionStmt", "RuleStmt"):
+            self._body(fields)
+
+    def _definition(self, fields: Node) -> None:
+        scope = Scope(None)
+        rest = dict(fields)
+        for field in _TARGETS:
+            target = rest.pop(field, None)
+            if isinstance(target, dict) and "relname" in target:
+                self.facts.write(self.facts.relation(target))
+                scope = self.relation_scope(target)
+            elif target is not None:
+                rest[field] = target
+        if isinstance(fields.get("objects"), list) and "removeType" in fields:
+            self._dropped(fields)
+            return
+        if "object" in rest and isinstance(rest["object"], dict):
+            self._object(rest["object"], fields.get("objtype", ""))
+        query = rest.pop("query", None)
+        if isinstance(query, dict):
+            self.statement(query)
+        for field in ("params", "options", "typeName", "returnType", "object", "objects"):
+            rest.pop(field, None)
+        self.expression(rest, scope, ("argument",))
+
+    def _object(self, node: Node, kind: str) -> None:
+        names = strings(node.get("List", {}).get("items", ()))
+        if kind in ("OBJECT_COLUMN", "OBJECT_TABCONSTRAINT", "OBJECT_TRIGGER", "OBJECT_POLICY", "OBJECT_RULE") and len(names) > 1:
+            names = names[:-1]
+        elif kind not in (
+            "OBJECT_TABLE",
+            "OBJECT_VIEW",
+            "OBJECT_MATVIEW",
+            "OBJECT_SEQUENCE",
+            "OBJECT_INDEX",
+            "OBJECT_FOREIGN_TABLE",
+        ):
+            return
+        self._write_names(names)
+
+    def _write_names(self, names: list[str]) -> None:
+        if names:
+            self.facts.write(self.facts.relation({"relname": names[-1], "schemaname": names[-2] if len(names) > 1 else None}))
+
+    def _dropped(self, fields: Node) -> None:
+        kind = fields.get("removeType", "")
+        for item in fields.get("objects", ()):
+            if "List" in item:
+                self._object(item, kind)
+            elif kind == "OBJECT_SCHEMA" and "String" in item:
+                self.facts.relation_names.add(item["String"].get("sval", ""))
+
+    def _body(self, fields: Node) -> None:
+        for option in fields.get("options", ()):
+            element = option.get("DefElem", {})
+            if element.get("defname") == "as":
+                self.facts.read_value()
+                if any(_EXECUTES.search(s) for s in strings(element.get("arg", {}).get("List", {}).get("items", ()))):
+                    self.facts.flag(F.DYNAMIC_SQL)
+            elif element.get("defname") == "set":
+                self.facts.flag(F.CHANGES_SETTINGS)
+
+    # -- rules ---------------------------------------------------------------------------------------------------------
+
+    def transaction(self, fields: Node) -> None:
+        kind = fields.get("kind", "TRANS_STMT_BEGIN").removeprefix("TRANS_STMT_").lower()
+        verb = {"start": "begin", "rollback_to": "rollback", "prepare": "prepare_transaction"}.get(kind, kind)
+        self.facts.verb(verb)
+        self.facts.flag(F.TRANSACTION)
+
+    def set_variable(self, fields: Node) -> None:
+        self.facts.verb("set")
+        self.facts.flag(F.UTILITY, F.CHANGES_SETTINGS)
+        kind, name = fields.get("kind", "VAR_SET_VALUE"), fields.get("name", "").lower()
+        if kind == "VAR_SET_MULTI":
+            self.facts.flag(F.TRANSACTION)
+            for option in fields.get("args", ()):
+                self.facts.change_setting(option.get("DefElem", {}).get("defname", "*").lower(), None)
+        elif kind == "VAR_RESET_ALL":
+            self.facts.settings["*"] = None
+        elif kind != "VAR_SET_VALUE" or name not in HARMLESS_SETTINGS:
+            self.facts.change_setting(name, None)
+        else:
+            constants = [a.get("A_Const") for a in fields.get("args", ())]
+            values = [self.facts.constant(c) if c is not None else None for c in constants]
+            known = all(isinstance(v, str | int | float) for v in values)
+            self.facts.change_setting(name, ", ".join(str(v) for v in values) if known else None)
+
+    def discard(self, fields: Node) -> None:
+        self.facts.verb("discard")
+        self.facts.flag(F.UTILITY)
+        if fields.get("target", "DISCARD_ALL") == "DISCARD_ALL":
+            self.facts.flag(F.CHANGES_SETTINGS)
+            self.facts.settings["*"] = None
+
+    def explain(self, fields: Node) -> None:
+        self.facts.verb("explain")
+        self.facts.flag(F.EXPLAIN)
+        options = [o.get("DefElem", {}) for o in fields.get("options", ())]
+        analyze = [o for o in options if o.get("defname") == "analyze"]
+        if any("arg" in o for o in analyze):
+            self.facts.read_value()
+        runs = any(not _is_off(o.get("arg")) for o in analyze)
+        if runs:
+            self.statement(fields["query"])
+            return
+        inner = StatementWalk(Collector(self.facts.namer, self.facts.elided))
+        inner.statement(fields["query"])
+        self.facts.absorb_unexecuted(inner.facts)
+
+    def prepare(self, fields: Node) -> None:
+        self.facts.verb("prepare")
+        self.facts.flag(F.PREPARE)
+        self.statement(fields["query"])
+
+    def execute(self, fields: Node) -> None:
+        self.facts.verb("execute")
+        self.facts.flag(F.EXECUTE)
+        self.expression(fields.get("params", []), Scope(None), ("argument",))
+
+    def declare(self, fields: Node) -> None:
+        self.facts.verb("declare")
+        self.statement(fields["query"])
+
+    def create_table_as(self, fields: Node) -> None:
+        matview = fields.get("objtype") == "OBJECT_MATVIEW"
+        self.facts.verb("create_materialized_view" if matview else "create_table")
+        self.facts.flag(F.DDL)
+        rel = fields.get("into", {}).get("rel")
+        if rel:
+            self.facts.write(self.facts.relation(rel))
+        self.statement(fields["query"])
+
+    def copy(self, fields: Node) -> None:
+        into = bool(fields.get("is_from"))
+        self.facts.verb("copy_from" if into else "copy_to")
+        self.facts.flag(F.COPY_IN if into else F.COPY_OUT)
+        if fields.get("is_program"):
+            self.facts.flag(F.COPY_PROGRAM)
+        elif "filename" in fields:
+            self.facts.flag(F.COPY_FILE)
+        if "query" in fields:
+            self.statement(fields["query"])
+        relation = fields.get("relation")
+        if not relation:
+            return
+        name = self.facts.relation(relation)
+        (self.facts.write if into else self.facts.read)(name)
+        columns = self.shown(strings(fields.get("attlist", ()))) or ["*"]
+        self.facts.use([f"{name}.{c}" for c in columns], "write" if into else "output")
+        if "whereClause" in fields:
+            self._condition(fields["whereClause"], self.relation_scope(relation))
+
+    def do(self, fields: Node) -> None:
+        self.facts.verb("do")
+        self.facts.flag(F.OPAQUE, F.CHANGES_SETTINGS)
+        self.facts.settings["*"] = None
+        self.facts.read_value()
+        for option in fields.get("args", ()):
+            element = option.get("DefElem", {})
+            if element.get("defname") == "as" and _EXECUTES.search(element.get("arg", {}).get("String", {}).get("sval", "")):
+                self.facts.flag(F.DYNAMIC_SQL)
+
+    def call(self, fields: Node) -> None:
+        self.facts.verb("call")
+        self.expression({"FuncCall": fields.get("funccall", {})}, Scope(None), ("argument",))
+
+    def truncate(self, fields: Node) -> None:
+        self.facts.verb("truncate")
+        for item in fields.get("relations", ()):
+            self.facts.write(self.facts.relation(item.get("RangeVar", {})))
+
+    def lock(self, fields: Node) -> None:
+        self.facts.verb("lock")
+        self.facts.flag(F.LOCKING, F.TRANSACTION)
+        for item in fields.get("relations", ()):
+            self.facts.read(self.facts.relation(item.get("RangeVar", {})))
+
+    def vacuum(self, fields: Node) -> None:
+        self.facts.verb("vacuum" if fields.get("is_vacuumcmd") else "analyze")
+        self.facts.flag(F.UTILITY)
+        for item in fields.get("rels", ()):
+            relation = item.get("VacuumRelation", {}).get("relation")
+            if relation:
+                self.facts.read(self.facts.relation(relation))
+
+    def grant(self, fields: Node) -> None:
+        self.facts.verb("grant" if fields.get("is_grant") else "revoke")
+        self.facts.flag(F.DCL)
+        for item in fields.get("objects", ()):
+            if "RangeVar" in item:
+                self.facts.write(self.facts.relation(item["RangeVar"]))
+            elif fields.get("objtype") == "OBJECT_SCHEMA" and "String" in item:
+                self.facts.relation_names.add(item["String"].get("sval", ""))
+
+    def alter_table(self, fields: Node) -> None:
+        self.facts.verb("alter_" + _object_name(fields.get("objtype", "OBJECT_TABLE")))
+        self.facts.flag(F.DDL)
+        relation = fields.get("relation", {})
+        name = self.facts.relation(relation)
+        self.facts.write(name)
+        for item in fields.get("cmds", ()):
+            command = item.get("AlterTableCmd", {})
+            if "COLUMN" in command.get("subtype", "").upper() and command.get("name"):
+                self.facts.use([f"{name}.{self.facts.namer.plain(command['name'])}"], "write")
+            self.expression(command.get("def", {}), self.relation_scope(relation), ("argument",))
+
+    def rename(self, fields: Node) -> None:
+        self.facts.verb("alter_" + _object_name(fields.get("renameType", "OBJECT_TABLE")))
+        self.facts.flag(F.DDL)
+        if "relation" in fields:
+            self.facts.write(self.facts.relation(fields["relation"]))
+
+    def drop(self, fields: Node) -> None:
+        self.facts.verb("drop_" + _object_name(fields.get("removeType", "OBJECT_TABLE")))
+        self.facts.flag(F.DDL)
+        self._dropped(fields)
+
+
+def _is_off(arg: Node | None) -> bool:
+    if arg is None:
+        return False
+    kind, fields = next(iter(arg.items()))
+    if kind == "String":
+        return str(fields.get("sval", "")).lower() in ("off", "false", "0", "no")
+    return kind in ("Integer", "Boolean") and not fields
+
+
+def _object_name(kind: str) -> str:
+    name = kind.removeprefix("OBJECT_").lower()
+    return {"matview": "materialized_view", "tabconstraint": "table", "column": "table", "domconstraint": "domain"}.get(
+        name, name
+    )
+
+
+def _derived(kind: str) -> tuple[str, tuple[F, ...]]:
+    words = re.sub(r"(?<!^)(?=[A-Z])", "_", kind.removesuffix("Stmt")).lower()
+    ddl = words.startswith(("create_", "alter_", "drop_", "define"))
+    return ("create_" + words.removeprefix("define_") if words == "define" else words), (F.DDL if ddl else F.UTILITY,)
+
+
+_RULES: dict[str, Callable[[StatementWalk, Any], None]] = {
+    "AlterTableStmt": StatementWalk.alter_table,
+    "CallStmt": StatementWalk.call,
+    "CopyStmt": StatementWalk.copy,
+    "CreateTableAsStmt": StatementWalk.create_table_as,
+    "DeclareCursorStmt": StatementWalk.declare,
+    "DiscardStmt": StatementWalk.discard,
+    "DoStmt": StatementWalk.do,
+    "DropStmt": StatementWalk.drop,
+    "ExecuteStmt": StatementWalk.execute,
+    "ExplainStmt": StatementWalk.explain,
+    "GrantStmt": StatementWalk.grant,
+    "LockStmt": StatementWalk.lock,
+    "PrepareStmt": StatementWalk.prepare,
+    "RenameStmt": StatementWalk.rename,
+    "TransactionStmt": StatementWalk.transaction,
+    "TruncateStmt": StatementWalk.truncate,
+    "VacuumStmt": StatementWalk.vacuum,
+    "VariableSetStmt": StatementWalk.set_variable,
+}

@@ -1,0 +1,58 @@
+"""What analysis gives: statements, shared by every execution of the same shape, and what one text adds to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import sha256
+
+import orjson
+
+from schemas.events import Facts
+from schemas.events.statement import MAX_INLINE_TEXT
+
+
+class Statement:
+    """One statement: `text` normalised, `fragment` its part of an event line, ready made.
+
+    `long_text`: the text is longer than MAX_INLINE_TEXT and the fragment names it by hash only. `settings` are the session
+    settings it changes; None is a value not known or not kept, the key `*` any setting at all.
+    """
+
+    __slots__ = ("facts", "fingerprint", "fragment", "long_text", "settings", "text", "text_hash")
+
+    def __init__(self, text: str, fingerprint: str, facts: Facts, settings: Mapping[str, str | None]) -> None:
+        encoded = text.encode()
+        self.text = text
+        self.text_hash = sha256(encoded).hexdigest()
+        self.fingerprint = fingerprint
+        self.facts = facts
+        self.settings = settings
+        self.long_text = len(encoded) > MAX_INLINE_TEXT
+        self.fragment = (
+            b","
+            + orjson.dumps(
+                {
+                    "text": "" if self.long_text else text,
+                    "text_hash": self.text_hash,
+                    "fingerprint": fingerprint,
+                    "facts": facts,
+                }
+            )[1:-1]
+        )
+
+    def __repr__(self) -> str:
+        return f"Statement({self.text[:200]!r}, {self.facts!r})"
+
+
+class Analysis:
+    """One text: its statements (at least one), the tokens of each one's literals, and the claims in its comments."""
+
+    __slots__ = ("claims", "params", "statements")
+
+    def __init__(self, statements: tuple[Statement, ...], params: tuple[tuple[str, ...], ...], claims: Mapping[str, str]) -> None:
+        self.statements = statements
+        self.params = params
+        self.claims = claims
+
+    def __repr__(self) -> str:
+        return f"Analysis({self.statements!r}, params={self.params!r}, claims={dict(self.claims)!r})"
