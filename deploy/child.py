@@ -27,6 +27,7 @@ class FatalError(Exception):
 
 def main(arguments: list[str]) -> int:
     """Run the role named by the arguments and return the exit code."""
+    os.umask(0o077)
     role = arguments[0]
     index = int(arguments[1]) if len(arguments) > 1 else 0
     name = f"{role}/{index}"
@@ -40,7 +41,7 @@ def main(arguments: list[str]) -> int:
             if role == "proxy":
                 from ingest.net.worker import run_worker
 
-                return run_worker(config, index)
+                return int(run_worker(config, index))
             from deploy.single import run_node
 
             return run_node(config, log)

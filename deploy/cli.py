@@ -34,11 +34,12 @@ tokens = typer.Typer(help="Issue, list and revoke the tokens clients log in with
 events = typer.Typer(help="Search and follow the audit trail.", no_args_is_help=True)
 sessions = typer.Typer(help="Client sessions.", no_args_is_help=True)
 archive = typer.Typer(help="The sealed blocks as published.", no_args_is_help=True)
+pipeline = typer.Typer(help="The pipeline from the log to the store.", no_args_is_help=True)
 app.add_typer(tokens, name="token")
 app.add_typer(events, name="events")
 app.add_typer(sessions, name="sessions")
 app.add_typer(archive, name="archive")
-
+app.add_typer(pipeline, name="pipeline")
 ConfigFile = Annotated[
     Path, typer.Option("--config", "-c", envvar="AFFIDAVIT_CONFIG", metavar="FILE", help="The configuration file.")
 ]
@@ -188,7 +189,9 @@ def events_tail(
 
 @sessions.command("list")
 def sessions_list(
-    query: Annotated[str, typer.Argument(help="As for events search.")] = "",
+    principal: Annotated[str, typer.Option("--principal", help="Only this principal's.")] = "",
+    database: Annotated[str, typer.Option("--db", help="Only on the database of this alias.")] = "",
+    still_open: Annotated[bool, typer.Option("--open", help="Only those that have not ended.")] = False,
     start: Since = None,
     end: Until = None,
     limit: Limit = 50,
@@ -202,7 +205,8 @@ def sessions_list(
     from deploy.display import show_sessions
 
     span = {"from_": _time(start), "to": _time(end)}
-    show_sessions(connect(config, api, token).pages("/api/v1/sessions", limit, q=query, **span), as_json=as_json)
+    asked: dict[str, str | int | None] = {"principal": principal, "db": database, "open": "true" if still_open else None}
+    show_sessions(connect(config, api, token).pages("/api/v1/sessions", limit, **asked, **span), as_json=as_json)
 
 
 @archive.command("verify")
@@ -221,6 +225,16 @@ def archive_rebuild(config: ConfigFile = DEFAULT_CONFIG) -> None:
     from deploy.maintenance import rebuild_store
 
     typer.echo(rebuild_store(load(config, complete=False)), err=True)
+
+
+@pipeline.command("resume")
+def pipeline_resume(config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Let a pipeline go on that stopped over blocks that did not verify. Look at those first: they are the dead letters."""
+    from deploy.config import load
+    from deploy.maintenance import resume_pipeline
+
+    resume_pipeline(load(config, complete=False))
+    typer.echo("the count of rejected blocks is 0 again; a running node goes on within some seconds", err=True)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Mapping, MutableMapping
 from typing import Any, TextIO
 
 import structlog
@@ -40,6 +41,6 @@ def configure(process: str, stream: TextIO | None = None) -> structlog.stdlib.Bo
     return logger
 
 
-def without_secrets(_logger: object, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+def without_secrets(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
     """Blank fields whose name says they hold a secret: a second line of defence, not the first."""
     return {k: "[removed]" if k != "event" and any(s in k.lower() for s in _SECRET_NAMES) else v for k, v in event.items()}

@@ -1,0 +1,264 @@
+"""Is this installation well? Looks at one thing after another; each line says ok, warn or fail, and what to do.
+
+Looks only: writes nothing but a probe file it deletes, and runs beside a running Affidavit as well as without one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import ssl
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import orjson
+
+from deploy.config import ConfigError, load
+from deploy.layout import DataDir
+from schemas.config import Config, DatabaseSettings
+
+CLOCK_WARN_SECONDS = 2.0
+CERTIFICATE_WARN = timedelta(days=14)
+LEAST_FREE_BYTES = 512 * 1024**2
+STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line: what was looked at, `ok`, `warn` or `fail`, what was seen, and what to do about it."""
+
+    check: str
+    state: str
+    seen: str
+    remedy: str = ""
+
+
+def examine(path: Path, *, as_json: bool) -> int:
+    """Look at everything, print the findings as they come, return 1 if any failed."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False, soft_wrap=True)
+    failed = False
+    for finding in findings(path):
+        failed |= finding.state == "fail"
+        if as_json:
+            sys.stdout.write(orjson.dumps(asdict(finding)).decode() + "\n")
+            continue
+        line = Text(f"{finding.state:<5}", STYLES[finding.state]).append(f"{finding.check:<24}", "bold").append(finding.seen, "")
+        console.print(line.append(f" → {finding.remedy}", "italic") if finding.remedy else line)
+    return int(failed)
+
+
+def findings(path: Path) -> Iterator[Finding]:
+    """Yield the findings for a configuration file, in the order of looking."""
+    try:
+        config = load(path)
+    except ConfigError as error:
+        for problem in str(error).splitlines():
+            yield Finding("configuration", "fail", problem, "mend the file; docs/configuration.md lists every setting")
+        return
+    yield Finding("configuration", "ok", f"{path}: {len(config.databases)} databases")
+    data = DataDir(config.data_dir)
+    yield from _data_directory(data, config)
+    running = _running(data)
+    yield _supervisor(running)
+    yield from _addresses(config, running)
+    for database in config.databases:
+        yield from _database(database)
+        yield from _certificate(database)
+    yield from _store(config, running)
+    yield _api(config, running)
+    yield from _archive(data)
+
+
+def _data_directory(data: DataDir, config: Config) -> Iterator[Finding]:
+    if not data.root.exists():
+        yield Finding("data directory", "warn", f"{data.root} is not there yet", "`affidavit up` makes it")
+        return
+    mode = data.root.stat().st_mode & 0o777
+    if mode & 0o077:
+        yield Finding("data directory", "warn", f"{data.root} is open to others (mode {mode:o})", f"chmod 700 {data.root}")
+    else:
+        yield Finding("data directory", "ok", f"{data.root}, mode {mode:o}")
+    spool = data.root / "spool"
+    probe = spool / f".doctor.{os.getpid()}"
+    try:
+        spool.mkdir(exist_ok=True)
+        probe.write_bytes(b"probe")
+        with probe.open("rb") as file:
+            os.fsync(file.fileno())
+        probe.unlink()
+    except OSError as error:
+        yield Finding("spool", "fail", f"{spool}: {error.strerror}", "statements are refused until it can be written")
+    else:
+        held = sum(f.stat().st_size for f in spool.rglob("*") if f.is_file())
+        yield Finding("spool", "ok", f"writable, {held / 1024**2:,.1f} MiB")
+        torn = [f.name for f in spool.rglob("*.corrupt")]
+        if torn:
+            yield Finding("spool damage", "warn", f"kept aside: {', '.join(torn[:5])}", "see SpoolDamaged in the trail")
+    free = shutil.disk_usage(data.root).free
+    seen = f"{free / 1024**3:,.1f} GiB free"
+    if free < LEAST_FREE_BYTES:
+        yield Finding("disk", "fail", seen, "free some: a full disk refuses statements (audit.on_failure)")
+    elif free < config.audit.spool_limit_bytes:
+        yield Finding("disk", "warn", seen, "less than audit.spool_limit_bytes: the disk is full before the limit holds")
+    else:
+        yield Finding("disk", "ok", seen)
+
+
+def _running(data: DataDir) -> int:
+    """The pid of the supervisor that holds this data directory, 0 if none does."""
+    with contextlib.suppress(OSError), (data.run / "up.pid").open("r+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return int(file.read().strip() or 0)
+    return 0
+
+
+def _supervisor(running: int) -> Finding:
+    if running:
+        return Finding("processes", "ok", f"affidavit runs, pid {running}")
+    return Finding("processes", "warn", "affidavit does not run on this data directory", "affidavit up -c …")
+
+
+def _addresses(config: Config, running: int) -> Iterator[Finding]:
+    from deploy.single import UpError, accepts, check_addresses
+
+    if not running:
+        try:
+            check_addresses(config, ("proxy", "node"))
+        except UpError as error:
+            yield Finding("addresses", "fail", str(error))
+        else:
+            yield Finding("addresses", "ok", "all free")
+        return
+    for address in sorted({d.listen for d in config.databases}):
+        if accepts(address):
+            yield Finding("proxy", "ok", f"{address} accepts")
+        else:
+            yield Finding("proxy", "fail", f"{address} does not accept", "see the last lines `affidavit up` printed")
+
+
+def _database(database: DatabaseSettings) -> Iterator[Finding]:
+    import psycopg
+
+    up = database.upstream
+    name = f"database {database.alias}"
+    where = f"{up.user}@{up.socket_dir or up.host}:{up.port}/{up.database}"
+    files = {"sslrootcert": up.ca_file, "sslcert": up.cert_file, "sslkey": up.key_file}
+    parameters: dict[str, str | int] = {
+        "host": str(up.socket_dir or up.host),
+        "port": up.port,
+        "dbname": up.database,
+        "user": up.user,
+        "password": up.password.get_secret_value() if up.password else "",
+        "sslmode": str(up.tls),
+        "connect_timeout": max(2, int(up.connect_timeout_seconds)),
+        "application_name": "affidavit doctor",
+        **{key: str(file) for key, file in files.items() if file is not None},
+    }
+    try:
+        began = time.monotonic()
+        with psycopg.connect(psycopg.conninfo.make_conninfo("", **parameters)) as connection:
+            took = time.monotonic() - began
+            row = connection.execute("SELECT clock_timestamp(), current_setting('server_version')").fetchone()
+            now = _now()
+    except psycopg.OperationalError as error:
+        said = " ".join(str(error).split()).removeprefix("connection failed: ")
+        yield Finding(name, "fail", f"{where}: {said}", _remedy(said))
+        return
+    assert row is not None
+    yield Finding(name, "ok", f"{where}: PostgreSQL {row[1]}, logged in within {took * 1000:.0f} ms")
+    apart = abs((now - row[0]).total_seconds())
+    state = "warn" if apart > CLOCK_WARN_SECONDS else "ok"
+    remedy = "synchronise the clocks (NTP): events are compared with the database's own log" if state == "warn" else ""
+    yield Finding("clock", state, f"{apart:.1f} s apart from {database.alias}'s", remedy)
+
+
+def _remedy(said: str) -> str:
+    for part, remedy in (
+        ("password authentication failed", "check upstream.user and the password"),
+        ("refused", "is the server running, and listening there?"),
+        ("does not exist", "check upstream.database and upstream.user"),
+        ("certificate", "check upstream.tls and upstream.ca_file"),
+        ("SSL", "check upstream.tls"),
+        ("timeout", "a firewall, or the wrong upstream.host?"),
+        ("resolve", "check upstream.host"),
+    ):
+        if part in said:
+            return remedy
+    return "check upstream.host, upstream.port and the server's pg_hba.conf"
+
+
+def _certificate(database: DatabaseSettings) -> Iterator[Finding]:
+    tls = database.client_tls
+    if tls.cert_file is None or tls.key_file is None:
+        return
+    from cryptography import x509
+
+    name = f"certificate {database.alias}"
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.cert_file, tls.key_file)
+        left = x509.load_pem_x509_certificate(tls.cert_file.read_bytes()).not_valid_after_utc - datetime.fromtimestamp(
+            time.time_ns() / 1e9, UTC
+        )
+    except (OSError, ValueError) as error:
+        yield Finding(name, "fail", f"{tls.cert_file}: {error}", "clients that want TLS are refused")
+        return
+    state = "fail" if left < timedelta(0) else "warn" if left < CERTIFICATE_WARN else "ok"
+    yield Finding(name, state, f"valid for {left.days} more days", "" if state == "ok" else "renew it, then restart")
+
+
+def _now() -> datetime:
+    return datetime.fromtimestamp(time.time_ns() / 1e9, UTC)
+
+
+def _store(config: Config, running: int) -> Iterator[Finding]:
+    if running and config.clickhouse.interface == "chdb":
+        yield Finding("store", "ok", "chDB, held by the running node")
+        return
+    from processors.sinks.clickhouse import StoreError, connect
+
+    try:
+        store = connect(config.clickhouse, config.data_dir)
+        try:
+            store.client.command("SELECT 1")
+        finally:
+            store.close()
+    except StoreError as error:
+        yield Finding("store", "fail", str(error))
+    else:
+        yield Finding("store", "ok", f"{config.clickhouse.interface} answers")
+
+
+def _api(config: Config, running: int) -> Finding:
+    from deploy.single import api_problem
+
+    if not running:
+        return Finding("API", "warn", "not running")
+    problem = api_problem(config.api.listen)
+    if problem:
+        return Finding("API", "fail", f"{config.api.listen}: {problem}")
+    return Finding("API", "ok", f"{config.api.listen} is ready")
+
+
+def _archive(data: DataDir) -> Iterator[Finding]:
+    from processors.archive_report import verify_archive
+
+    if not data.archive.is_dir():
+        yield Finding("archive", "ok", "nothing archived yet")
+        return
+    report = verify_archive(data.archive, data.keys)
+    if report.ok:
+        yield Finding("archive", "ok", f"{report.blocks:,} blocks with {report.events:,} events: every chain is whole")
+    else:
+        bad = ", ".join(name for name, source in report.sources.items() if not source.ok)
+        yield Finding("archive", "fail", f"does not hold: {bad}", "`affidavit archive verify` says where")

@@ -1,0 +1,82 @@
+"""What can be done to the data while Affidavit does not run, or beside it: migrate, verify, rebuild, resume.
+
+Reading the archive is safe at any time. What opens the store says who has it, if `up` does: chDB lets one process in.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+
+import orjson
+
+from deploy.layout import DataDir
+from deploy.supervisor import owning
+from schemas.config import Config
+
+
+class MaintenanceError(Exception):
+    """What was asked for cannot be done; the message says why."""
+
+
+def migrate_store(config: Config) -> Iterator[str]:
+    """Apply the migrations the store lacks; yield one line for each."""
+    from processors.sinks.clickhouse import connect
+
+    data = DataDir(config.data_dir)
+    data.prepare()
+    store = connect(config.clickhouse, config.data_dir)
+    try:
+        names = store.migrate()
+    finally:
+        store.close()
+    yield from (f"applied {name}" for name in names)
+    if not names:
+        yield "nothing to apply: the tables are of this version"
+
+
+def verify_archive(config: Config, *, as_json: bool) -> int:
+    """Check every archived block and print what was found; return the exit code."""
+    from processors.archive_report import format_report
+    from processors.archive_report import verify_archive as verify
+
+    data = DataDir(config.data_dir)
+    if not data.archive.is_dir():
+        raise MaintenanceError(f"{data.archive} is not there: nothing was archived in this data directory yet")
+    report = verify(data.archive, data.keys)
+    if as_json:
+        content = {"ok": report.ok, "blocks": report.blocks, "events": report.events, "sources": report.sources}
+        plain = orjson.dumps(content, default=lambda value: asdict(value))
+        sys.stdout.write(plain.decode() + "\n")
+    else:
+        sys.stdout.write(format_report(report))
+    return 0 if report.ok else 1
+
+
+def rebuild_store(config: Config) -> str:
+    """Empty ClickHouse's tables and fill them from the archive; return what was done."""
+    from processors.archive import Archive
+    from processors.rebuild import rebuild
+    from processors.sinks.clickhouse import connect
+
+    data = DataDir(config.data_dir)
+    data.prepare()
+    with owning(data.run / "up.pid", "affidavit"):
+        store = connect(config.clickhouse, config.data_dir)
+        try:
+            done = rebuild(Archive(data.archive), store)
+        finally:
+            store.close()
+    return f"{done.rows:,} rows from {done.blocks:,} blocks"
+
+
+def resume_pipeline(config: Config) -> None:
+    """Set the count of rejected blocks back, so that a pipeline that stopped over it goes on."""
+    from processors.runtimes.state import StateFile
+
+    state = StateFile(DataDir(config.data_dir).pipeline)
+    try:
+        state.forgive()
+    finally:
+        state.close()

@@ -1,0 +1,390 @@
+"""One machine: what runs, what listens where, and how the parts are wired. The only module that knows all three packages.
+
+`run_up` is the supervisor's process: it claims the data directory, checks addresses, starts the proxies and the node, and says
+"ready" when proxies accept and the API says so. `run_node` is the node's process: pipeline, API and the node's own source share
+one store, because one process owns a chDB folder. Stopping goes down the flow: proxies, API, the node's source, then the pipeline
+until nothing is left in the log, each for a bounded time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import http.client
+import secrets
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import structlog
+
+from deploy.config import split_address, to_wire
+from deploy.layout import DataDir, write_private
+from deploy.supervisor import ChildSpec, Supervisor, owning, pid_file
+from schemas.config import Config
+from schemas.topics import EVENTS
+
+if TYPE_CHECKING:
+    from deploy.node_source import NodeSource
+    from ingest.identity.tokens import AdminAction, TokenStore
+    from processors.runtimes.embedded import EmbeddedRuntime
+    from processors.sinks.clickhouse import Store
+    from query_api.identity import Identity
+    from schemas.log.sqlite import SqliteLog
+
+PROXY_STOP_SECONDS = 30.0
+NODE_STOP_SECONDS = 60.0
+API_STOP_SECONDS = 5  # requests under way may end; searches are limited to 10 s, streams are told to end
+SHIP_SECONDS = 10.0
+DRAIN_SECONDS = 30.0
+ORPHAN_PATIENCE_SECONDS = 25.0  # children of a killed supervisor stop by themselves within 20 s
+API_CLIENTS = 4  # searches at once; each holds a client of the store
+PIPELINE_RETRY_SECONDS = 10.0
+RETENTION_SECONDS = 600.0
+LOCAL_PRINCIPAL = "local"  # whoever can read run/local.token
+
+
+class UpError(Exception):
+    """Affidavit cannot start; the message names the setting and the remedy."""
+
+
+def now_us() -> int:
+    """The clock of a process: microseconds UTC."""
+    return time.time_ns() // 1000
+
+
+# --- the supervisor's process ----------------------------------------------------------------------------------------
+
+
+def run_up(config: Config, roles: tuple[str, ...]) -> int:
+    """Run the roles (`proxy`, `node`) until SIGTERM or SIGINT. Raises UpError, AlreadyRunningError, ChildFatalError."""
+    if "node" not in roles and not config.databases:
+        raise UpError("databases: none is configured, so there is nothing for a proxy to do; add one")
+    data = DataDir(config.data_dir)
+    data.prepare()
+    specs = child_specs(config, roles)
+    with owning(data.run / "up.pid", "affidavit"):
+        for spec in specs:
+            with owning(pid_file(data.run, spec.name), f"{spec.name} of an earlier run", ORPHAN_PATIENCE_SECONDS):
+                pass
+        for stale in data.run.glob("cancel-*.sock"):
+            stale.unlink(missing_ok=True)
+        check_addresses(config, roles)
+        for line in describe(config, roles):
+            announce(line)
+        supervisor = Supervisor(specs, to_wire(config), data.run, announce)
+        try:
+            supervisor.run(Readiness(config, roles, supervisor))
+        finally:
+            supervisor.close()
+            data.local_token.unlink(missing_ok=True)
+    announce("stopped")
+    return 0
+
+
+def child_specs(config: Config, roles: tuple[str, ...]) -> list[ChildSpec]:
+    """Return the processes of these roles: proxies stop first, then the node."""
+    specs = []
+    if "node" in roles:
+        specs.append(ChildSpec("node/0", ("-m", "deploy.child", "node"), 2, NODE_STOP_SECONDS))
+    if "proxy" in roles and config.databases:
+        specs += [
+            ChildSpec(f"proxy/{n}", ("-m", "deploy.child", "proxy", str(n)), 1, PROXY_STOP_SECONDS)
+            for n in range(config.proxy.workers)
+        ]
+    return specs
+
+
+def check_addresses(config: Config, roles: tuple[str, ...]) -> None:
+    """See that every address can be listened on, before any process does. Raises UpError naming address and setting."""
+    wanted: dict[str, str] = {}
+    for index, database in enumerate(config.databases if "proxy" in roles else ()):
+        wanted.setdefault(database.listen, f"databases[{index}].listen")
+    if "node" in roles:
+        wanted[config.api.listen] = "api.listen"
+    for address, setting in wanted.items():
+        try:
+            bind(address).close()
+        except OSError as error:
+            taken = error.errno == errno.EADDRINUSE
+            why = "is taken by another process; stop that one" if taken else f"cannot be listened on ({error.strerror})"
+            raise UpError(f"{setting}: {address} {why}, or give another address") from None
+
+
+def bind(address: str) -> socket.socket:
+    """Return a socket bound to `host:port`. Without SO_REUSEPORT: whoever listens there already makes this fail."""
+    host, port = split_address(address)
+    family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(where)
+        bound.listen(1)  # two sockets may be bound with SO_REUSEADDR, only one may listen
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def describe(config: Config, roles: tuple[str, ...]) -> Iterator[str]:
+    """Yield one line for each thing that will listen, and where the data is."""
+    if "proxy" in roles:
+        for d in config.databases:
+            to = d.upstream.socket_dir or f"{d.upstream.host}:{d.upstream.port}"
+            yield f"{d.listen}  database {d.alias} ({d.engine} {d.upstream.database!r} at {to}), client TLS {d.client_tls.mode}"
+    if "node" in roles:
+        yield f"http://{config.api.listen}  API and search page"
+    yield f"{config.data_dir}  data directory"
+
+
+def announce(line: str) -> None:
+    """Say one line to whoever started us."""
+    from rich.console import Console
+
+    Console(soft_wrap=True, highlight=True).print(line, markup=False)
+
+
+class Readiness:
+    """The supervisor's tick: says "ready" once, when everything answers."""
+
+    def __init__(self, config: Config, roles: tuple[str, ...], supervisor: Supervisor) -> None:
+        self._listens = sorted({d.listen for d in config.databases}) if "proxy" in roles else []
+        self._sockets = [DataDir(config.data_dir).run / f"cancel-{n}.sock" for n in range(config.proxy.workers)]
+        self._sockets = self._sockets if self._listens and config.proxy.workers > 1 else []
+        self._api = config.api.listen if "node" in roles else ""
+        self._supervisor = supervisor
+        self._began = time.monotonic()
+        self._done = False
+
+    def __call__(self) -> None:
+        """Look once more, unless all is said."""
+        if self._done or not self._supervisor.pids():
+            return
+        # A worker makes its cancel socket after it listens; with one worker there is none, and none is needed.
+        if all(accepts(a) for a in self._listens) and all(s.exists() for s in self._sockets) and self._api_ready():
+            self._done = True
+            announce(f"ready after {time.monotonic() - self._began:.1f} s")
+
+    def _api_ready(self) -> bool:
+        return not self._api or not api_problem(self._api)
+
+
+def api_problem(address: str) -> str:
+    """Ask an API for /readyz; return what is wrong, or nothing."""
+    host, port = _reachable(address)
+    connection = http.client.HTTPConnection(host, port, timeout=2)
+    try:
+        connection.request("GET", "/readyz")
+        response = connection.getresponse()
+        body = response.read(10_000)
+        return "" if response.status == 200 else f"not ready: {', '.join(orjson.loads(body).get('problems', ()))}"
+    except (OSError, http.client.HTTPException, orjson.JSONDecodeError) as error:
+        return f"does not answer: {error}"
+    finally:
+        connection.close()
+
+
+def accepts(address: str) -> bool:
+    """Whether something accepts connections at an address."""
+    with contextlib.suppress(OSError):
+        socket.create_connection(_reachable(address), timeout=0.5).close()
+        return True
+    return False
+
+
+def _reachable(address: str) -> tuple[str, int]:
+    host, port = split_address(address)
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port  # noqa: S104
+
+
+# --- the node's process ----------------------------------------------------------------------------------------------
+
+
+def run_node(config: Config, log: structlog.stdlib.BoundLogger) -> int:
+    """Run pipeline, API and the node's source until SIGTERM; return the exit code."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with contextlib.ExitStack() as stack:
+        node = Node(config, log, stack)
+        node.serve(stop)
+        node.stop()
+    return 0
+
+
+class Node:
+    """The parts of the node, opened in an order such that each finds what it needs, closed by `stack` in reverse."""
+
+    def __init__(self, config: Config, log: structlog.stdlib.BoundLogger, stack: contextlib.ExitStack) -> None:
+        from deploy.child import FatalError
+        from deploy.node_source import NodeSource
+        from ingest.identity.tokens import TokenStore
+        from processors.archive import Archive
+        from processors.sinks.clickhouse import MigrationError, connect
+        from schemas.log.sqlite import SqliteLog
+
+        self._config, self._log, self._data = config, log, DataDir(config.data_dir)
+        self._failed = ""
+        self._pipeline_stop = threading.Event()
+        durable = config.audit.durability == "fsync"
+        self._tokens: TokenStore = TokenStore(self._data.identity, now_us, secrets.token_bytes)
+        stack.callback(self._tokens.close)
+        self._event_log: SqliteLog = SqliteLog(self._data.log, "FULL" if durable else "NORMAL")
+        stack.callback(self._event_log.close)
+        self._store: Store = connect(config.clickhouse, config.data_dir)
+        stack.callback(self._store.close)
+        try:
+            self._store.migrate()
+        except MigrationError as error:
+            raise FatalError(str(error)) from error
+        self._archive = Archive(self._data.archive)
+        stack.callback(self._archive.close)
+        self._lookup = self._store.new_client()
+        self._runtime: EmbeddedRuntime = self._new_runtime()
+        self._pipeline = threading.Thread(target=self._run_pipeline, name="pipeline", daemon=True)
+        self._pipeline.start()
+        stack.callback(self._halt_pipeline)  # before the store is closed, also when what follows fails
+        self.source: NodeSource = NodeSource(self._data, config.audit, self._event_log, self._tokens, now_us)
+        self._settle_offset = -1
+        self._local_token = secrets.token_urlsafe(32)
+        self._app = self._make_app()
+
+    def serve(self, stop: threading.Event) -> None:
+        """Answer the API and keep the node's source going until `stop` is set or a part failed for good."""
+        import uvicorn
+
+        address = self._config.api.listen
+        try:
+            listening = bind(address)
+        except OSError as error:
+            raise UpError(f"api.listen: cannot listen on {address}: {error.strerror}") from None
+        options: dict[str, Any] = {"log_config": None, "access_log": False, "server_header": False, "proxy_headers": False}
+        self._server = uvicorn.Server(uvicorn.Config(self._app, timeout_graceful_shutdown=API_STOP_SECONDS, **options))
+        # In a thread: there uvicorn leaves signals alone, and ours decide what stops when.
+        self._api = threading.Thread(target=self._server.run, kwargs={"sockets": [listening]}, name="api", daemon=True)
+        self._api.start()
+        write_private(self._data.local_token, self._local_token.encode())
+        self._log.info("node listens", api=address)
+        retained = 0.0
+        while not stop.wait(0.1) and self._api.is_alive():
+            self._tend()
+            if time.monotonic() - retained > RETENTION_SECONDS:
+                retained = time.monotonic()
+                self._forget_old_records()
+        if not stop.is_set():
+            raise UpError("the API's server ended by itself; its last message is above")
+
+    def stop(self) -> None:
+        """Stop the API, record the end, and take everything the log has through the pipeline, for a bounded time."""
+        self._app.state.streams.close()
+        self._server.should_exit = True
+        self._api.join(API_STOP_SECONDS + 3)
+        if not self.source.close("stopped", SHIP_SECONDS):
+            self._log.warning("blocks stay in the spool; the next start ships them")
+        deadline = time.monotonic() + DRAIN_SECONDS
+        while self._lag() and self._pipeline.is_alive() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        lag = self._lag()
+        if lag:
+            self._log.warning("blocks stay in the log; the next start projects them", blocks=lag)
+        self._halt_pipeline()
+
+    def _halt_pipeline(self) -> None:
+        self._pipeline_stop.set()
+        self._pipeline.join(10)
+
+    def status(self) -> dict[str, Any]:
+        """What /readyz and the metrics show."""
+        pipeline = self._runtime.status
+        spool = self.source.spool
+        problems = [f"pipeline {pipeline['state']}: {self._failed or pipeline['last_error']}"] if not pipeline["ready"] else []
+        problems += [spool.refusal] if not spool.accepting else []
+        end = self._event_log.end_offset(EVENTS.name)
+        return {"ready": not problems, "problems": problems, "pipeline": pipeline, "log_end": end}
+
+    def authenticate(self, token: str) -> Identity | None:
+        """Return who a token stands for: one of the store's, or the local one."""
+        from ingest.identity.tokens import Credential, Role
+        from query_api.identity import Identity
+
+        if secrets.compare_digest(token.encode("utf-8", "replace"), self._local_token.encode()):
+            return Identity(LOCAL_PRINCIPAL, "human", frozenset(Role))
+        credential = self._tokens.verify(token, now_us())
+        if not isinstance(credential, Credential):
+            return None
+        return Identity(credential.principal_id, credential.kind, frozenset(str(r) for r in credential.roles))
+
+    def _make_app(self) -> Any:
+        from query_api.app import create_app
+
+        clients = [self._store.new_client() for _ in range(API_CLIENTS)]
+        settings = self._config.clickhouse
+        return create_app(clients, settings, self.authenticate, self.source, self.status, now_us, api=self._config.api)
+
+    def _new_runtime(self) -> EmbeddedRuntime:
+        from processors.runtimes.embedded import EmbeddedRuntime
+
+        return EmbeddedRuntime(self._event_log, self._store, self._archive, self._data.pipeline, now_us)
+
+    def _run_pipeline(self) -> None:
+        """Run the pipeline; when it stops for good, say so and look again now and then: a person may have mended it."""
+        from processors.runtimes.embedded import PipelineError
+        from processors.runtimes.state import StateError
+
+        while not self._pipeline_stop.is_set():
+            try:
+                self._runtime.run(self._pipeline_stop)
+                self._failed = ""
+            except Exception as error:
+                self._failed = str(error)
+                if not isinstance(error, PipelineError | StateError):
+                    self._log.exception("pipeline failed")
+                self._pipeline_stop.wait(PIPELINE_RETRY_SECONDS)
+                if not self._pipeline_stop.is_set():
+                    with contextlib.suppress(StateError):
+                        self._runtime.close()
+                        self._runtime = self._new_runtime()
+        self._runtime.close()
+
+    def _lag(self) -> int:
+        return max(0, self._event_log.end_offset(EVENTS.name) - int(self._runtime.status["next_offset"]))
+
+    def _tend(self) -> None:
+        try:
+            self.source.tend(self._recorded)
+        except Exception as error:  # the next look may succeed; the API refuses reads meanwhile, so nothing goes unrecorded
+            if str(error) != self._failed:
+                self._log.error("node source", error=str(error))
+
+    def _recorded(self, actions: list[AdminAction]) -> set[int] | None:
+        """Look up which admin actions an earlier process recorded, once everything it left behind is in the store."""
+        if self._settle_offset < 0:
+            if self.source.spool.blocks.unacked_blocks:
+                return None
+            self._settle_offset = self._event_log.end_offset(EVENTS.name)
+        if int(self._runtime.status["next_offset"]) < self._settle_offset:
+            return None
+        rows = self._lookup.query(
+            f"SELECT JSONExtractString(line, 'details', 'action_number'), toUnixTimestamp64Micro(at) "  # noqa: S608
+            f"FROM {self._store.database}.other_events WHERE type = 'AdminActionPerformed'"
+        ).result_rows
+        known = {(str(number), int(at)) for number, at in rows}
+        return {a.number for a in actions if (str(a.number), a.at) in known}
+
+    def _forget_old_records(self) -> None:
+        """Drop records from the log that are archived and older than the topic's retention."""
+        horizon = now_us() - EVENTS.retention_ms * 1000
+        low, high = self._event_log.start_offset(EVENTS.name), int(self._runtime.status["next_offset"])
+        while low < high:  # the first record younger than the horizon, by bisection
+            middle = (low + high) // 2
+            records = self._event_log.read(EVENTS.name, middle, 1)
+            if records and records[0].timestamp < horizon:
+                low = middle + 1
+            else:
+                high = middle
+        if low > self._event_log.start_offset(EVENTS.name):
+            self._event_log.truncate_before(EVENTS.name, low)
