@@ -1,0 +1,86 @@
+"""What a session may ask of the outside: the whole vocabulary between protocol code and `ingest.net`.
+
+A session is sans-IO: it is told what happened (`receive`, `closed`) and answers with actions, in order. The network
+layer makes every `Intend` durable before any `Forward` to the server of the same batch leaves (invariant 1).
+Tuples rather than dataclasses: several are made for every statement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+from typing import NamedTuple, Protocol
+
+
+class Side(Enum):
+    """The two ends of a proxied connection."""
+
+    CLIENT = "client"
+    SERVER = "server"
+
+
+class Ticket(Protocol):
+    """The session's handle of one execution; the network layer fills in the spool's number for it."""
+
+    intent: int
+
+
+class Forward(NamedTuple):
+    """Send bytes to a side."""
+
+    to: Side
+    data: bytes
+
+
+class Intend(NamedTuple):
+    """Write ahead that a statement is about to reach the server. Fragments are as `ingest.spool` joins them."""
+
+    ticket: Ticket
+    at: int
+    context: bytes
+    statement: bytes
+    dynamic: bytes
+
+
+class Conclude(NamedTuple):
+    """Complete the event of a ticket."""
+
+    ticket: Ticket
+    outcome: bytes
+
+
+class Record(NamedTuple):
+    """Write any other event: its type, time (µs) and body fragment."""
+
+    type: str
+    at: int
+    body: bytes
+
+
+class ObserveText(NamedTuple):
+    """A normalised text too long to stand in its events."""
+
+    text_hash: str
+    text: str
+
+
+class Close(NamedTuple):
+    """End the connection: flush what was forwarded, then close both sides."""
+
+    reason: str
+
+
+Action = Forward | Intend | Conclude | Record | ObserveText | Close
+
+
+class Session(Protocol):
+    """One proxied connection after login, of any protocol."""
+
+    refusal: str
+    """Why statements must be refused right now; empty when they need not."""
+
+    def receive(self, origin: Side, data: bytes, now: int) -> Iterable[Action]:
+        """Take bytes from a side at `now` (µs since the epoch) and say what to do."""
+
+    def closed(self, origin: Side, now: int) -> Iterable[Action]:
+        """A side is gone."""

@@ -1,0 +1,437 @@
+"""One client's connection, from its first byte to its last: startup, login, then bytes both ways through a session.
+
+The sans-IO parts decide; this module only carries out: it owns both transports, holds back what must wait for the gate,
+and slows one side down when the other does not read (so a 2 GB result needs no memory here).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ingest.core.actions import Action, Close, Conclude, Forward, Intend, ObserveText, Record, Side
+from ingest.identity.tokens import Credential, Refusal, TokenStoreError
+from ingest.net.described import Described
+from ingest.net.upstream import ServerSide, UpstreamError, log_in
+from ingest.protocols.postgres import messages
+from ingest.protocols.postgres.session import PostgresSession
+from ingest.protocols.postgres.startup import (
+    CancelRequested,
+    ClientStartup,
+    Fail,
+    LoginRequested,
+    ReplyBytes,
+    StartTls,
+    StartupAction,
+)
+from ingest.protocols.postgres.upstream_login import LoginDone
+from ingest.spool import SpoolError
+from schemas.config import DatabaseSettings
+from schemas.events import Client
+
+if TYPE_CHECKING:
+    from ingest.net.listener import Listener
+    from ingest.net.worker import Worker
+
+EARLY_LIMIT = 256 * 1024
+"""Bytes a client may send ahead while its login is still under way."""
+DRAIN_LIMIT = 16 * 1024 * 1024
+"""Bytes read from the server after the client left, to learn how its last statements ended."""
+WRITE_HIGH_WATER = 256 * 1024
+"""Bytes buffered towards a slow reader before its peer is paused; a thousand of them must fit in memory."""
+
+REASONS = {
+    Refusal.UNKNOWN: ("unknown_token", "is not a token this proxy knows"),
+    Refusal.EXPIRED: ("expired_token", "has expired"),
+    Refusal.REVOKED: ("revoked_token", "was revoked"),
+}
+
+
+class Connection(asyncio.Protocol):
+    """The client side's protocol, and the owner of everything else of this connection."""
+
+    def __init__(self, worker: Worker, listener: Listener) -> None:
+        self.worker = worker
+        self.listener = listener
+        self.session: PostgresSession | None = None
+        self.credential: Credential | None = None
+        self._startup: ClientStartup | None = ClientStartup(listener.tls_mode)
+        self._client: asyncio.Transport | None = None
+        self._server: ServerSide | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._early = bytearray()
+        self._out: list[bytes] = []
+        self._waiting = False
+        self._closing = ""
+        self._cancel_pid = 0
+        self._described: Described | None = None
+        self._drained = 0
+        self._address = ""
+        self._timer: asyncio.TimerHandle | None = None
+        self._opened_at = 0
+        self._paused_by_tls = False
+
+    # Startup and login
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        first = self._client is None
+        self._client = transport  # type: ignore[assignment]
+        transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)  # type: ignore[attr-defined]
+        if not first:
+            return
+        peer = transport.get_extra_info("peername")
+        self._address = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "unix"
+        if not self.worker.admit(self):
+            self._refuse_login("53300", "too many connections to this proxy", "too_many_connections")
+            return
+        self._timer = self.worker.loop.call_later(self.worker.config.proxy.login_timeout_seconds, self._login_too_slow)
+
+    def data_received(self, data: bytes) -> None:
+        session = self.session
+        if session is not None:
+            worker = self.worker
+            if not worker.spool.accepting:
+                session.refusal = worker.spool.refusal or "the audit spool does not accept records."
+            elif session.refusal:
+                session.refusal = ""
+            self.apply(session.receive(Side.CLIENT, data, worker.clock()))
+        elif self._startup is not None and not self._startup.finished:
+            self._start(self._startup.receive(data))
+        elif len(self._early) + len(data) > EARLY_LIMIT:
+            self._refuse_login("08P01", "too many bytes were sent ahead of the end of the login", "early_data")
+        else:
+            self._early += data
+
+    def _start(self, actions: Sequence[StartupAction]) -> None:
+        for action in actions:
+            match action:
+                case ReplyBytes(data):
+                    self._write_client(data)
+                case StartTls(received, direct):
+                    if direct or received:
+                        self._refuse_login(
+                            "0A000", "direct TLS is not offered here; use sslnegotiation=postgres", "direct_tls", reply=False
+                        )
+                        return
+                    self._task = self.worker.loop.create_task(self._encrypt())
+                case CancelRequested(pid, key):
+                    self.worker.cancel(pid, key)
+                    self.close("cancel_request")
+                case LoginRequested():
+                    self._task = self.worker.loop.create_task(self._log_in(action))
+                case Fail(error_response, reason):
+                    self._write_client(error_response)
+                    self._note_refusal(reason)
+                    self.close("startup_failed")
+
+    async def _encrypt(self) -> None:
+        assert self._client is not None and self._startup is not None
+        context = self.listener.tls_context
+        assert context is not None
+        try:
+            transport = await self.worker.loop.start_tls(
+                self._client,
+                self,
+                context,
+                server_side=True,
+                ssl_handshake_timeout=self.worker.config.proxy.login_timeout_seconds,
+            )
+        except (OSError, ssl.SSLError):
+            self._note_refusal("tls_handshake_failed")
+            self.close("tls_handshake_failed")
+            return
+        assert transport is not None
+        self._client = transport
+        transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
+        tls = transport.get_extra_info("ssl_object")
+        self._start(self._startup.tls_started(tls.selected_alpn_protocol() if tls else None))
+
+    async def _log_in(self, asked: LoginRequested) -> None:
+        credential = self._authenticate(asked)
+        if credential is None:
+            return
+        database = self.listener.database(asked.database)
+        if database is None:
+            known = ", ".join(sorted(d.alias for d in self.listener.databases))
+            self._refuse_login("3D000", f'no database "{asked.database}" here; this address serves: {known}', "unknown_database")
+            return
+        if asked.user not in (credential.principal_id, database.upstream.user):
+            self._refuse_login(
+                "28000", "the user must be the token's principal or the database user", "wrong_user", claimed=asked
+            )
+            return
+        if asked.replication and not database.allow_replication:
+            self._refuse_login(
+                "42501", f"replication is not allowed through this proxy for {database.alias}", "replication", claimed=asked
+            )
+            return
+        try:
+            password = self.worker.password(database)
+            side, done = await log_in(database.upstream, password, asked.parameters, asked.minor, self.worker.scram_keys)
+        except UpstreamError as error:
+            self.worker.log.warning("upstream_login_failed", database=database.alias, reason=str(error))
+            self._refuse_login(
+                error.sqlstate or "08001", f"{database.alias}: {error}", "upstream", claimed=asked, detail_logged=True
+            )
+            return
+        if self._closing or self._client is None or self._client.is_closing():
+            assert side.transport is not None
+            side.transport.write(messages.terminate())
+            side.transport.close()
+            return
+        self._open(asked, credential, database, side, done)
+
+    def _authenticate(self, asked: LoginRequested) -> Credential | None:
+        try:
+            found = self.worker.tokens.verify(asked.password.decode("utf-8", "replace"), self.worker.clock())
+        except TokenStoreError as error:
+            self.worker.log.error("token_store", reason=str(error))
+            self._refuse_login(
+                "58000", "logins are not possible: the identity store cannot be read", "token_store", claimed=asked
+            )
+            return None
+        if isinstance(found, Refusal):
+            reason, words = REASONS[found]
+            self._refuse_login(
+                "28P01",
+                f'authentication failed for user "{asked.user}": the password {words}',
+                reason,
+                hint="The password is a token: create one with `affidavit token create`.",
+                claimed=asked,
+            )
+            return None
+        return found
+
+    def _open(
+        self, asked: LoginRequested, credential: Credential, database: DatabaseSettings, side: ServerSide, done: LoginDone
+    ) -> None:
+        """Both logins succeeded: join the sides."""
+        worker = self.worker
+        now = worker.clock()
+        self._opened_at = now
+        self.credential = credential
+        self._server = side
+        upstream = database.upstream
+        target = (upstream, done.pid, done.key, done.tls_active)
+        self._cancel_pid, key = worker.cancel_keys.issue(4 if done.minor < 2 else 32, lambda: worker.cancel_upstream(*target))
+        self._described = Described.of(worker.new_id(), credential, database, self._client_described(asked))
+        status = {k: v.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for k, v in done.parameter_status.items()}
+        session = PostgresSession(
+            session_id=self._described.session_id,
+            context=self._described.context,
+            client=self._described.client_fragment(),
+            parameters=status,
+            analyser=worker.analyser,
+            tokenizer=worker.tokenizer,
+            limits=worker.limits,
+            allow_replication=database.allow_replication,
+            search_path_known="options" not in {p.lower() for p in asked.parameters}
+            and not any(p.lower() == "search_path" for p in asked.parameters),
+        )
+        session.pass_unaudited = worker.passes_unaudited
+        worker.note("SessionOpened", now, self._described.opened(status.get("server_version", "")))
+        greeting = [messages.authentication_ok(), *done.notices]
+        for name, value in done.parameter_status.items():
+            greeting.append(messages.parameter_status(name, value.encode("utf-8", "surrogateescape")))
+        greeting += [messages.backend_key_data(self._cancel_pid, key), messages.ready_for_query(done.status)]
+        self._write_client(b"".join(greeting))
+        assert side.transport is not None
+        side.transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
+        side.on_pause = self._pause_client
+        side.on_lost = self._server_lost
+        early = bytes(self._startup.take_leftover() if self._startup else b"") + bytes(self._early)
+        self._early.clear()
+        self._startup = None
+        self._task = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.session = session
+        leftover = done.leftover + side.leftover()
+        side.on_data = self._from_server
+        if leftover:
+            self._from_server(leftover)
+        if early:
+            self.data_received(early)
+
+    def _client_described(self, asked: LoginRequested) -> Client:
+        tls = self._client.get_extra_info("ssl_object") if self._client else None
+        return Client(
+            address=self._address,
+            application=asked.parameters.get("application_name", "")[:64],
+            driver="",
+            tls=(tls.version() or "") if tls else "",
+        )
+
+    def _login_too_slow(self) -> None:
+        self._note_refusal("login_timeout")
+        self.close("login_timeout")
+
+    def _refuse_login(
+        self,
+        sqlstate: str,
+        text: str,
+        reason: str,
+        *,
+        hint: str = "",
+        claimed: LoginRequested | None = None,
+        reply: bool = True,
+        detail_logged: bool = False,
+    ) -> None:
+        if reply:
+            self._write_client(messages.fatal(sqlstate, text, hint=hint))
+        self._note_refusal(reason, claimed)
+        self.close("login_refused")
+
+    def _note_refusal(self, reason: str, asked: LoginRequested | None = None) -> None:
+        client = self._client_described(asked) if asked else Client(address=self._address)
+        self.worker.note(
+            "AuthenticationFailed",
+            self.worker.clock(),
+            Described.failed(asked.user if asked else "", asked.database if asked else "", client, reason),
+        )
+
+    # Bytes both ways
+
+    def _from_server(self, data: bytes) -> None:
+        session = self.session
+        if session is None:
+            return
+        if session.draining:
+            self._drained += len(data)
+            if self._drained > DRAIN_LIMIT:
+                self.apply(session.closed(Side.CLIENT, self.worker.clock()))
+                return
+        self.apply(session.receive(Side.SERVER, data, self.worker.clock()))
+
+    def apply(self, actions: list[Action]) -> None:
+        """Carry out a session's actions: records into the spool, answers to the client, forwards to the gate."""
+        try:
+            recorded = self._carry_out(actions)
+        except SpoolError as error:
+            self.refuse(str(error))
+            return
+        if self._out:
+            if not self._waiting:
+                self._waiting = True
+                self.worker.gate.wait(self)
+        elif recorded:
+            self.worker.gate.touch()
+
+    def _carry_out(self, actions: list[Action]) -> bool:
+        spool = self.worker.spool
+        recorded = False
+        for action in actions:
+            kind = type(action)
+            if kind is Forward:
+                if action.to is Side.CLIENT:  # type: ignore[union-attr]
+                    self._write_client(action.data)  # type: ignore[union-attr]
+                else:
+                    self._out.append(action.data)  # type: ignore[union-attr]
+            elif kind is Intend:
+                action.ticket.intent = spool.intend(action.at, action.context, action.statement, action.dynamic)  # type: ignore[union-attr]
+                recorded = True
+            elif kind is Conclude:
+                spool.conclude(action.ticket.intent, action.outcome)  # type: ignore[union-attr]
+                recorded = True
+            elif isinstance(action, Record):
+                spool.record(action.type, action.at, action.body)
+                recorded = True
+            elif isinstance(action, ObserveText):
+                spool.observe_text(action.text_hash, action.text)
+            elif isinstance(action, Close):
+                self.close(action.reason)
+        return recorded
+
+    def release(self) -> None:
+        """What waited is on record: send it."""
+        self._waiting = False
+        out, self._out = self._out, []
+        server = self._server
+        if server is not None and server.transport is not None:
+            server.transport.write(out[0] if len(out) == 1 else b"".join(out))
+            if self._closing:
+                server.transport.close()
+
+    def refuse(self, reason: str) -> None:
+        """The spool failed under a batch: nothing of it is sent, the connection cannot go on."""
+        self._waiting = False
+        self._out.clear()
+        self.worker.log.error("audit_write_failed", reason=reason)
+        self._write_client(messages.fatal("58030", "the audit record could not be written; nothing of this batch was executed"))
+        self.apply(self.session.closed(Side.SERVER, self.worker.clock()) if self.session else [])
+        self.close("audit_failed")
+
+    def _write_client(self, data: bytes) -> None:
+        if data and self._client is not None and not self._client.is_closing():
+            self._client.write(data)
+
+    def pause_writing(self) -> None:
+        if self._server is not None and self._server.transport is not None:
+            self._server.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self._server is not None and self._server.transport is not None and not self._server.transport.is_closing():
+            self._server.transport.resume_reading()
+
+    def _pause_client(self, paused: bool) -> None:
+        if self._client is not None and not self._client.is_closing():
+            if paused:
+                self._client.pause_reading()
+            else:
+                self._client.resume_reading()
+
+    # The end
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._client = None
+        session = self.session
+        if session is None:
+            self.close("client_lost")
+            return
+        self.apply(session.closed(Side.CLIENT, self.worker.clock()))
+        if session.draining and not session.ended:
+            self.resume_writing()
+            self._out.append(messages.terminate())
+            if not self._waiting:
+                self._waiting = True
+                self.worker.gate.wait(self)
+
+    def _server_lost(self) -> None:
+        if self._server is not None:
+            self._server.transport = None
+        if self.session is not None:
+            self.apply(self.session.closed(Side.SERVER, self.worker.clock()))
+        self.close("server_lost")
+
+    def kill(self, sqlstate: str, text: str, reason: str) -> None:
+        """End the connection from this side, telling the client why."""
+        self._write_client(messages.fatal(sqlstate, text))
+        if self.session is not None:
+            actions: list[Action] = []
+            self.session.end(reason, self.worker.clock(), actions)
+            self.apply(actions)
+        self.close(reason)
+
+    def close(self, reason: str) -> None:
+        """Close both sides once, after what is queued for them; record the session's end."""
+        if self._closing:
+            return
+        self._closing = reason
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._client is not None:
+            self._client.close()
+        server = self._server.transport if self._server else None
+        if server is not None and not self._waiting:
+            if reason not in ("terminated", "server_lost") and not server.is_closing():
+                server.write(messages.terminate())
+            server.close()
+        if self._cancel_pid:
+            self.worker.cancel_keys.forget(self._cancel_pid)
+        if self.session is not None and self._described is not None:
+            now = self.worker.clock()
+            self.worker.note("SessionClosed", now, self._described.closed(self.session, reason, now - self._opened_at))
+        self.worker.forget(self)

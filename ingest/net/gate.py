@@ -1,0 +1,80 @@
+"""When may bytes leave for the database? Only after the intents before them are in the spool (invariant 1).
+
+Connections that have something for their server mark themselves; once per event loop tick one commit makes all their intents
+durable and lets all of them go. With durability `fsync` the release waits for fdatasync in a thread, and what arrives
+meanwhile joins the next group.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from ingest.spool import Spool, SpoolError
+from schemas.config import Durability
+
+
+class Gated(Protocol):
+    """A connection with forwards that wait for a commit."""
+
+    def release(self) -> None:
+        """The intents are durable: send."""
+
+    def refuse(self, reason: str) -> None:
+        """They could not be written: nothing may be sent."""
+
+
+class Gate:
+    """Groups commits of one worker."""
+
+    def __init__(self, spool: Spool, durability: Durability, loop: asyncio.AbstractEventLoop) -> None:
+        self._spool = spool
+        self._fsync = durability is Durability.FSYNC
+        self._loop = loop
+        self._waiting: list[Gated] = []
+        self._scheduled = False
+        self._syncing = False
+
+    def wait(self, connection: Gated) -> None:
+        """Release this connection after the next commit; call once per release."""
+        self._waiting.append(connection)
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._commit)
+
+    def touch(self) -> None:
+        """Commit what was recorded soon, though nobody waits for it."""
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._commit)
+
+    def _commit(self) -> None:
+        self._scheduled = False
+        if self._syncing:
+            return
+        waiting, self._waiting = self._waiting, []
+        try:
+            self._spool.commit()
+        except SpoolError as error:
+            for connection in waiting:
+                connection.refuse(str(error))
+            return
+        if self._fsync:
+            if waiting:
+                self._syncing = True
+                future = self._loop.run_in_executor(None, self._spool.sync)
+                future.add_done_callback(lambda done: self._synced(done, waiting))
+            return
+        for connection in waiting:
+            connection.release()
+
+    def _synced(self, done: asyncio.Future[None], waiting: list[Gated]) -> None:
+        self._syncing = False
+        error = done.exception()
+        for connection in waiting:
+            if error is None:
+                connection.release()
+            else:
+                connection.refuse(str(error))
+        if self._waiting:
+            self.touch()

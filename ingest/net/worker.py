@@ -1,0 +1,334 @@
+"""One proxy worker process: one event loop, one spool (its own source), the listeners of every configured database.
+
+`run_worker` blocks until SIGTERM or SIGINT, then tells clients (57P01), records the end, ships what it can and returns
+an exit code. Nothing here imports the pipeline, the store or the API: a worker stays small.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+import socket
+import ssl
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import orjson
+import structlog
+import uvloop
+
+from ingest.core.errors import IngestError
+from ingest.core.limits import Limits
+from ingest.identity.tokens import Refusal, TokenStore, TokenStoreError
+from ingest.net.cancel import CancelKeys
+from ingest.net.certificates import configured_certificate, generated_certificate
+from ingest.net.connection import Connection
+from ingest.net.gate import Gate
+from ingest.net.listener import Listener
+from ingest.net.tls import server_context
+from ingest.net.upstream import read_password, send_cancel
+from ingest.protocols.postgres import messages
+from ingest.protocols.postgres.scram import ScramKeys
+from ingest.spool import Shipper, Spool, SpoolError, load_or_create_signer, spool_directory
+from processors.statements import Analyser, Tokenizer
+from schemas.config import ClientTlsMode, Config, DatabaseSettings, Durability, OnFailure, Upstream
+from schemas.log import LogError
+from schemas.log.sqlite import SqliteLog
+
+CREDENTIAL_CHECK_SECONDS = 2.0
+"""How often the tokens of open sessions are looked at again: an expired or revoked one ends its sessions."""
+SHUTDOWN_SHIP_SECONDS = 10.0
+"""How long a stopping worker waits for the log; what is left ships at the next start."""
+
+
+def now_us() -> int:
+    """Microseconds since the epoch: the one clock of a worker."""
+    return time.time_ns() // 1000
+
+
+def uuid7() -> str:
+    """Return a random UUIDv7 (RFC 9562 section 5.7) for a session."""
+    value = (time.time_ns() // 1_000_000) << 80 | 0x7 << 76 | secrets.randbits(12) << 64 | 0b10 << 62 | secrets.randbits(62)
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+class Worker:
+    """What the connections of one process share."""
+
+    def __init__(self, config: Config, index: int, loop: asyncio.AbstractEventLoop) -> None:
+        self.config = config
+        self.index = index
+        self.loop = loop
+        self.log = structlog.get_logger("proxy").bind(worker=index)
+        self.clock: Callable[[], int] = now_us
+        self.new_id = uuid7
+        self.limits = Limits(statement=config.proxy.max_statement_bytes, bind=config.proxy.max_statement_bytes)
+        self.passes_unaudited = config.audit.on_failure is OnFailure.PASS
+        self.source = f"{config.proxy.name}/{index}"
+        data = config.data_dir
+        self.tokens = TokenStore(data / "identity.db", now_us, secrets.token_bytes)
+        self.tokenizer = Tokenizer(token_key(data))
+        self.analyser = Analyser(self.tokenizer, max_text_bytes=config.proxy.max_statement_bytes)
+        self.cancel_keys = CancelKeys(index, secrets.token_bytes)
+        self.scram_keys = ScramKeys()
+        self.spool = Spool.open(
+            spool_directory(data, self.source),
+            self.source,
+            config.audit,
+            now_us,
+            load_or_create_signer(data / "keys", self.source),
+        )
+        self.gate = Gate(self.spool, config.audit.durability, loop)
+        self.event_log = SqliteLog(data / "log" / "log.db", "FULL" if config.audit.durability is Durability.FSYNC else "NORMAL")
+        self.shipper = Shipper(self.spool, self.event_log, now_us)
+        self.connections: set[Connection] = set()
+        self.statements = 0
+        self.unaudited = 0
+        self._passwords: dict[str, bytes | None] = {}
+        self._listeners: list[Listener] = []
+        self._cancel_server: asyncio.AbstractServer | None = None
+        self._last_beat = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        """Record the start, then listen. Raises IngestError subclasses with the remedy."""
+        recovered = self.spool.recovered
+        body = {
+            "version": version("affidavit"),
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "role": "proxy",
+            "recovered_events": recovered.events,
+            "recovered_unknown": recovered.unknown,
+        }
+        self.spool.record("ProxyStarted", self.clock(), b"," + orjson.dumps(body)[1:-1])
+        self.spool.commit()
+        self.shipper.start()
+        by_address: dict[str, list[DatabaseSettings]] = {}
+        for database in self.config.databases:
+            by_address.setdefault(database.listen, []).append(database)
+        for address, databases in by_address.items():
+            listener = Listener(self, address, databases, self._tls_context(databases[0]))
+            await listener.open()
+            self._listeners.append(listener)
+            self.log.info("listening", address=address, databases=[d.alias for d in databases])
+        await self._open_cancel_socket()
+        self._tick()
+        self._check_credentials()
+
+    def _tls_context(self, database: DatabaseSettings) -> ssl.SSLContext | None:
+        tls = database.client_tls
+        if tls.mode is ClientTlsMode.OFF:
+            return None
+        host = database.listen.rpartition(":")[0].strip("[]")
+        now = datetime.fromtimestamp(self.clock() / 1e6, UTC)
+        if tls.cert_file is not None and tls.key_file is not None:
+            return server_context(configured_certificate(tls.cert_file, tls.key_file, now))
+        return server_context(generated_certificate(self.config.data_dir / "tls", [host], now))
+
+    # Connections
+
+    def admit(self, connection: Connection) -> bool:
+        """Take a new connection unless there are too many."""
+        if len(self.connections) >= self.config.proxy.max_connections:
+            return False
+        self.connections.add(connection)
+        return True
+
+    def forget(self, connection: Connection) -> None:
+        """A connection is over."""
+        self.connections.discard(connection)
+        if connection.session is not None:
+            self.statements += connection.session.statements
+            self.unaudited += connection.session.unaudited
+
+    def password(self, database: DatabaseSettings) -> bytes | None:
+        """Return the credential for a database, read once; raises UpstreamError."""
+        if database.alias not in self._passwords:
+            self._passwords[database.alias] = read_password(database.upstream)
+        return self._passwords[database.alias]
+
+    def note(self, type: str, at: int, body: bytes) -> None:
+        """Record an event of the proxy itself; where the spool has no room even for that, say so in the log."""
+        try:
+            self.spool.record(type, at, body)
+            self.gate.touch()
+        except SpoolError as error:
+            self.log.error("event_lost", event_type=type, reason=str(error))
+
+    # Cancel requests
+
+    def cancel(self, pid: int, key: bytes) -> None:
+        """A CancelRequest arrived: carry it out, or hand it to the worker that issued the key."""
+        owner = self.cancel_keys.owner(pid)
+        if owner == self.index:
+            self.cancel_keys.request(pid, key)
+        elif 0 <= owner < self.config.proxy.workers:
+            self._spawn(self._hand_over(owner, pid, key))
+
+    def cancel_upstream(self, upstream: Upstream, pid: int, key: bytes, tls: bool) -> None:
+        """Send the server its own key."""
+        if pid:
+            self._spawn(self._send_cancel(upstream, pid, key, tls))
+
+    async def _send_cancel(self, upstream: Upstream, pid: int, key: bytes, tls: bool) -> None:
+        try:
+            await send_cancel(upstream, pid, key, tls)
+        except (IngestError, TimeoutError, OSError) as error:
+            self.log.warning("cancel_failed", reason=str(error))
+
+    def _cancel_path(self, index: int) -> Path:
+        return self.config.data_dir / "run" / f"cancel-{index}.sock"
+
+    async def _open_cancel_socket(self) -> None:
+        if self.config.proxy.workers < 2:
+            return
+        path = self._cancel_path(self.index)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.unlink(missing_ok=True)
+        self._cancel_server = await asyncio.start_unix_server(self._take_cancel, str(path))
+        path.chmod(0o600)
+
+    async def _take_cancel(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            packet = messages.parse_startup_packet(await reader.read(messages.MAX_STARTUP_PACKET_BYTES))
+            if isinstance(packet, messages.CancelRequest):
+                self.cancel_keys.request(packet.pid, packet.key)
+        except (IngestError, OSError) as error:
+            self.log.warning("cancel_failed", reason=str(error))
+        finally:
+            writer.close()
+
+    async def _hand_over(self, owner: int, pid: int, key: bytes) -> None:
+        try:
+            _, writer = await asyncio.open_unix_connection(str(self._cancel_path(owner)))
+            writer.write(messages.cancel_request(pid, key))
+            await writer.drain()
+            writer.close()
+        except OSError as error:
+            self.log.warning("cancel_failed", reason=str(error))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # Time
+
+    def _tick(self) -> None:
+        """Seal what is due; beat when nothing else was said."""
+        now = self.clock()
+        if now - self._last_beat >= self.config.audit.heartbeat_seconds * 1_000_000:
+            self._last_beat = now
+            open_sessions = [c.session for c in self.connections if c.session is not None]
+            body = {
+                "open_sessions": len(open_sessions),
+                "open_statements": sum(s.open_statements for s in open_sessions),
+                "statements": self.statements + sum(s.statements for s in open_sessions),
+                "passed_unaudited": self.unaudited + sum(s.unaudited for s in open_sessions),
+            }
+            self.note("Heartbeat", now, b"," + orjson.dumps(body)[1:-1])
+        try:
+            if self.spool.seal_due(now):
+                self.spool.seal(now)
+        except SpoolError as error:
+            self.log.error("seal_failed", reason=str(error))
+        self.loop.call_later(self.config.audit.seal_interval_ms / 1000, self._tick)
+
+    def _check_credentials(self) -> None:
+        """End the sessions whose token expired or was revoked since they began."""
+        now = self.clock()
+        try:
+            valid: dict[str, Refusal | None] = {}
+            for connection in list(self.connections):
+                credential = connection.credential
+                if credential is None:
+                    continue
+                if credential.token_id not in valid:
+                    valid[credential.token_id] = self.tokens.standing(credential.token_id, now)
+                refusal = valid[credential.token_id]
+                if refusal is not None:
+                    connection.kill("28000", f"this session's token is no longer valid ({refusal.value})", refusal.value)
+        except TokenStoreError as error:
+            self.log.error("token_store", reason=str(error))
+        self.loop.call_later(CREDENTIAL_CHECK_SECONDS, partial(self._check_credentials))
+
+    # The end
+
+    def close(self, reason: str) -> None:
+        """Stop in order: no new connections, clients told, everything recorded and as far as possible shipped."""
+        for listener in self._listeners:
+            listener.close()
+        if self._cancel_server is not None:
+            self._cancel_server.close()
+        for connection in list(self.connections):
+            connection.kill("57P01", "terminating connection: the proxy is shutting down", "shutdown")
+        body = {"reason": reason, "statements": self.statements, "passed_unaudited": self.unaudited}
+        self.note("ProxyStopped", self.clock(), b"," + orjson.dumps(body)[1:-1])
+
+    def finish(self) -> None:
+        """Write and ship what is left."""
+        self.spool.commit()
+        self.spool.seal(self.clock())
+        self.shipper.stop(SHUTDOWN_SHIP_SECONDS)
+        self.spool.close(self.clock())
+        self.event_log.close()
+        self.tokens.close()
+
+
+def token_key(data_dir: Path) -> bytes:
+    """Return the installation's token key, made on first use: equal values get equal tokens in every proxy that shares it."""
+    path = data_dir / "keys" / "token.key"
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        pass
+    else:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(32))
+    key = path.read_bytes()
+    if len(key) != 32:
+        raise IngestError(f"{path} holds {len(key)} bytes, not the 32 of a token key; restore it from a backup")
+    return key
+
+
+async def _serve(config: Config, index: int) -> None:
+    loop = asyncio.get_running_loop()
+    worker = Worker(config, index, loop)
+    stop: asyncio.Future[str] = loop.create_future()
+
+    def asked(name: str) -> None:
+        if not stop.done():
+            stop.set_result(name)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked, number.name)
+    try:
+        await worker.open()
+        reason = await stop
+    except (IngestError, SpoolError):
+        worker.close("failed to start")
+        worker.finish()
+        raise
+    worker.close(reason)
+    await asyncio.sleep(0)
+    await asyncio.to_thread(worker.finish)
+
+
+def run_worker(config: Config, index: int) -> int:
+    """Run worker `index` until it is told to stop; return the exit code. Problems are one line on stderr."""
+    try:
+        uvloop.run(_serve(config, index))
+    except (IngestError, SpoolError, TokenStoreError, LogError) as error:
+        print(f"affidavit proxy {config.proxy.name}/{index}: {error}", file=sys.stderr)
+        return 1
+    return 0

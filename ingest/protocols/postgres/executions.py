@@ -1,0 +1,94 @@
+"""One execution of one statement: what is remembered of it between its request and its outcome, and its fragments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import orjson
+
+from processors.statements import Statement
+
+ALLOW = b'{"verdict":"allow","policies":[],"bundle":"","risk":0,"approval_id":""}'
+DENY = b'{"verdict":"deny","policies":[],"bundle":"","risk":0,"approval_id":""}'
+
+_OUTCOME = (
+    b',"ended_at":%d,"outcome":{"status":"%b","sqlstate":"%b","rows_returned":%d,"rows_affected":%d,'
+    b'"bytes_in":%d,"bytes_out":%d,"db_us":%d,"held_us":0,"total_us":%d},"exposure":{}'
+)
+_DYNAMIC = b',"kind":"%b","transaction":"%b","params":%b,"claims":%b,"decision":%b'
+
+QUERY_CANCELED = b"57014"
+
+
+class Denial:
+    """Why a statement was replaced by one that must fail, and what the client is to read instead of that failure."""
+
+    __slots__ = ("hint", "message", "sqlstate")
+
+    def __init__(self, sqlstate: bytes, message: str, hint: str) -> None:
+        self.sqlstate = sqlstate
+        self.message = message
+        self.hint = hint
+
+
+class Execution:
+    """One execution in flight. Times are µs; `rows` counts DataRow messages; `done` once its event is complete."""
+
+    __slots__ = ("audited", "bytes_in", "copy_in", "denial", "done", "intent", "portal", "rows", "started", "statement")
+
+    def __init__(self, statement: Statement, started: int, bytes_in: int, audited: bool) -> None:
+        self.statement = statement
+        self.started = started
+        self.bytes_in = bytes_in
+        self.audited = audited
+        self.intent = 0
+        self.rows = 0
+        self.copy_in = False
+        self.done = False
+        self.denial: Denial | None = None
+        self.portal: object | None = None
+
+
+def dynamic_fragment(kind: bytes, transaction: bytes, params: Sequence[str], claims: Mapping[str, str], decision: bytes) -> bytes:
+    """Return the part of the event known before the statement runs. Tokens are plain ASCII without quotes."""
+    tokens = b'["' + '","'.join(params).encode() + b'"]' if params else b"[]"
+    return _DYNAMIC % (kind, transaction, tokens, orjson.dumps(claims) if claims else b"{}", decision)
+
+
+def outcome_fragment(
+    execution: Execution, now: int, began: int, status: bytes, sqlstate: bytes, affected: int, bytes_out: int
+) -> bytes:
+    """Return the part of the event known at its end; `began` is when the database could first work on it."""
+    started = execution.started
+    return _OUTCOME % (
+        now,
+        status,
+        sqlstate,
+        execution.rows,
+        affected,
+        execution.bytes_in,
+        bytes_out,
+        now - (began if began > started else started),
+        now - started,
+    )
+
+
+_RETURNING_TAGS = frozenset((b"FETCH", b"MOVE"))
+
+
+def finished(tag: bytes, execution: Execution) -> int:
+    """Rows a CommandComplete tag says were changed: its last word, for INSERT, UPDATE, DELETE, MERGE and COPY in.
+
+    For COPY out the same word is the number of rows returned, which the messages before it do not tell.
+    """
+    if tag.startswith(b"SELECT"):
+        return 0
+    verb, _, rest = tag.partition(b" ")
+    if not rest or verb in _RETURNING_TAGS:
+        return 0
+    last = rest.rpartition(b" ")[2]
+    number = int(last) if last.isdigit() else 0
+    if verb == b"COPY" and not execution.copy_in:
+        execution.rows = number
+        return 0
+    return number

@@ -1,0 +1,92 @@
+"""What the server owes, one entry per message it will answer, as the queue of a session holds it.
+
+    message sent          entry                      answered and removed by
+    Query                 Batch of executions        ReadyForQuery (each execution: CommandComplete | EmptyQuery | Error)
+    FunctionCall          Batch of one               ReadyForQuery
+    Parse                 Parsed                     ParseComplete
+    Bind                  Simple.BIND                BindComplete
+    Close                 Simple.CLOSE               CloseComplete
+    Describe statement    Described                  ParameterDescription, then RowDescription | NoData
+    Describe portal       Simple.DESCRIBE            RowDescription | NoData
+    Execute               Execution                  CommandComplete | EmptyQuery | PortalSuspended
+    Sync                  Simple.SYNC                ReadyForQuery
+    CopyDone, CopyFail    Simple.COPY_END            nothing: a mark in the order, for Syncs that COPY swallows
+
+An ErrorResponse in the extended protocol removes everything up to the next Sync.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+
+from ingest.protocols.postgres.executions import Denial, Execution
+from processors.statements import Statement
+
+
+class Simple(Enum):
+    """Entries that carry nothing."""
+
+    BIND = "bind"
+    CLOSE = "close"
+    DESCRIBE = "describe"
+    SYNC = "sync"
+    COPY_END = "copy_end"
+
+
+class Prepared:
+    """A prepared statement: what its text is, the tokens of its literals, and its parameters' type OIDs."""
+
+    __slots__ = ("claims", "literals", "oids", "statement")
+
+    def __init__(self, statement: Statement, literals: tuple[str, ...], claims: dict[str, str], oids: Sequence[int]) -> None:
+        self.statement = statement
+        self.literals = literals
+        self.claims = claims
+        self.oids = oids
+
+
+class Portal:
+    """A bound statement: tokens of literals and parameters, and whether rows were already fetched from it."""
+
+    __slots__ = ("bytes_in", "fetched", "params", "prepared")
+
+    def __init__(self, prepared: Prepared, params: Sequence[str], bytes_in: int) -> None:
+        self.prepared = prepared
+        self.params = params
+        self.bytes_in = bytes_in
+        self.fetched = False
+
+
+class Batch:
+    """A simple Query (or FunctionCall): its executions and which of them the server is at."""
+
+    __slots__ = ("at", "denial", "executions")
+
+    def __init__(self, executions: list[Execution], denial: Denial | None = None) -> None:
+        self.executions = executions
+        self.at = 0
+        self.denial = denial
+
+
+class Parsed:
+    """A Parse: which name it set and what the name meant before, should the server refuse it."""
+
+    __slots__ = ("before", "denial", "name")
+
+    def __init__(self, name: bytes, before: Prepared | None) -> None:
+        self.name = name
+        self.before = before
+        self.denial: Denial | None = None
+
+
+class Described:
+    """A Describe of a statement: the answer tells its parameters' types."""
+
+    __slots__ = ("prepared",)
+
+    def __init__(self, prepared: Prepared | None) -> None:
+        self.prepared = prepared
+
+
+Expected = Batch | Parsed | Described | Execution | Simple

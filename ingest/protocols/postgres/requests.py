@@ -1,0 +1,407 @@
+"""The client half of a session: what each frontend message will cause, written ahead, and the bytes passed on.
+
+Messages that only carry data (CopyData) are never gathered. A Query, Parse or Bind longer than its limit streams through:
+its last byte is held until its intent is on record, so that the database cannot have run it first. Everything else
+is forwarded in the largest slices possible; only a refused message is replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import blake2b
+from struct import Struct
+from typing import TYPE_CHECKING
+
+from ingest.core.actions import Action, Forward, Intend, Side
+from ingest.core.errors import ClientProtocolError
+from ingest.protocols.postgres.executions import ALLOW, Denial, Execution, dynamic_fragment
+from ingest.protocols.postgres.expected import Batch, Described, Parsed, Portal, Prepared, Simple
+from ingest.protocols.postgres.parameters import bind_tokens, function_call_tokens
+from processors.statements import Analysis
+
+if TYPE_CHECKING:
+    from ingest.protocols.postgres.session import PostgresSession
+
+_LENGTH = Struct(">I")
+_OIDS = Struct(">H")
+_MAX_MESSAGE = 0x3FFFFFFF + 4
+"""The server's own bound for one message (PQ_LARGE_MESSAGE_LIMIT)."""
+
+_QUERY, _PARSE, _BIND, _EXECUTE, _SYNC, _COPY_DATA = b"QPBESd"
+_UNKNOWN_PORTAL = b"affidavit refused"
+_REFUSED_QUERY = b"affidavit_refused"
+
+
+def message(kind: bytes, body: bytes) -> bytes:
+    """Return one protocol message."""
+    return kind + _LENGTH.pack(len(body) + 4) + body
+
+
+class _Streamed:
+    """A message too long to gather: its beginning, a digest of all of it, and how much is still to come."""
+
+    __slots__ = ("digest", "kind", "left", "prefix", "total")
+
+    def __init__(self, kind: int, total: int, digest: blake2b) -> None:
+        self.kind = kind
+        self.total = total
+        self.left = total
+        self.prefix = b""
+        self.digest = digest
+
+
+class Requests:
+    """Parses frontend messages of one session; fed any cut of the stream."""
+
+    def __init__(self, session: PostgresSession) -> None:
+        self._session = session
+        self._held = bytearray()
+        self._need = 0
+        self._pass = 0
+        self._streamed: _Streamed | None = None
+        self._prepared: dict[bytes, Prepared] = {}
+        self._portals: dict[bytes, Portal] = {}
+        self.terminated = False
+        self._actions: list[Action] = []
+        self._now = 0
+        limits = session.limits
+        self._whole: dict[int, tuple[int, Callable[[bytes, int, int], bytes | None]]] = {
+            _QUERY: (limits.statement, self._query),
+            _PARSE: (limits.statement, self._parse),
+            _BIND: (limits.bind, self._bind),
+            _EXECUTE: (limits.control, self._execute),
+            _SYNC: (limits.control, self._sync),
+            ord("D"): (limits.control, self._describe),
+            ord("C"): (limits.control, self._close),
+            ord("H"): (limits.control, self._flush),
+            ord("F"): (limits.bind, self._function_call),
+            ord("c"): (limits.control, self._copy_end),
+            ord("f"): (limits.control, self._copy_end),
+            ord("X"): (limits.control, self._terminate),
+        }
+
+    def feed(self, data: bytes, now: int, actions: list[Action]) -> None:
+        """Parse as far as the bytes reach. Raises ClientProtocolError on a message the protocol does not have."""
+        if self._held:
+            self._held += data
+            if len(self._held) < self._need:
+                return
+            data = bytes(self._held)
+            self._held.clear()
+        self._actions = actions
+        self._now = now
+        size = len(data)
+        start = pos = 0
+        while pos < size:
+            if self._pass:
+                step = min(self._pass, size - pos)
+                self._pass -= step
+                pos += step
+                continue
+            if self._streamed is not None:
+                start = pos = self._stream(data, start, pos)
+                continue
+            if size - pos < 5:
+                self._hold(data, pos, 5)
+                break
+            kind = data[pos]
+            length: int = _LENGTH.unpack_from(data, pos + 1)[0]
+            end = pos + 1 + length
+            if length < 4 or length > _MAX_MESSAGE:
+                raise ClientProtocolError(f"message {chr(kind)!r} claims a length of {length} bytes")
+            if kind == _COPY_DATA:
+                self._pass = end - pos
+                if self._session.expected and isinstance(head := self._session.expected[0], Execution | Batch):
+                    self._count_copy(head, end - pos)
+                continue
+            known = self._whole.get(kind)
+            if known is None:
+                raise ClientProtocolError(f"message type {chr(kind)!r} is not one a client may send here")
+            limit, handle = known
+            if length - 4 > limit:
+                if kind not in (_QUERY, _PARSE, _BIND):
+                    raise ClientProtocolError(f"message {chr(kind)!r} of {length} bytes is longer than {limit}")
+                self._streamed = _Streamed(kind, length + 1, self._session.tokenizer.hasher())
+                continue
+            if end > size:
+                self._hold(data, pos, end - pos)
+                break
+            replacement = handle(data, pos + 5, end)
+            if replacement is not None:
+                if pos > start:
+                    actions.append(Forward(Side.SERVER, data[start:pos]))
+                if replacement:
+                    actions.append(Forward(Side.SERVER, replacement))
+                start = end
+            pos = end
+        if pos > start:
+            actions.append(Forward(Side.SERVER, data if start == 0 and pos == size else data[start:pos]))
+        if len(self._session.expected) > self._session.limits.pending:
+            raise ClientProtocolError(f"more than {self._session.limits.pending} messages are waiting for an answer")
+
+    def _hold(self, data: bytes, pos: int, need: int) -> None:
+        self._held += data[pos:]
+        self._need = need
+
+    def _count_copy(self, head: Execution | Batch, size: int) -> None:
+        if isinstance(head, Batch):
+            if head.at < len(head.executions):
+                head.executions[head.at].bytes_in += size
+        else:
+            head.bytes_in += size
+
+    # Statements
+
+    def _admit(self, analysis: Analysis, index: int, kind: bytes, params: list[str] | tuple[str, ...], size: int) -> Execution:
+        """Make the execution of one statement and, unless it passes unaudited, its intent."""
+        session = self._session
+        statement = analysis.statements[index]
+        execution = Execution(statement, self._now, size, not session.refusal)
+        if statement.settings:
+            session.unsettle(statement.settings)
+        if execution.audited:
+            self._intend(execution, kind, params, analysis.claims)
+        session.statements += 1
+        return execution
+
+    def _intend(self, execution: Execution, kind: bytes, params: object, claims: object) -> None:
+        session = self._session
+        statement = execution.statement
+        if statement.long_text:
+            session.observe(statement, self._actions)
+        dynamic = dynamic_fragment(kind, session.transaction, params, claims, ALLOW)  # type: ignore[arg-type]
+        self._actions.append(Intend(execution, self._now, session.context, statement.fragment, dynamic))
+
+    def _query(self, data: bytes, pos: int, end: int) -> bytes | None:
+        session = self._session
+        denial = session.denial()
+        analysis = session.analyser.analyse(data[pos : end - 1], session.lexing)
+        return self._run_batch(analysis, denial, end - pos + 5)
+
+    def _run_batch(self, analysis: Analysis, denial: Denial | None, size: int) -> bytes | None:
+        session = self._session
+        self._prepared.pop(b"", None)
+        self._portals.pop(b"", None)
+        if denial is not None:
+            session.expected.append(Batch([], denial))
+            return message(b"Q", _REFUSED_QUERY + b"\x00")
+        if len(analysis.statements) == 1:
+            executions = [self._admit(analysis, 0, b"simple", analysis.params[0], size)]
+        else:
+            executions = [
+                self._admit(analysis, n, b"simple", analysis.params[n], size if n == 0 else 0)
+                for n in range(len(analysis.statements))
+            ]
+        if session.skipping:
+            self._never_run(executions)
+        else:
+            session.expected.append(Batch(executions))
+        return None
+
+    def _never_run(self, executions: list[Execution]) -> None:
+        for execution in executions:
+            self._session.conclude(execution, self._now, b"not_executed", b"", 0, 0, self._actions)
+
+    def _parse(self, data: bytes, pos: int, end: int) -> bytes | None:
+        session = self._session
+        name_end = _terminator(data, pos, end)
+        text_end = _terminator(data, name_end + 1, end)
+        name = data[pos:name_end]
+        analysis = session.analyser.analyse(data[name_end + 1 : text_end], session.lexing)
+        if end - text_end < 3:
+            raise ClientProtocolError("Parse message ends before its parameter count")
+        count: int = _OIDS.unpack_from(data, text_end + 1)[0]
+        if end - (text_end + 3) != 4 * count:
+            raise ClientProtocolError(f"Parse message does not hold the {count} parameter types it announces")
+        oids = [_LENGTH.unpack_from(data, text_end + 3 + 4 * n)[0] for n in range(count)]
+        self._remember(name, analysis, oids)
+        return None
+
+    def _remember(self, name: bytes, analysis: Analysis, oids: list[int]) -> None:
+        session = self._session
+        prepared = Prepared(analysis.statements[0], analysis.params[0], dict(analysis.claims), oids)
+        if session.skipping:
+            return
+        session.expected.append(Parsed(name, self._prepared.get(name)))
+        if name not in self._prepared and len(self._prepared) >= session.limits.prepared:
+            del self._prepared[next(iter(self._prepared))]
+        self._prepared[name] = prepared
+
+    def parse_failed(self, entry: Parsed) -> None:
+        """The server did not accept a Parse: the name means what it meant before."""
+        if entry.before is None:
+            self._prepared.pop(entry.name, None)
+        else:
+            self._prepared[entry.name] = entry.before
+
+    def _bind(self, data: bytes, pos: int, end: int) -> bytes | None:
+        session = self._session
+        portal_end = _terminator(data, pos, end)
+        name_end = _terminator(data, portal_end + 1, end)
+        prepared = self._prepared.get(data[portal_end + 1 : name_end])
+        portal, _, tokens = bind_tokens(data[pos:end], prepared.oids if prepared else (), session.tokenizer)
+        self._open_portal(portal, prepared, tokens, end - pos + 5)
+        return None
+
+    def _open_portal(self, name: bytes, prepared: Prepared | None, tokens: list[str], size: int) -> None:
+        session = self._session
+        if session.skipping:
+            return
+        session.expected.append(Simple.BIND)
+        if prepared is None:
+            prepared = self._unknown(b"a prepared statement this session does not remember")
+        params = [*prepared.literals, *tokens] if prepared.literals else tokens
+        if name not in self._portals and len(self._portals) >= session.limits.portals:
+            del self._portals[next(iter(self._portals))]
+        self._portals[name] = Portal(prepared, params, size)
+
+    def _unknown(self, what: bytes) -> Prepared:
+        """Stand in for a statement whose text is not known: analysed as text that does not parse, hence opaque."""
+        analysis = self._session.analyser.analyse(b"-- " + what + b"\n(", self._session.lexing)
+        return Prepared(analysis.statements[0], (), {}, ())
+
+    def _execute(self, data: bytes, pos: int, end: int) -> bytes | None:
+        session = self._session
+        name = data[pos : _terminator(data, pos, end)]
+        portal = self._portals.get(name)
+        if portal is None:
+            portal = Portal(self._unknown(b"a portal this session does not remember"), (), 0)
+        prepared = portal.prepared
+        denial = session.denial()
+        execution = Execution(prepared.statement, self._now, portal.bytes_in + end - pos + 5, not session.refusal)
+        execution.portal = portal
+        portal.bytes_in = 0
+        if denial is not None:
+            execution.denial = denial
+            if not session.skipping:
+                session.expected.append(execution)
+            return message(b"E", _UNKNOWN_PORTAL + b"\x00\x00\x00\x00\x00")
+        if prepared.statement.settings:
+            session.unsettle(prepared.statement.settings)
+        if execution.audited:
+            self._intend(execution, b"fetch" if portal.fetched else b"prepared", portal.params, prepared.claims)
+        session.statements += 1
+        if session.skipping:
+            self._never_run([execution])
+        else:
+            session.expected.append(execution)
+        return None
+
+    # Everything else
+
+    def _sync(self, data: bytes, pos: int, end: int) -> bytes | None:
+        session = self._session
+        if not session.copying_in:
+            session.skipping = False
+            session.expected.append(Simple.SYNC)
+        return None
+
+    def _flush(self, data: bytes, pos: int, end: int) -> bytes | None:
+        return None
+
+    def _describe(self, data: bytes, pos: int, end: int) -> bytes | None:
+        session = self._session
+        if session.skipping:
+            return None
+        if data[pos : pos + 1] == b"S":
+            name = data[pos + 1 : _terminator(data, pos + 1, end)]
+            session.expected.append(Described(self._prepared.get(name)))
+        else:
+            session.expected.append(Simple.DESCRIBE)
+        return None
+
+    def _close(self, data: bytes, pos: int, end: int) -> bytes | None:
+        session = self._session
+        if session.skipping:
+            return None
+        name = data[pos + 1 : _terminator(data, pos + 1, end)]
+        if data[pos : pos + 1] == b"S":
+            self._prepared.pop(name, None)
+        else:
+            self._portals.pop(name, None)
+        session.expected.append(Simple.CLOSE)
+        return None
+
+    def _function_call(self, data: bytes, pos: int, end: int) -> bytes | None:
+        session = self._session
+        denial = session.denial()
+        if denial is not None:
+            session.expected.append(Batch([], denial))
+            return message(b"Q", _REFUSED_QUERY + b"\x00")
+        oid, tokens = function_call_tokens(data[pos:end], session.tokenizer)
+        analysis = session.analyser.analyse(b'SELECT "function with oid %d"()' % oid, session.lexing)
+        execution = Execution(analysis.statements[0], self._now, end - pos + 5, not session.refusal)
+        if execution.audited:
+            self._intend(execution, b"function", tokens, {})
+        session.statements += 1
+        if session.skipping:
+            self._never_run([execution])
+        else:
+            session.expected.append(Batch([execution]))
+        return None
+
+    def _copy_end(self, data: bytes, pos: int, end: int) -> bytes | None:
+        session = self._session
+        if session.copying_in:
+            session.copying_in = False
+        elif not session.skipping:
+            session.expected.append(Simple.COPY_END)
+        return None
+
+    def _terminate(self, data: bytes, pos: int, end: int) -> bytes | None:
+        self.terminated = True
+        return None
+
+    def transaction_ended(self) -> None:
+        """Portals do not outlive their transaction."""
+        if self._portals:
+            self._portals.clear()
+
+    # Messages too long to gather
+
+    def _stream(self, data: bytes, start: int, pos: int) -> int:
+        """Pass on what there is of a long message, its last byte only with its intent. Returns the new position."""
+        streamed = self._streamed
+        assert streamed is not None
+        step = min(streamed.left, len(data) - pos)
+        part = data[pos : pos + step]
+        keep = 64 * 1024 + 5
+        if len(streamed.prefix) < keep:
+            streamed.prefix += part[: keep - len(streamed.prefix)]
+        streamed.digest.update(part)
+        streamed.left -= step
+        if streamed.left == 0:
+            self._streamed = None
+            if start < pos + step - 1:
+                self._actions.append(Forward(Side.SERVER, data[start : pos + step - 1]))
+            last = part[-1:]
+            self._end_stream(streamed, last)
+        else:
+            self._actions.append(Forward(Side.SERVER, data[start : pos + step]))
+        return pos + step
+
+    def _end_stream(self, streamed: _Streamed, last: bytes) -> None:
+        session = self._session
+        body = streamed.prefix[5:]
+        digest = streamed.digest.hexdigest()
+        if streamed.kind == _BIND:
+            portal, _, rest = body.partition(b"\x00")
+            name = rest.partition(b"\x00")[0]
+            self._open_portal(portal, self._prepared.get(name), [f"bind:{digest[:16]}"], streamed.total)
+        elif streamed.kind == _PARSE:
+            name, _, text = body.partition(b"\x00")
+            analysis = session.analyser.oversize(text, streamed.total, digest, session.lexing)
+            self._remember(name, analysis, [])
+        else:
+            denial = session.denial()
+            if denial is not None:
+                raise ClientProtocolError(f"a statement of {streamed.total} bytes arrived while none can be recorded")
+            self._run_batch(session.analyser.oversize(body, streamed.total, digest, session.lexing), None, streamed.total)
+        self._actions.append(Forward(Side.SERVER, last))
+
+
+def _terminator(data: bytes, pos: int, end: int) -> int:
+    found = data.find(b"\x00", pos, end)
+    if found < 0:
+        raise ClientProtocolError("a name in the message is not terminated")
+    return found

@@ -1,0 +1,344 @@
+"""The server half of a session: every answer is matched to what the server owes, and forwarded.
+
+Only headers are read, except of messages that say how an execution ended. Rows and COPY data pass in the largest slices
+possible and are never gathered; an ErrorResponse is held until whole, because a refusal's text replaces it.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING
+
+from ingest.core.actions import Action, Forward, Side
+from ingest.core.errors import ServerProtocolError
+from ingest.protocols.postgres.executions import (
+    ALLOW,
+    QUERY_CANCELED,
+    Denial,
+    Execution,
+    dynamic_fragment,
+    finished,
+)
+from ingest.protocols.postgres.expected import Batch, Described, Parsed, Portal, Simple
+from ingest.protocols.postgres.messages import error, parse_error_fields
+
+if TYPE_CHECKING:
+    from ingest.protocols.postgres.session import PostgresSession
+
+_LENGTH = Struct(">I")
+_DATA_ROW, _COPY_DATA, _ROW_DESCRIPTION, _COMPLETE, _READY, _ERROR = b"DdTCZE"
+_STREAMED = frozenset(b"DdTNA")
+"""Messages whose content the session does not need: passed on while they arrive."""
+_KNOWN = frozenset(b"DdTCZENtA123nsISKGHWcVv")
+
+
+class Responses:
+    """Parses backend messages of one session; fed any cut of the stream."""
+
+    def __init__(self, session: PostgresSession) -> None:
+        self._session = session
+        self._held = b""
+        self._pass = 0
+        self._out = 0
+        """Bytes sent to the client since the last execution ended."""
+        self._actions: list[Action] = []
+        self._now = 0
+        self._handlers = {
+            _ERROR: self._error,
+            ord("1"): self._parse_complete,
+            ord("2"): self._bind_complete,
+            ord("3"): self._close_complete,
+            ord("n"): self._described,
+            ord("s"): self._suspended,
+            ord("I"): self._empty,
+            ord("S"): self._parameter,
+            ord("G"): self._copy_in,
+            ord("W"): self._copy_both,
+            ord("V"): self._function_result,
+        }
+
+    def feed(self, data: bytes, now: int, actions: list[Action]) -> None:
+        """Parse as far as the bytes reach. Raises ServerProtocolError on an answer to nothing that was asked."""
+        if self._held:
+            data = self._held + data
+            self._held = b""
+        session = self._session
+        expected = session.expected
+        self._actions = actions
+        self._now = now
+        unpack = _LENGTH.unpack_from
+        size = len(data)
+        start = pos = mark = 0
+        if self._pass:
+            pos = min(self._pass, size)
+            self._pass -= pos
+        while size - pos >= 5:
+            kind = data[pos]
+            length: int = unpack(data, pos + 1)[0]
+            end = pos + 1 + length
+            if end > size:
+                if kind in _STREAMED and length >= 4:
+                    self._account(kind)
+                    self._pass = end - size
+                    pos = size
+                elif length > session.limits.error:
+                    raise ServerProtocolError(f"message {chr(kind)!r} claims a length of {length} bytes")
+                break
+            if kind == _DATA_ROW:
+                head = expected[0] if expected else None
+                if type(head) is Execution:
+                    head.rows += 1
+                elif type(head) is Batch and head.at < len(head.executions):
+                    head.executions[head.at].rows += 1
+                pos = end
+                continue
+            if kind == _COMPLETE:
+                pos = end
+                self._out += pos - mark
+                mark = pos
+                self._complete(data[end - length + 4 : end - 1])
+                continue
+            if kind == _READY:
+                pos = end
+                self._ready(data[end - 1 : end])
+                mark = pos
+                continue
+            if kind == _ROW_DESCRIPTION:
+                if expected and (expected[0] is Simple.DESCRIBE or type(expected[0]) is Described):
+                    expected.popleft()
+                pos = end
+                continue
+            if length < 4 or kind not in _KNOWN:
+                raise ServerProtocolError(f"message type {chr(kind)!r} is not one a server may send here")
+            if kind == ord("t"):
+                self._parameter_types(data, pos + 5, end)
+            handle = self._handlers.get(kind)
+            if handle is not None:
+                self._out += end - mark
+                mark = end
+                replacement = handle(data, pos + 5, end)
+                if session.ended:
+                    if pos > start:
+                        actions.insert(len(actions) - 1, Forward(Side.CLIENT, data[start:pos]))
+                    return
+                if replacement is not None:
+                    if pos > start:
+                        actions.append(Forward(Side.CLIENT, data[start:pos]))
+                    if replacement:
+                        actions.append(Forward(Side.CLIENT, replacement))
+                    start = end
+            pos = end
+        self._out += pos - mark
+        if pos < size:
+            self._held = data[pos:]
+        if pos > start:
+            actions.append(Forward(Side.CLIENT, data if start == 0 and pos == size else data[start:pos]))
+
+    def _account(self, kind: int) -> None:
+        """A message that passes while it arrives: count its row, take what it answers."""
+        expected = self._session.expected
+        head = expected[0] if expected else None
+        if kind == _DATA_ROW:
+            if type(head) is Execution:
+                head.rows += 1
+            elif type(head) is Batch and head.at < len(head.executions):
+                head.executions[head.at].rows += 1
+        elif kind == _ROW_DESCRIPTION and (head is Simple.DESCRIBE or type(head) is Described):
+            expected.popleft()
+
+    def _conclude(self, execution: Execution, status: bytes, sqlstate: bytes = b"", affected: int = 0) -> None:
+        out, self._out = self._out, 0
+        self._session.conclude(execution, self._now, status, sqlstate, affected, out, self._actions)
+
+    def _head(self) -> object:
+        """The next entry the server will answer: marks that it never answers are dropped on the way."""
+        expected = self._session.expected
+        while expected and expected[0] is Simple.COPY_END:
+            expected.popleft()
+        return expected[0] if expected else None
+
+    # How executions end
+
+    def _complete(self, tag: bytes) -> None:
+        head = self._head()
+        if type(head) is Execution:
+            self._session.expected.popleft()
+            self._conclude(head, b"ok", b"", finished(tag, head))
+            self._session.succeeded(head)
+        elif type(head) is Batch:
+            if head.at >= len(head.executions):
+                self._extra(head)
+            execution = head.executions[head.at]
+            head.at += 1
+            self._conclude(execution, b"ok", b"", finished(tag, execution))
+            self._session.succeeded(execution)
+        else:
+            raise ServerProtocolError("CommandComplete answers nothing that was asked")
+        self._session.copying_in = False
+
+    def _extra(self, batch: Batch) -> None:
+        """The server ran more statements than the text was split into: each still gets its event."""
+        session = self._session
+        statement = (
+            batch.executions[-1].statement if batch.executions else session.analyser.analyse(b"(", session.lexing).statements[0]
+        )
+        execution = Execution(statement, self._now, 0, True)
+        dynamic = dynamic_fragment(b"simple", session.transaction, (), {}, ALLOW)
+        self._actions.append(session.intend(execution, dynamic))
+        batch.executions.append(execution)
+
+    def _empty(self, data: bytes, pos: int, end: int) -> bytes | None:
+        self._complete(b"")
+        return None
+
+    def _suspended(self, data: bytes, pos: int, end: int) -> bytes | None:
+        head = self._head()
+        if type(head) is not Execution:
+            raise ServerProtocolError("PortalSuspended answers nothing that was asked")
+        if isinstance(head.portal, Portal):
+            head.portal.fetched = True
+        self._session.expected.popleft()
+        self._conclude(head, b"ok")
+        return None
+
+    def _function_result(self, data: bytes, pos: int, end: int) -> bytes | None:
+        head = self._head()
+        if type(head) is not Batch or not head.executions:
+            raise ServerProtocolError("FunctionCallResponse answers nothing that was asked")
+        self._conclude(head.executions[0], b"ok")
+        head.at += 1
+        return None
+
+    def _error(self, data: bytes, pos: int, end: int) -> bytes | None:
+        session = self._session
+        fields = parse_error_fields(data[pos:end])
+        sqlstate = fields.get("C", b"XX000")
+        status = b"cancelled" if sqlstate == QUERY_CANCELED else b"error"
+        head = self._head()
+        session.copying_in = False
+        if head is None or head is Simple.SYNC:
+            return None
+        if type(head) is Batch:
+            for n, execution in enumerate(head.executions):
+                if not execution.done:
+                    self._conclude(execution, status if n == head.at else b"not_executed", sqlstate if n == head.at else b"")
+            head.at = len(head.executions)
+            return self._rewrite(head.denial)
+        first = True
+        denial: Denial | None = None
+        expected = session.expected
+        failed: list[Parsed] = []
+        while expected and expected[0] is not Simple.SYNC and type(expected[0]) is not Batch:
+            entry = expected.popleft()
+            if type(entry) is Execution:
+                self._conclude(entry, status if first else b"not_executed", sqlstate if first else b"")
+                denial = entry.denial if first else denial
+            elif type(entry) is Parsed:
+                failed.append(entry)
+            first = False
+        for parsed in reversed(failed):
+            session.parse_failed(parsed)
+        self._drop_ignored()
+        return self._rewrite(denial)
+
+    def _drop_ignored(self) -> None:
+        """After an error in the extended protocol the server ignores everything, Query too, until a Sync it has or will get."""
+        expected = self._session.expected
+        while expected and expected[0] is not Simple.SYNC:
+            entry = expected.popleft()
+            if type(entry) is Batch:
+                for execution in entry.executions:
+                    self._conclude(execution, b"not_executed")
+            elif type(entry) is Execution:
+                self._conclude(entry, b"not_executed")
+            elif type(entry) is Parsed:
+                self._session.parse_failed(entry)
+        if not expected:
+            self._session.skipping = True
+
+    def _rewrite(self, denial: Denial | None) -> bytes | None:
+        if denial is None:
+            return None
+        return error(denial.sqlstate.decode(), denial.message, hint=denial.hint)
+
+    def _ready(self, status: bytes) -> None:
+        session = self._session
+        head = self._head()
+        if type(head) is Batch:
+            for execution in head.executions[head.at :]:
+                self._conclude(execution, b"not_executed")
+        elif head is not Simple.SYNC:
+            raise ServerProtocolError("ReadyForQuery answers nothing that was asked")
+        session.expected.popleft()
+        self._out = 0
+        if status == b"I":
+            session.transaction_ended()
+        session.settle(status)
+
+    # Answers that end nothing
+
+    def _take(self, wanted: object, name: str) -> None:
+        head = self._head()
+        if head is wanted or (isinstance(wanted, type) and type(head) is wanted):
+            self._session.expected.popleft()
+            return
+        raise ServerProtocolError(f"{name} answers nothing that was asked")
+
+    def _parse_complete(self, data: bytes, pos: int, end: int) -> bytes | None:
+        self._take(Parsed, "ParseComplete")
+        return None
+
+    def _bind_complete(self, data: bytes, pos: int, end: int) -> bytes | None:
+        self._take(Simple.BIND, "BindComplete")
+        return None
+
+    def _close_complete(self, data: bytes, pos: int, end: int) -> bytes | None:
+        self._take(Simple.CLOSE, "CloseComplete")
+        return None
+
+    def _described(self, data: bytes, pos: int, end: int) -> bytes | None:
+        head = self._head()
+        if head is Simple.DESCRIBE or type(head) is Described:
+            self._session.expected.popleft()
+        return None
+
+    def _parameter_types(self, data: bytes, pos: int, end: int) -> None:
+        """ParameterDescription: the types a Parse left to the server."""
+        head = self._head()
+        if type(head) is Described and head.prepared is not None:
+            count = int.from_bytes(data[pos : pos + 2], "big")
+            if end - pos == 2 + 4 * count:
+                head.prepared.oids = [_LENGTH.unpack_from(data, pos + 2 + 4 * n)[0] for n in range(count)]
+
+    def _parameter(self, data: bytes, pos: int, end: int) -> bytes | None:
+        name, _, value = data[pos : end - 1].partition(b"\x00")
+        self._session.parameter_reported(name.decode("utf-8", "replace"), value.decode("utf-8", "replace"))
+        return None
+
+    def _copy_in(self, data: bytes, pos: int, end: int) -> bytes | None:
+        """CopyInResponse: Syncs already sent before the data's end are ignored by the server."""
+        session = self._session
+        head = self._head()
+        if type(head) is Execution:
+            head.copy_in = True
+        elif type(head) is Batch and head.at < len(head.executions):
+            head.executions[head.at].copy_in = True
+        kept = []
+        ended = False
+        expected = session.expected
+        if head is not None:
+            kept.append(expected.popleft())
+        while expected and not ended:
+            entry = expected.popleft()
+            if entry is Simple.COPY_END:
+                ended = True
+            elif entry is not Simple.SYNC:
+                kept.append(entry)
+        expected.extendleft(reversed(kept))
+        session.copying_in = not ended
+        return None
+
+    def _copy_both(self, data: bytes, pos: int, end: int) -> bytes | None:
+        if not self._session.allow_replication:
+            raise ServerProtocolError("replication was started, and is not allowed for this database")
+        return None

@@ -1,0 +1,238 @@
+"""One PostgreSQL connection after login: bytes in from either side, actions out.
+
+The session forwards everything untouched and keeps one queue, `expected`: what the server still owes, in the order it
+will answer (manual chapter 55.2). The client half (`requests`) appends to it and writes intents ahead; the server half
+(`responses`) takes from it and concludes. A refused statement is replaced by one the server itself must fail, and that
+failure's text is rewritten: so the error stands in its right place in the pipeline and the transaction is in the state the client
+will believe. No clock, no sockets; times are passed in, µs since the epoch.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+
+import orjson
+
+from ingest.core.actions import Action, Close, Conclude, Intend, ObserveText, Record, Side
+from ingest.core.errors import ProtocolError
+from ingest.core.limits import Limits
+from ingest.protocols.postgres.executions import Denial, Execution, outcome_fragment
+from ingest.protocols.postgres.expected import Batch, Expected, Parsed
+from ingest.protocols.postgres.requests import Requests
+from ingest.protocols.postgres.responses import Responses
+from processors.statements import Analyser, Lexing, Statement, Tokenizer
+
+CLIENT = Side.CLIENT
+_LEXING_SETTINGS = frozenset(("standard_conforming_strings", "client_encoding", "search_path", "*"))
+
+
+class PostgresSession:
+    """The state both halves share.
+
+    `context(application_name)` returns the event fragment of who, where and what, constant until the name changes.
+    `parameters` are the ParameterStatus values of the login; `client` is the JSON fragment of `schemas.events.Client`.
+    """
+
+    def __init__(
+        self,
+        *,
+        session_id: str,
+        context: Callable[[str], bytes],
+        client: bytes,
+        parameters: Mapping[str, str],
+        analyser: Analyser,
+        tokenizer: Tokenizer,
+        limits: Limits | None = None,
+        allow_replication: bool = False,
+        search_path_known: bool = True,
+    ) -> None:
+        self.limits = limits or Limits()
+        self.analyser = analyser
+        self.tokenizer = tokenizer
+        self.session_id = session_id
+        self.refusal = ""
+        self.pass_unaudited = False
+        self.unaudited = 0
+        self.transaction = b"I"
+        self.expected: deque[Expected] = deque()
+        self.skipping = False
+        """The server ignores everything up to the next Sync, after an error in the extended protocol."""
+        self.copying_in = False
+        """The server reads COPY data: a Sync or Flush sent now is ignored by it."""
+        self.settled_at = 0
+        """When the server last finished an execution: the next one's work cannot have begun earlier."""
+        self.statements = 0
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.ended = False
+        self.draining = False
+        self.allow_replication = allow_replication
+        self._client = client
+        self._make_context = context
+        self._parameters = dict(parameters)
+        self._search_path: tuple[str, ...] = ("public",) if search_path_known else ()
+        self.context = context(self._parameters.get("application_name", ""))
+        self.lexing = self._settled_lexing()
+        self._uncertain = False
+        self._requests = Requests(self)
+        self._responses = Responses(self)
+
+    def receive(self, origin: Side, data: bytes, now: int) -> list[Action]:
+        """Take bytes from a side; on bytes that are not the protocol, record a gap and close."""
+        if self.ended:
+            return []
+        actions: list[Action] = []
+        try:
+            if origin is CLIENT:
+                self.bytes_in += len(data)
+                if not self.draining:
+                    self._requests.feed(data, now, actions)
+            else:
+                self.bytes_out += len(data)
+                self._responses.feed(data, now, actions)
+        except ProtocolError as error:
+            self.gap(origin, str(error), len(data), now, actions)
+        return actions
+
+    def gap(self, origin: Side, reason: str, size: int, now: int, actions: list[Action]) -> None:
+        """Record that bytes were not understood, conclude what is open, and end the session."""
+        body = orjson.dumps({"session_id": self.session_id, "origin": origin.value, "reason": reason, "bytes_unparsed": size})
+        actions.append(Record("ProtocolGap", now, b"," + body[1:-1] + b',"client":' + self._client))
+        self.end("protocol_gap", now, actions)
+
+    def closed(self, origin: Side, now: int) -> list[Action]:
+        """A side is gone. A client that leaves while the server still works: the outcomes are awaited (draining)."""
+        actions: list[Action] = []
+        if self.ended:
+            return actions
+        if origin is CLIENT and not self.draining and any(self._open_executions()):
+            self.draining = True
+            return actions
+        reason = "client_lost" if origin is CLIENT or self.draining else "server_lost"
+        if self._requests.terminated:
+            reason = "terminated"
+        self.end(reason, now, actions)
+        return actions
+
+    def end(self, reason: str, now: int, actions: list[Action]) -> None:
+        """Conclude everything that is still open as unknown, and close."""
+        if self.ended:
+            return
+        for execution in self._open_executions():
+            self.conclude(execution, now, b"unknown", b"", 0, 0, actions)
+        self.expected.clear()
+        self.ended = True
+        actions.append(Close(reason))
+
+    def _open_executions(self) -> list[Execution]:
+        found: list[Execution] = []
+        for entry in self.expected:
+            if isinstance(entry, Execution):
+                found.append(entry)
+            elif isinstance(entry, Batch):
+                found.extend(entry.executions)
+        return [e for e in found if not e.done]
+
+    @property
+    def open_statements(self) -> int:
+        """Executions sent and not concluded."""
+        return len(self._open_executions())
+
+    def conclude(
+        self,
+        execution: Execution,
+        now: int,
+        status: bytes,
+        sqlstate: bytes,
+        affected: int,
+        bytes_out: int,
+        actions: list[Action],
+    ) -> None:
+        """Complete an execution's event, once."""
+        if execution.done:
+            return
+        execution.done = True
+        if execution.audited:
+            outcome = outcome_fragment(execution, now, self.settled_at, status, sqlstate, affected, bytes_out)
+            actions.append(Conclude(execution, outcome))
+        self.settled_at = now
+
+    def succeeded(self, execution: Execution) -> None:
+        """A statement completed: outside a transaction, a search_path it set is the one from now on."""
+        path = execution.statement.settings.get("search_path")
+        if path and self.transaction == b"I":
+            self._search_path = tuple(p.strip().strip('"') for p in path.split(","))
+
+    def intend(self, execution: Execution, dynamic: bytes) -> Intend:
+        """Return the write-ahead of an execution that is about to run now."""
+        return Intend(execution, execution.started, self.context, execution.statement.fragment, dynamic)
+
+    def parse_failed(self, entry: Parsed) -> None:
+        """The server did not accept a Parse."""
+        self._requests.parse_failed(entry)
+
+    def transaction_ended(self) -> None:
+        """The server is idle outside any transaction."""
+        self._requests.transaction_ended()
+
+    def observe(self, statement: Statement, actions: list[Action]) -> None:
+        """Publish a long text beside the event that refers to it."""
+        if statement.long_text:
+            actions.append(ObserveText(statement.text_hash, statement.text))
+
+    def denial(self) -> Denial | None:
+        """Why a statement arriving now must be refused; counts it when it passes unaudited instead."""
+        if not self.refusal:
+            return None
+        if self.pass_unaudited:
+            self.unaudited += 1
+            return None
+        return Denial(
+            b"53100",
+            "statement refused: it could not be recorded",
+            f"{self.refusal} Nothing was executed. Session {self.session_id}.",
+        )
+
+    # What decides how text becomes tokens
+
+    def _settled_lexing(self) -> Lexing:
+        return Lexing(
+            standard_conforming_strings=self._parameters.get("standard_conforming_strings", "on") == "on",
+            client_encoding=self._parameters.get("client_encoding", "UTF8"),
+            search_path=self._search_path,
+        )
+
+    def unsettle(self, settings: Mapping[str, str | None]) -> None:
+        """A statement that changes settings was sent: until the server is idle again, nothing about them is certain."""
+        if _LEXING_SETTINGS.isdisjoint(settings):
+            return
+        self._uncertain = True
+        if "search_path" in settings or "*" in settings:
+            self._search_path = ()
+        lexing = self.lexing
+        any_change = "*" in settings
+        self.lexing = Lexing(
+            standard_conforming_strings=None
+            if any_change or "standard_conforming_strings" in settings
+            else lexing.standard_conforming_strings,
+            client_encoding="" if any_change or "client_encoding" in settings else lexing.client_encoding,
+            search_path=self._search_path,
+        )
+
+    def settle(self, status: bytes) -> None:
+        """ReadyForQuery with nothing more in flight: what the server reported is the truth again."""
+        self.transaction = status
+        if self._uncertain and not self.expected:
+            self._uncertain = False
+            self.lexing = self._settled_lexing()
+
+    def parameter_reported(self, name: str, value: str) -> None:
+        """ParameterStatus: remember what changes lexing or the session's description."""
+        self._parameters[name] = value
+        if name == "application_name":
+            self.context = self._make_context(value)
+        elif name == "search_path":
+            self._search_path = tuple(p.strip().strip('"') for p in value.split(","))
+        if name in _LEXING_SETTINGS and not self._uncertain:
+            self.lexing = self._settled_lexing()
