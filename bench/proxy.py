@@ -1,8 +1,8 @@
 """What does the audit proxy cost, beside PgBouncer, direct connections and pgaudit?
 
-`pgbench -S` against one PostgreSQL: direct, through PgBouncer in session mode, and through one Affidavit worker with full audit at the
-default durability; and direct against a second server whose pgaudit logs reads, writes and parameters. Rounds alternate
-(A B C D A B C D …); medians are printed, ratios first.
+`pgbench -S` against one PostgreSQL: direct, through PgBouncer in session mode, and through one Affidavit worker with full
+audit at the default durability; and direct against a second server whose pgaudit logs reads, writes and parameters.
+No connection is encrypted. Rounds alternate (A B C D A B C D …); medians are printed, ratios first.
 
     throughput   8 clients, simple and prepared mode: transactions a second, as a share of PgBouncer's
     latency      1 client: median of each transaction's own time; what a proxy adds is its median less the direct one's

@@ -1,7 +1,7 @@
 """Test conversations, not methods: feed either side of a PostgreSQL session, see what leaves on the other and what is recorded.
 
-A conversation is a list of (side, bytes). `play` runs it whole; `play_cut` cuts every entry as told (byte by byte, at random), which must
-forward the same bytes and record the same events.
+A conversation is a list of (side, bytes). `play` runs it whole; `play_cut` cuts every entry as told (byte by byte, at
+random), which must forward the same bytes and record the same events.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from itertools import pairwise
 from struct import pack
 
 import pytest
@@ -152,7 +153,7 @@ def test_statements_after_an_error_are_not_executed() -> None:
 def test_each_execute_of_a_prepared_statement_is_an_event_with_its_parameters() -> None:
     heard = play(PREPARED)
     first, second = heard.events
-    assert first["text"] == second["text"] == "SELECT a FROM t WHERE b = ?"
+    assert first["text"] == second["text"] == "SELECT a FROM t WHERE b = $1"
     assert first["params"] != second["params"]
     literal = play([client(query("SELECT a FROM t WHERE b = 5")), server(complete("SELECT 0"), ready())]).events[0]
     assert literal["params"] == first["params"], "a value has one token as parameter and as literal"
@@ -209,7 +210,7 @@ def test_bytes_pass_unchanged_however_they_are_cut(name: str) -> None:
 
 def _random_cuts(data: bytes, rng: random.Random) -> list[bytes]:
     points = sorted({0, len(data), *(rng.randrange(len(data) + 1) for _ in range(rng.randrange(6)))})
-    return [data[a:b] for a, b in zip(points, points[1:], strict=False)]
+    return [data[a:b] for a, b in pairwise(points)]
 
 
 def test_no_byte_of_a_statement_leaves_before_its_intent() -> None:
