@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support import affidavit, clients, postgres
+pytest.register_assert_rewrite("tests.support")
+
+from tests.support import affidavit, clients, postgres  # noqa: E402 - assertions in support explain themselves as well
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,7 @@ import yaml
 
 from deploy.config import load, to_wire
 from deploy.layout import DataDir
+from deploy.supervisor import pid_file
 from ingest.identity.tokens import TokenStore
 from tests.support.ports import accepts, free_port, wait_for
 from tests.support.postgres import APP_PASSWORD, APP_USER, DATABASE, Postgres
@@ -39,7 +40,10 @@ def _now_us() -> int:
 
 
 class Affidavit:
-    """A configured data directory. `overrides` are top-level sections of affidavit.yaml, merged over the test's defaults."""
+    """A configured data directory. `overrides` are sections of affidavit.yaml, merged over the test's defaults.
+
+    `database` is merged into the one database; `also` names further databases of the same server behind the same listener.
+    """
 
     def __init__(self, server: Postgres, overrides: Mapping[str, Any] | None = None, folder: Path | None = None) -> None:
         self.folder = folder or Path(tempfile.mkdtemp(prefix="affidavit-test-"))
@@ -50,7 +54,7 @@ class Affidavit:
         self.trail = Trail(self.data_dir)
         self.output = self.folder / "output"
         self.output.touch()
-        database = {
+        database: dict[str, Any] = {
             "alias": DATABASE,
             "environment": "test",
             "listen": f"127.0.0.1:{self.port}",
@@ -69,9 +73,12 @@ class Affidavit:
             "databases": [database],
         }
         for section, values in (overrides or {}).items():
-            if section == "database":
+            if section == "also":  # names of further databases of the same server, behind the same listener
+                also = [{**database, "alias": name, "upstream": {**database["upstream"], "database": name}} for name in values]
+                settings["databases"].extend(also)
+            elif section == "database":
                 upstream = values.get("upstream", {})
-                database.update({**values, "upstream": {**database["upstream"], **upstream}})  # type: ignore[dict-item]
+                database.update({**values, "upstream": {**database["upstream"], **upstream}})
             else:
                 settings[section] = {**settings.get(section, {}), **values}
         self.config_path.write_text(yaml.safe_dump(settings))
@@ -87,17 +94,14 @@ class Affidavit:
         finally:
             store.close()
 
-    def app(
-        self, database: str | None = None, principal: str = "ana", token: str | None = None, **options: Any
-    ) -> dict[str, Any]:
+    def app(self, principal: str = "ana", token: str | None = None, database: str = DATABASE) -> dict[str, Any]:
         """Return libpq parameters for a connection through the proxy, by default with a fresh token of `principal`."""
         return {
             "host": "127.0.0.1",
             "port": self.port,
-            "dbname": database or self.alias,
+            "dbname": database,
             "user": principal,
             "password": token or self.token(principal),
-            **options,
         }
 
     # -- processes -------------------------------------------------------------------------------------------------
@@ -238,12 +242,10 @@ class Machine(Affidavit):
         """Return the process id of a child, `proxy/0` or `node/0`, that is alive; wait for the supervisor to have one."""
 
         def alive() -> int:
-            with contextlib.suppress(FileNotFoundError, ValueError, ProcessLookupError):
-                from deploy.supervisor import pid_file
-
-                pid = int(pid_file(DataDir(self.data_dir).run, name).read_text().split()[0])
-                os.kill(pid, 0)
-                return pid
+            with contextlib.suppress(FileNotFoundError, ValueError):
+                pid = int(pid_file(DataDir(self.data_dir).run, name).read_text())
+                state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+                return pid if state != "Z" else 0  # killed, and its supervisor has not looked yet
             return 0
 
         return wait_for(alive, f"a live {name}", 30)

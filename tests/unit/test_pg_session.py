@@ -177,9 +177,9 @@ def test_what_is_sent_before_the_missing_sync_never_runs() -> None:
 
 
 def test_copy_counts_rows_and_bytes_by_direction() -> None:
-    assert outcomes(COPY_FROM) == [("simple", "ok", 0, 2, "")]
+    assert outcomes(COPY_FROM) == [("copy", "ok", 0, 2, "")]
     assert play(COPY_FROM).events[0]["outcome"]["bytes_in"] > len(COPY_FROM[0][1])
-    assert outcomes(COPY_TO)[0][:2] == ("simple", "ok")
+    assert outcomes(COPY_TO)[0][:2] == ("copy", "ok")
     assert outcomes(COPY_TO)[0][2:4] == (2, 0)
 
 

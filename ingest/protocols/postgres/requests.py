@@ -18,6 +18,7 @@ from ingest.protocols.postgres.executions import ALLOW, Denial, Execution, dynam
 from ingest.protocols.postgres.expected import Batch, Described, Parsed, Portal, Prepared, Simple
 from ingest.protocols.postgres.parameters import bind_tokens, function_call_tokens
 from processors.statements import Analysis
+from schemas.events import StatementFlag
 
 if TYPE_CHECKING:
     from ingest.protocols.postgres.session import PostgresSession
@@ -28,6 +29,9 @@ _MAX_MESSAGE = 0x3FFFFFFF + 4
 """The server's own bound for one message (PQ_LARGE_MESSAGE_LIMIT)."""
 
 _QUERY, _PARSE, _BIND, _EXECUTE, _SYNC, _COPY_DATA = b"QPBESd"
+_COPIES = frozenset((StatementFlag.COPY_IN, StatementFlag.COPY_OUT))
+_COPIES_ON_SERVER = frozenset((StatementFlag.COPY_FILE, StatementFlag.COPY_PROGRAM))
+"""COPY between a table and the server's own files and programs: nothing of it crosses the wire."""
 _UNKNOWN_PORTAL = b"affidavit refused"
 _REFUSED_QUERY = b"affidavit_refused"
 
@@ -169,6 +173,9 @@ class Requests:
         statement = execution.statement
         if statement.long_text:
             session.observe(statement, self._actions)
+        flags = statement.facts.flags
+        if flags and not _COPIES.isdisjoint(flags) and _COPIES_ON_SERVER.isdisjoint(flags):
+            kind = b"copy"
         dynamic = dynamic_fragment(kind, session.transaction, params, claims, ALLOW)  # type: ignore[arg-type]
         self._actions.append(Intend(execution, self._now, session.context, statement.fragment, dynamic))
 

@@ -225,13 +225,15 @@ class Responses:
             head.at = len(head.executions)
             return self._rewrite(head.denial)
         first = True
+        blamed = False  # of a Parse or Bind that failed, the execution right behind it is the statement that failed
         denial: Denial | None = None
         expected = session.expected
         failed: list[Parsed] = []
         while expected and expected[0] is not Simple.SYNC and type(expected[0]) is not Batch:
             entry = expected.popleft()
             if type(entry) is Execution:
-                self._conclude(entry, status if first else b"not_executed", sqlstate if first else b"")
+                self._conclude(entry, b"not_executed" if blamed else status, b"" if blamed else sqlstate)
+                blamed = True
                 denial = entry.denial if first else denial
             elif type(entry) is Parsed:
                 failed.append(entry)
