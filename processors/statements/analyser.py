@@ -12,6 +12,7 @@ gathered (`1=1`, `ORDER BY 2`, `SET search_path = 'x'`) are part of the key. See
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from itertools import pairwise
@@ -22,8 +23,9 @@ from processors.statements.claims import NO_CLAIMS, claims_of
 from processors.statements.collapse import collapse, kept_literals
 from processors.statements.facts.collector import is_trivial
 from processors.statements.facts.names import Namer
-from processors.statements.lexer import TYPE_NAMES, common_literal, finder, rare_literal
+from processors.statements.lexer import INTEGER, TEXT, finder
 from processors.statements.lexing import Lexing, codec_of, decode
+from processors.statements.literals import common_literal, rare_literal, unicode_value
 from processors.statements.parse import Parsed, UnparsedError, parse
 from processors.statements.statement import Analysis, Statement
 from processors.statements.tokens import Tokenizer
@@ -42,6 +44,7 @@ OVERSIZE_PREFIX = 4096
 Literal = tuple[str, str]
 Read = tuple[int, ...]
 _ENTRY_COST = 400
+_PRINTABLE = re.compile(r"[^\x00-\x1f]+\Z").match
 
 
 class _Template:
@@ -65,7 +68,9 @@ class _Reader:
     def __init__(self, tokenizer: Tokenizer, lexing: Lexing, cache_bytes: int) -> None:
         self.lexing = lexing
         self.codec = codec_of(lexing.client_encoding)
+        self.doubtful = lexing.standard_conforming_strings is None
         self.conforming = lexing.standard_conforming_strings is not False
+        self.escaping = not self.conforming
         self.find = finder(self.conforming)
         self.tokenizer = tokenizer
         self.namer = Namer(tokenizer, lexing.search_path)
@@ -73,42 +78,42 @@ class _Reader:
         self.templates: ByteBoundedCache[str | tuple[object, ...], _Template] = ByteBoundedCache(cache_bytes // 2)
 
     def analyse(self, text: bytes) -> Analysis:
-        known = self.exact.get(text)
+        """Analyse a text that is not in the young generation of `exact`."""
+        known = self.exact.promoted(text)
         if known is not None:
             return known
-        decoded = text.decode() if self.codec == "utf-8" and text.isascii() else decode(text, self.codec)
+        decoded = decode(text, self.codec)
         if decoded is None:
             return self._uncertain(text.decode("latin-1"))
-        if (
-            self.lexing.standard_conforming_strings is None
-            and "\\" in decoded
-            and finder(True)(decoded) != finder(False)(decoded)
-        ):
+        if self.doubtful and "\\" in decoded and finder(True)(decoded) != finder(False)(decoded):
             return self._uncertain(decoded)
-        parts: list[str] = []
+        template = ""
         literals: list[Literal] = []
         comments: list[str] = []
-        odd = False
-        escaping = not self.conforming
-        for skip, common, rare, tag, comment, other in self.find(decoded):
+        for skip, common, rare, tag, comment, unicode, odd in self.find(decoded):
             if common:
-                literal = common_literal(common, escaping)
+                literal = (INTEGER, common) if common.isdigit() else common_literal(common, self.escaping)
             elif rare:
                 literal = rare_literal(rare, tag)
+            elif unicode:
+                value = unicode_value(unicode)
+                if value is None or (value[0] and not _PRINTABLE(value[1])):
+                    return self._unparsed(decoded, literals, claims_of(comments))
+                if value[0]:
+                    template += skip + '"' + value[1].replace('"', '""') + '"'
+                    continue
+                literal = TEXT, value[1]
             else:
-                parts.append(skip)
+                template += skip
                 if comment:
-                    parts.append(" ")
+                    template += " "
                     comments.append(comment)
-                elif other:
-                    odd = True
+                elif odd:
+                    return self._unparsed(decoded, literals, claims_of(comments))
                 continue
             literals.append(literal)
-            parts.append(skip + literal[0])
+            template += skip + literal[0]
         claims = claims_of(comments) if comments else NO_CLAIMS
-        if odd:
-            return self._unparsed(decoded, literals, claims)
-        template = "".join(parts)
         entry = self.templates.get(template)
         if entry is not None and entry.read != ():
             entry = self._variant(template, entry.read, literals)
@@ -125,13 +130,12 @@ class _Reader:
         return None if read is None else self.templates.get(_variant_key(template, read, literals))
 
     def _params(self, counts: Sequence[int], literals: list[Literal]) -> tuple[tuple[str, ...], ...]:
-        named = [(TYPE_NAMES[sentinel], value) for sentinel, value in literals]
         if len(counts) == 1:
-            return (self.tokenizer.tokens(named),)
+            return (self.tokenizer.tokens(literals),)
         params: list[tuple[str, ...]] = []
         at = 0
         for count in counts:
-            params.append(self.tokenizer.tokens(named[at : at + count]))
+            params.append(self.tokenizer.tokens(literals[at : at + count]))
             at += count
         return tuple(params)
 

@@ -92,7 +92,7 @@ def unparsed(text: str, *, conforming: bool) -> str:
     A quote that is not closed hides all that follows.
     """
     shown_tokens: list[str] = []
-    for skip, common, rare, _tag, _comment, odd in finder(conforming)(text):
+    for skip, common, rare, _tag, _comment, unicode, odd in finder(conforming)(text):
         for token in _TOKEN.findall(skip):
             first = token[0]
             if first in " \t\n\r\f\v":
@@ -103,7 +103,7 @@ def unparsed(text: str, *, conforming: bool) -> str:
                 shown_tokens.append(token if first == "$" and token[1:].isdigit() else "?")
             else:
                 shown_tokens.append(token)
-        shown_tokens.append("?" if common or rare or odd else " ")
+        shown_tokens.append("?" if common or rare or unicode or odd else " ")
     folded = re.sub(r"\?(?: ?\?)+", "?", re.sub(r" +", " ", "".join(shown_tokens)))
     return folded[:MAX_UNPARSED_CHARS].strip()
 

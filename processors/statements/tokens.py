@@ -6,17 +6,21 @@ whatever type. The key never leaves the proxy's data directory.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
+
+from processors.statements.lexer import BIT, HEX, INTEGER, NUMERIC, TEXT
 
 MAX_PARAMS = 256
 """Tokens one statement carries, 6 KiB; the rest of a bulk insert is one `more.<count>` token over all of them."""
+
+_PREFIXES = {INTEGER: "int:", NUMERIC: "numeric:", TEXT: "text:", BIT: "bit:", HEX: "bit:"}
 
 
 class Tokenizer:
     """Makes tokens under one key (16 to 64 bytes)."""
 
-    __slots__ = ("_key", "_text")
+    __slots__ = ("_key",)
 
     def __init__(self, key: bytes) -> None:
         if not 16 <= len(key) <= 64:
@@ -31,19 +35,21 @@ class Tokenizer:
         """Return a keyed hash to feed with what is too long to hold: its 32 hex digits stand for the whole."""
         return blake2b(digest_size=16, key=self._key)
 
-    def rest(self, literals: Sequence[tuple[str, str]]) -> str:
-        """Return the one token that stands for all of `literals`, with their count in its type."""
-        digest = blake2b(digest_size=8, key=self._key)
-        for type_, value in literals:
-            data = value.encode("utf-8", "surrogatepass")
-            digest.update(f"{type_}:{len(data)}:".encode())
-            digest.update(data)
-        return f"more.{len(literals)}:{digest.hexdigest()}"
-
-    def tokens(self, literals: Iterable[tuple[str, str]]) -> tuple[str, ...]:
-        """Return the tokens of (type, value) literals in order, at most MAX_PARAMS and then one for the rest."""
-        literals = tuple(literals)
-        found = [self.token(t, v.encode("utf-8", "surrogatepass")) for t, v in literals[:MAX_PARAMS]]
+    def tokens(self, literals: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+        """Return the tokens of (sentinel, value) literals in order, at most MAX_PARAMS and then one for the rest."""
         if len(literals) > MAX_PARAMS:
-            found.append(self.rest(literals[MAX_PARAMS:]))
-        return tuple(found)
+            return (*self.tokens(literals[:MAX_PARAMS]), self._rest(literals[MAX_PARAMS:]))
+        key = self._key
+        return tuple(
+            [
+                _PREFIXES[sentinel] + blake2b(value.encode("utf-8", "surrogatepass"), digest_size=8, key=key).hexdigest()
+                for sentinel, value in literals
+            ]
+        )
+
+    def _rest(self, literals: Sequence[tuple[str, str]]) -> str:
+        digest = blake2b(digest_size=8, key=self._key)
+        for sentinel, value in literals:
+            data = value.encode("utf-8", "surrogatepass")
+            digest.update(b"%b%d:%b" % (sentinel.encode(), len(data), data))
+        return f"more.{len(literals)}:{digest.hexdigest()}"

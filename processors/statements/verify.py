@@ -10,9 +10,11 @@ import re
 
 from pglast import parser
 
-from processors.statements.lexer import COMMENT, COMMON, CONFORMING, ESCAPING, ODD, RARE, SKIP
+from processors.statements.lexer import COMMENT, COMMON, CONFORMING, CONTINUE, ESCAPING, ODD, RARE, SKIP, UNICODE
 
 _QUOTED = re.compile(r'"[^"]*"(?:"[^"]*")*')
+_NAME = r'"[^"]*+"(?:"[^"]*+")*+'
+_STRING = rf"'[^']*+(?:''[^']*+)*+'(?:{CONTINUE}'[^']*+(?:''[^']*+)*+')*+"
 _LITERALS = frozenset(("SCONST", "USCONST", "BCONST", "XCONST", "ICONST", "FCONST"))
 _COMMENTS = frozenset(("SQL_COMMENT", "C_COMMENT"))
 
@@ -22,25 +24,40 @@ Span = tuple[int, int, str]
 def agrees(text: str, *, conforming: bool) -> bool:
     """Tell whether both lexers find the same literals, comments and quoted names, at the same places."""
     pieces: list[str] = []
-    ours: list[Span] = []
-    at = 0
+    ours = _ours(text, 0, pieces, conforming)
+    return ours is not None and ours == _theirs("".join(pieces))
+
+
+def _ours(text: str, at: int, pieces: list[str], conforming: bool) -> list[Span] | None:
+    spans: list[Span] = []
     for match in (CONFORMING if conforming else ESCAPING).finditer(text):
+        if match[ODD]:
+            return None
         skip = match[SKIP]
-        ours += [(at + q.start(), at + q.end(), "name") for q in _QUOTED.finditer(skip)]
+        spans += [(at + q.start(), at + q.end(), "name") for q in _QUOTED.finditer(skip)]
         pieces.append(skip)
         at += len(skip)
-        token = match[COMMON] or match[RARE] or match[COMMENT] or match[ODD]
-        if not token:
-            continue
-        if match[ODD]:
-            return False
-        if not conforming and token[0] == "'":
-            pieces.append(" ")
-            at, token = at + 1, "E" + token
-        ours.append((at, at + len(token), "comment" if match[COMMENT] else "literal"))
-        pieces.append(token)
-        at += len(token)
-    return ours == _theirs("".join(pieces))
+        token = match[COMMON] or match[RARE] or match[COMMENT]
+        if match[UNICODE]:
+            at = _unicode(match[UNICODE], at, pieces, spans, conforming)
+        elif token:
+            if not conforming and token[0] == "'":
+                pieces.append(" ")
+                at, token = at + 1, "E" + token
+            spans.append((at, at + len(token), "comment" if match[COMMENT] else "literal"))
+            pieces.append(token)
+            at += len(token)
+    return spans
+
+
+def _unicode(token: str, at: int, pieces: list[str], spans: list[Span], conforming: bool) -> int:
+    """`U&'…' UESCAPE '!'` is three tokens to the scanner: the tail is lexed as a text of its own."""
+    begin = re.match(_NAME if token[2] == '"' else _STRING, token[2:], re.DOTALL)
+    end = begin.end() + 2 if begin else len(token)
+    spans.append((at, at + end, "name" if token[2] == '"' else "literal"))
+    pieces.append(token[:end])
+    spans += _ours(token[end:], at + end, pieces, conforming) or []
+    return at + len(token) + (1 if not conforming and end < len(token) else 0)
 
 
 def _theirs(text: str) -> list[Span] | None:
