@@ -16,7 +16,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import structlog
@@ -169,7 +169,9 @@ class Archive:
             if rolled is not None and rolled[1] - rolled[0] + 1 == rolled[2]:
                 writer.held.add(rolled[0], rolled[1])
                 continue
-            items = list(scan(path, bodies=False))
+            # The open file is read whole, to find damage; of a rolled one with holes in its numbers the headers are enough.
+            found = scan(path, bodies=rolled is None)
+            items = [replace(item, packed=b"") if isinstance(item, Frame) else item for item in found]
             for item in items:
                 if isinstance(item, Frame):
                     writer.held.add(item.header.number, item.header.number)

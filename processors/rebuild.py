@@ -1,7 +1,8 @@
 """Makes ClickHouse anew from the archive: empties the tables, then projects every archived block again.
 
-The archive is the record, ClickHouse a projection of it. Damage in the archive is passed over here and named by `archive verify`; the
-counts returned say what went in. Not while a pipeline writes to the same store. An interrupted rebuild is simply run again.
+The archive is the record, ClickHouse a projection of it. Damage in the archive is passed over here and named by `archive
+verify`; the counts returned say what went in. Not while a pipeline writes to the same store. An interrupted rebuild is simply
+run again.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 
 from processors.archive import Archive
 from processors.sinks.clickhouse import EVENT_TABLES, Store
@@ -40,12 +40,13 @@ def rebuild(archive: Archive, store: Store, progress: Callable[[int, int], None]
     """Empty and refill the tables; `progress` is called with blocks and events done. Raises RebuildError, StoreError.
 
     Blocks are not verified again beyond their frame's checksum, so that one bad block does not keep the rest from being
-    searchable; `signature` in `blocks` says `archived`. Repeats of a block number go in once.
+    searchable; `signature` in `blocks` says `archived`.
     """
     store.migrate()
     store.truncate()
     blocks = events = 0
     for group in _groups(archive.blocks()):
+        # No token: the engine may still know the tokens, or the hashes, of rows that were just truncated.
         _insert(store, group)
         blocks += len(group)
         events += sum(b.header.count for b in group)
@@ -59,16 +60,13 @@ def rebuild(archive: Archive, store: Store, progress: Callable[[int, int], None]
 
 def _groups(blocks: Iterator[Block]) -> Iterator[list[Block]]:
     group: list[Block] = []
-    seen: set[tuple[str, int]] = set()
+    events = 0
     for block in blocks:
-        place = (block.header.source, block.header.number)
-        if place in seen:
-            continue
-        seen.add(place)
         group.append(block)
-        if sum(b.header.count for b in group) >= BATCH_EVENTS:
+        events += block.header.count
+        if events >= BATCH_EVENTS:
             yield group
-            group = []
+            group, events = [], 0
     if group:
         yield group
 
@@ -82,7 +80,6 @@ def _insert(store: Store, group: Sequence[Block]) -> None:
             state, batch = step(state, batch, 0)
     finally:
         gc.enable()
-    token = "rebuild:" + sha256("".join(b.header.block_id for b in group).encode()).hexdigest()
     for table in EVENT_TABLES:
         if table in batch.tables:
-            store.insert(table, batch.tables[table], token)
+            store.insert(table, batch.tables[table], token=None)

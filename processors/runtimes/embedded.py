@@ -7,8 +7,7 @@ One batch:
 6. commit state and next offset.
 
 A crash anywhere leaves the plan: it runs again. The archive skips numbers it has, ClickHouse skips tokens it saw and blocks it
-has. A replay then also compares the rows that are there with those that should be, and inserts what is missing: the engine
-notes a token just before the rows are in place, so a crash between the two would otherwise lose them.
+has. When an earlier attempt may have inserted rows, those that are there are compared with those that should be.
 
 What passes (store busy, disk full) is retried with growing waits while the offset stays; what does not pass stops the runtime
 with the reason in `status`. Rejected records are bounded: past `max_rejected` the runtime stops rather than drain everything
@@ -26,7 +25,6 @@ from threading import Event
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import structlog
 
 from processors import pipeline
@@ -41,11 +39,11 @@ from schemas.topics import DLQ, EVENTS
 
 log = structlog.get_logger(__name__)
 
-MAX_BLOCKS = 32
-"""Blocks per batch: an insert costs about 30 ms whatever its size, so 32 blocks share it when there is a backlog."""
+MAX_BLOCKS = 64
+"""Blocks per batch: an insert costs about 40 ms whatever its size, which many blocks share when there is a backlog."""
 
-MAX_BYTES = 24 * 1024 * 1024
-"""Bodies per batch; with the Arrow tables made of them, what a batch holds in memory stays under about 100 MB."""
+MAX_BYTES = 48 * 1024 * 1024
+"""Bodies per batch; with the Arrow tables made of them, what a batch holds in memory stays under about 200 MB."""
 
 FIRST_WAIT_SECONDS, LAST_WAIT_SECONDS = 0.1, 10.0
 
@@ -93,7 +91,7 @@ class EmbeddedRuntime:
         keys_dir: Path | None = None,
         max_rejected: int = 100,
         max_blocks: int = MAX_BLOCKS,
-        linger_seconds: float = 0.1,
+        linger_seconds: float = 0.25,
     ) -> None:
         """`keys_dir` defaults to `keys` beside `state_path`; `linger_seconds` is the wait between polls of an idle log."""
         self._log, self._store, self._archive, self._clock = log, store, archive, clock
@@ -101,6 +99,7 @@ class EmbeddedRuntime:
         self._max_rejected, self._max_blocks, self._linger = max_rejected, max_blocks, linger_seconds
         self._file = StateFile(state_path)
         self._replaying = False
+        self._known_until = 0 if self._file.existed else log.end_offset(EVENTS.name)
         self._status = Status()
         self._count(self._file.state)
 
@@ -163,6 +162,11 @@ class EmbeddedRuntime:
         """Close the state file; log, store and archive belong to the caller."""
         self._file.close()
 
+    @property
+    def _uncertain(self) -> bool:
+        """Whether rows of this batch may be there already: a plan runs again, or the state file is new and the log is not."""
+        return self._replaying or self._file.next_offset < self._known_until
+
     def _read(self, planned: Plan | None) -> list[Record]:
         if planned is None:
             return self._log.read(EVENTS.name, self._file.next_offset, self._max_blocks, MAX_BYTES)
@@ -217,28 +221,38 @@ class EmbeddedRuntime:
         ids = "".join(a.block.header.block_id for a in batch.fresh)
         token = sha256(ids.encode()).hexdigest()
         for table in EVENT_TABLES:
-            if table == "blocks" and self._replaying:
-                self._heal(batch, token)
-            if table in batch.tables:
-                self._store.insert(table, batch.tables[table], token)
-
-    def _heal(self, batch: Batch, token: str) -> None:
-        """Insert the rows of a replayed batch that its tokens claim and its tables lack."""
-        for table in ("query_events", "other_events"):
             rows = batch.tables.get(table)
             if rows is None:
                 continue
-            held: dict[tuple[str, int], set[int]] = {}
-            for a in batch.fresh:
-                h = a.block.header
-                there = self._store.positions(table, h.source, h.epoch, h.first_seq, h.first_seq + h.count - 1)
-                held.setdefault((h.source, h.epoch), set()).update(there)
-            where = zip(rows["source"].to_pylist(), rows["epoch"].to_pylist(), rows["seq"].to_pylist(), strict=True)
-            missing = pa.array([seq not in held[source, epoch] for source, epoch, seq in where], pa.bool_())
-            lacking = pc.sum(missing).as_py() or 0
-            if lacking:
-                log.warning("rows were missing after a crash and are inserted again", table=table, rows=lacking)
-                self._store.insert(table, rows.filter(missing), f"{token}:healed:{self._clock()}")
+            if not self._uncertain:
+                self._store.insert(table, rows, token)
+            elif table in ("query_events", "other_events"):
+                self._insert_uncertain(table, rows, token, batch)
+            else:  # rows of these tables replace their like, so a repeat changes nothing and a token could only lose them
+                self._store.insert(table, rows, None)
+
+    def _insert_uncertain(self, table: str, rows: pa.Table, token: str, batch: Batch) -> None:
+        """Insert rows that an earlier attempt may have inserted, all or some.
+
+        If none are there, the token goes with them, in case a server still has the earlier insert under way. The engine notes a
+        token just before the rows are in place, so a crash between the two makes it drop them now: what is still missing
+        then goes in without a token.
+        """
+        lacking = _lacking(rows, self._held(table, batch))
+        if lacking.num_rows == rows.num_rows:
+            self._store.insert(table, rows, token)
+            lacking = _lacking(rows, self._held(table, batch))
+        if lacking.num_rows:
+            log.warning("rows were missing after a crash and are inserted again", table=table, rows=lacking.num_rows)
+            self._store.insert(table, lacking, None)
+
+    def _held(self, table: str, batch: Batch) -> dict[tuple[str, int], set[int]]:
+        held: dict[tuple[str, int], set[int]] = {}
+        for a in batch.fresh:
+            h = a.block.header
+            there = self._store.positions(table, h.source, h.epoch, h.first_seq, h.first_seq + h.count - 1)
+            held.setdefault((h.source, h.epoch), set()).update(there)
+        return held
 
     def _note(self, state: State, batch: Batch) -> None:
         for note in batch.notes:
@@ -285,6 +299,11 @@ def _headers(records: Sequence[Record]) -> list[BlockHeader]:
         except (IntegrityError, KeyError):
             continue
     return headers
+
+
+def _lacking(rows: pa.Table, held: dict[tuple[str, int], set[int]]) -> pa.Table:
+    where = zip(rows["source"].to_pylist(), rows["epoch"].to_pylist(), rows["seq"].to_pylist(), strict=True)
+    return rows.filter(pa.array([seq not in held[source, epoch] for source, epoch, seq in where], pa.bool_()))
 
 
 def _positions(records: Sequence[Record]) -> list[tuple[str, int]]:

@@ -42,7 +42,10 @@ class Plan:
 
 
 class StateFile:
-    """The open file. `next_offset` is where the next batch begins; `plan` is a batch that a crash cut short, if any."""
+    """The open file. `next_offset` is where the next batch begins; `plan` is a batch that a crash cut short, if any.
+
+    `existed` is false for a new file, until its first commit.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -53,12 +56,13 @@ class StateFile:
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.executescript(_SCHEMA)
             self.state = self._load()
+            self.existed = self._db.execute("SELECT 1 FROM value WHERE name = 'next_offset'").fetchone() is not None
             self.next_offset = self._value("next_offset")
             self.plan = self._plan()
         except (sqlite3.DatabaseError, OSError, ValueError, KeyError) as error:
             raise StateError(
-                f"pipeline state {path} cannot be read: {error}. Move it away: the pipeline then reads the log again from its start, "
-                "which changes nothing in the store"
+                f"pipeline state {path} cannot be read: {error}. Move it away: the pipeline then reads the log again "
+                "from its start, which changes nothing in the store"
             ) from error
 
     def begin(self, plan: Plan) -> None:
@@ -76,7 +80,7 @@ class StateFile:
             values = [(name, getattr(state, name)) for name in _COUNTERS]
             self._db.executemany("INSERT OR REPLACE INTO value VALUES (?, ?)", [*values, ("next_offset", next_offset)])
             self._db.execute("DELETE FROM plan")
-        self.state, self.next_offset, self.plan = state, next_offset, None
+        self.state, self.next_offset, self.plan, self.existed = state, next_offset, None, True
 
     def forgive(self) -> None:
         """Set the count of rejected records to 0; nothing else changes."""

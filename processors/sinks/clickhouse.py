@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,12 +29,6 @@ __all__ = ["MigrationError", "Store", "StoreError", "StoreLockedError", "StoreUn
 
 EVENT_TABLES = ("query_events", "other_events", "texts", "sessions", "blocks")
 """In the order of inserting: `blocks` last, since a block's row says that its events are there."""
-
-_INSERT_SETTINGS: Mapping[str, Any] = {
-    # Returned means written, and the token is ours: neither holds for asynchronous inserts.
-    "async_insert": 0,
-    "insert_deduplicate": 1,
-}
 
 
 class StoreError(Exception):
@@ -90,14 +84,17 @@ class Store:
         with _worded(f"migrating database {self.database}"):
             return migrate(self.client, self.settings)
 
-    def insert(self, table: str, rows: pa.Table, token: str) -> None:
-        """Insert rows once: a repeat with the same token changes nothing. Raises StoreUnavailableError, StoreError."""
+    def insert(self, table: str, rows: pa.Table, token: str | None) -> None:
+        """Insert rows once: a repeat with the same token changes nothing; without a token they go in whatever came before.
+
+        Raises StoreUnavailableError, StoreError.
+        """
         if rows.num_rows == 0:
             return
         with _worded(f"inserting {rows.num_rows} rows into {self.database}.{table}"):
-            self.client.insert_arrow(
-                f"{self.database}.{table}", rows, settings={**_INSERT_SETTINGS, "insert_deduplication_token": token}
-            )
+            # Not asynchronous: returned means written, and only then is a token honoured.
+            once = {"insert_deduplicate": 1, "insert_deduplication_token": token} if token else {"insert_deduplicate": 0}
+            self.client.insert_arrow(f"{self.database}.{table}", rows, settings={"async_insert": 0, **once})
 
     def block_ids(self, wanted: Iterable[tuple[str, int]]) -> dict[tuple[str, int], str]:
         """Return the ids of those blocks, of the (source, number) asked for, that the store has."""

@@ -13,5 +13,5 @@ from processors.steps.work import Batch, State
 
 def enrich(state: State, batch: Batch, now: int) -> tuple[State, Batch]:
     """Give each distinct statement its data classes."""
-    statements = batch.queries.statements if batch.queries else ()
-    return state, replace(batch, data_classes=tuple(() for _ in statements))
+    classes = tuple(() for _ in batch.queries.statements)
+    return state, replace(batch, queries=replace(batch.queries, data_classes=classes))

@@ -7,7 +7,7 @@ as unreadable, with its line; it does not take the rest of the batch with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -15,7 +15,7 @@ from uuid import UUID
 import pyarrow as pa
 
 from processors.steps.read import UNREADABLE
-from processors.steps.work import Batch, Other, Queries, State
+from processors.steps.work import Batch, Line, Other, Queries, State
 
 _TIME = pa.timestamp("us", tz="UTC")
 _STRINGS = pa.list_(pa.string())
@@ -30,15 +30,14 @@ def project(state: State, batch: Batch, now: int) -> tuple[State, Batch]:
     """Fill in the batch's tables."""
     queries, others = batch.queries, list(batch.others)
     tables: dict[str, pa.Table] = {}
-    if queries is not None and queries.lines:
-        try:
-            tables["query_events"] = _query_events(queries, batch)
-        except _UNFIT:
-            good, bad = _apart(queries, batch)
-            others += [Other(queries.lines[i], UNREADABLE, queries.heads[i]) for i in bad]
-            state = replace(state, unreadable=state.unreadable + len(bad))
-            if good:
-                tables["query_events"] = _query_events(_selected(queries, good), batch)
+    try:
+        tables["query_events"] = _query_events(queries, batch)
+    except _UNFIT:
+        good, bad = _apart(queries, batch)
+        others += [_unreadable(queries, i, batch) for i in bad]
+        state = replace(state, unreadable=state.unreadable + len(bad))
+        queries = _selected(queries, good)
+        tables["query_events"] = _query_events(queries, batch)
     tables["other_events"] = _other_events(others, batch)
     tables["texts"] = _texts(others)
     tables["sessions"] = _sessions(others)
@@ -52,23 +51,28 @@ _UNFIT = (pa.ArrowException, ValueError, TypeError, KeyError, OverflowError, Att
 
 def _query_events(q: Queries, batch: Batch) -> pa.Table:
     blocks = [a.block.header for a in batch.fresh]
-    heads, ends = q.heads, [o["outcome"] for o in q.outcomes]
-    decisions = [h["decision"] for h in heads]
-    context = pa.array(q.context_of, pa.int32())
-    statement = pa.array(q.statement_of, pa.int32())
-    block = pa.array([line.block for line in q.lines], pa.int32())
+    events, ends = q.events, [e["outcome"] for e in q.events]
+    block, decision = pa.array(q.block_of, pa.int32()), pa.array(q.decision_of, pa.int32())
+    context, statement = pa.array(q.context_of, pa.int32()), pa.array(q.statement_of, pa.int32())
     columns: dict[str, pa.Array] = {
         "source": _pick(block, [h.source for h in blocks]),
         "epoch": _gather(block, [h.epoch for h in blocks], pa.uint32()),
-        "seq": pa.array([line.seq for line in q.lines], pa.uint64()),
-        "event_id": pa.array([UUID(h["event_id"]).bytes for h in heads], _UUID),
-        "at": _times([h["at"] for h in heads], EARLIEST),
-        "ended_at": _times([o["ended_at"] for o in q.outcomes], 0),
-        "kind": _words(h["kind"] for h in heads),
-        "transaction": _words(h["transaction"] for h in heads),
-        "params": pa.array([h["params"] for h in heads], _STRINGS),
-        "claims": _maps([h["claims"] for h in heads], pa.string()),
+        "seq": pa.array(q.seqs, pa.uint64()),
+        "event_id": pa.array([bytes.fromhex(e["event_id"].replace("-", "")) for e in events], _UUID),
+        "at": _times([e["at"] for e in events], EARLIEST),
+        "ended_at": _times([e["ended_at"] for e in events], 0),
+        "kind": _words([e["kind"] for e in events]),
+        "transaction": _words([e["transaction"] for e in events]),
+        "params": pa.array([e["params"] for e in events], _STRINGS),
+        "claims": _maps([e["claims"] for e in events], pa.string()),
+        "exposure": _maps([e["exposure"] for e in events], pa.uint64()),
+        "status": _words([o["status"] for o in ends]),
+        "sqlstate": _words([o["sqlstate"] for o in ends]),
+        "block_number": _gather(block, [h.number for h in blocks], pa.uint64()),
+        "line": pa.array([q.newer.get(i, b"") for i in range(len(events))] if q.newer else [b""] * len(events), pa.binary()),
     }
+    for name in _COUNTS:
+        columns[name] = pa.array([o[name] for o in ends], pa.uint64())
     for name, value in _CONTEXT_WORDS.items():
         columns[name] = _pick(context, [value(c) for c in q.contexts])
     for name in ("groups", "delegation"):
@@ -81,21 +85,11 @@ def _query_events(q: Queries, batch: Batch) -> pa.Table:
     uses = [s["facts"]["columns"] for s in q.statements]
     columns["columns"] = _gather(statement, [[u["name"] for u in use] for use in uses], _STRINGS)
     columns["column_roles"] = _gather(statement, [[",".join(u["roles"]) for u in use] for use in uses], _STRINGS)
-    columns["data_classes"] = _gather(statement, [list(c) for c in batch.data_classes], _STRINGS)
-    columns |= {
-        "verdict": _words(d["verdict"] for d in decisions),
-        "policies": pa.array([d["policies"] for d in decisions], _STRINGS),
-        "bundle": _words(d["bundle"] for d in decisions),
-        "risk": pa.array([d["risk"] for d in decisions], pa.uint8()),
-        "approval_id": pa.array([d["approval_id"] for d in decisions], pa.string()),
-        "status": _words(o["status"] for o in ends),
-        "sqlstate": _words(o["sqlstate"] for o in ends),
-    }
-    for name in _COUNTS:
-        columns[name] = pa.array([o[name] for o in ends], pa.uint64())
-    columns["exposure"] = _maps([o["exposure"] for o in q.outcomes], pa.uint64())
-    columns["block_number"] = _gather(block, [h.number for h in blocks], pa.uint64())
-    columns["line"] = pa.array([q.newer.get(i, b"").decode() for i in range(len(q.lines))] if q.newer else _empty(q), pa.string())
+    columns["data_classes"] = _gather(statement, [list(c) for c in q.data_classes], _STRINGS)
+    for name in ("verdict", "bundle", "approval_id"):
+        columns[name] = _pick(decision, [d[name] for d in q.decisions])
+    columns["policies"] = _gather(decision, [d["policies"] for d in q.decisions], _STRINGS)
+    columns["risk"] = _gather(decision, [d["risk"] for d in q.decisions], pa.uint8())
     return pa.table(columns)
 
 
@@ -133,10 +127,8 @@ def _gather(indices: pa.Array, values: Sequence[Any], kind: pa.DataType) -> pa.A
     return pa.array(values, kind).take(indices)
 
 
-def _words(values: Iterable[str]) -> pa.Array:
-    at: dict[str, int] = {}
-    indices = [at.setdefault(v, len(at)) for v in values]
-    return pa.DictionaryArray.from_arrays(pa.array(indices, pa.int32()), pa.array(list(at), pa.string()))
+def _words(values: Sequence[str]) -> pa.Array:
+    return pa.array(values, pa.string()).dictionary_encode()
 
 
 def _times(values: Sequence[int], earliest: int) -> pa.Array:
@@ -149,33 +141,53 @@ def _maps(values: Sequence[Mapping[str, Any]], item: pa.DataType) -> pa.Array:
     return pa.array([list(v.items()) for v in values], pa.map_(pa.string(), item))
 
 
-def _empty(q: Queries) -> list[str]:
-    return [""] * len(q.lines)
-
-
 def _apart(q: Queries, batch: Batch) -> tuple[list[int], list[int]]:
-    good: list[int] = []
+    """Tell the events that make rows from those that do not, by halves: one bad event costs a few more tables, not thousands."""
     bad: list[int] = []
-    for i in range(len(q.lines)):
+    suspects = [range(len(q.events))]
+    while suspects:
+        span = suspects.pop()
         try:
-            _query_events(_selected(q, [i]), batch)
+            _query_events(_selected(q, span), batch)
         except _UNFIT:
-            bad.append(i)
-        else:
-            good.append(i)
-    return good, bad
+            if len(span) == 1:
+                bad.append(span[0])
+            else:
+                middle = len(span) // 2
+                suspects += [span[:middle], span[middle:]]
+    unfit = set(bad)
+    return [i for i in range(len(q.events)) if i not in unfit], sorted(bad)
 
 
 def _selected(q: Queries, indices: Sequence[int]) -> Queries:
-    return replace(
-        q,
-        lines=[q.lines[i] for i in indices],
-        heads=[q.heads[i] for i in indices],
-        outcomes=[q.outcomes[i] for i in indices],
-        context_of=[q.context_of[i] for i in indices],
-        statement_of=[q.statement_of[i] for i in indices],
+    decision_of, decisions = _pointed(q.decision_of, indices)
+    context_of, contexts = _pointed(q.context_of, indices)
+    statement_of, statements = _pointed(q.statement_of, indices)
+    return Queries(
+        events=[q.events[i] for i in indices],
+        block_of=[q.block_of[i] for i in indices],
+        seqs=[q.seqs[i] for i in indices],
+        decision_of=decision_of,
+        context_of=context_of,
+        statement_of=statement_of,
+        decisions=[q.decisions[i] for i in decisions],
+        contexts=[q.contexts[i] for i in contexts],
+        statements=[q.statements[i] for i in statements],
+        data_classes=[q.data_classes[i] for i in statements],
         newer={new: q.newer[old] for new, old in enumerate(indices) if old in q.newer},
     )
+
+
+def _pointed(pointers: Sequence[int], indices: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Return pointers for the events selected, and which of the distinct values they still point to."""
+    at: dict[int, int] = {}
+    return [at.setdefault(pointers[i], len(at)) for i in indices], list(at)
+
+
+def _unreadable(q: Queries, i: int, batch: Batch) -> Other:
+    block = batch.fresh[q.block_of[i]].block
+    line = Line(q.block_of[i], q.seqs[i], block.lines()[q.seqs[i] - block.header.first_seq])
+    return Other(line, UNREADABLE, q.events[i])
 
 
 def _other_events(others: Sequence[Other], batch: Batch) -> pa.Table:
@@ -248,12 +260,12 @@ _SESSION_WORDS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def _blocks(batch: Batch, queries: Queries | None) -> pa.Table:
+def _blocks(batch: Batch, queries: Queries) -> pa.Table:
     arrived = batch.fresh
     headers = [a.block.header for a in arrived]
     per_block = [0] * len(arrived)
-    for line in queries.lines if queries else ():
-        per_block[line.block] += 1
+    for block in queries.block_of:
+        per_block[block] += 1
     return pa.table(
         {
             "source": pa.array([h.source for h in headers], pa.string()),

@@ -68,15 +68,20 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Queries:
-    """QueryExecuted events as parallel sequences; what repeats (session context, statement) stands once and is pointed to."""
+    """QueryExecuted events as parallel sequences; what repeats (decision, session context, statement) stands once, pointed to."""
 
-    lines: Sequence[Line]
-    heads: Sequence[Mapping[str, Any]]
-    outcomes: Sequence[Mapping[str, Any]]
-    context_of: Sequence[int]
-    statement_of: Sequence[int]
-    contexts: Sequence[Mapping[str, Any]]
-    statements: Sequence[Mapping[str, Any]]
+    events: Sequence[Mapping[str, Any]] = ()
+    """The members that change with every execution."""
+    block_of: Sequence[int] = ()
+    seqs: Sequence[int] = ()
+    decision_of: Sequence[int] = ()
+    context_of: Sequence[int] = ()
+    statement_of: Sequence[int] = ()
+    decisions: Sequence[Mapping[str, Any]] = ()
+    contexts: Sequence[Mapping[str, Any]] = ()
+    statements: Sequence[Mapping[str, Any]] = ()
+    data_classes: Sequence[Sequence[str]] = ()
+    """Per distinct statement, filled in by enrich."""
     newer: Mapping[int, bytes] = field(default_factory=dict)
     """Lines of a newer version than known, by index: kept whole beside their columns."""
 
@@ -100,10 +105,8 @@ class Batch:
     blocks: tuple[Arrived, ...] = ()
     rejected: tuple[Rejected, ...] = ()
     notes: tuple[str, ...] = ()
-    queries: Queries | None = None
+    queries: Queries = field(default_factory=Queries)
     others: tuple[Other, ...] = ()
-    data_classes: tuple[tuple[str, ...], ...] = ()
-    """Per distinct statement of `queries`, filled in by enrich."""
     tables: Mapping[str, pa.Table] = field(default_factory=dict)
 
     @property
