@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ingest.net.listener import Listener
     from ingest.net.worker import Worker
 
+CLIENT, SERVER = Side.CLIENT, Side.SERVER
 EARLY_LIMIT = 256 * 1024
 """Bytes a client may send ahead while its login is still under way."""
 DRAIN_LIMIT = 16 * 1024 * 1024
@@ -96,7 +97,7 @@ class Connection(asyncio.Protocol):
                 session.refusal = worker.spool.refusal or "the audit spool does not accept records."
             elif session.refusal:
                 session.refusal = ""
-            self.apply(session.receive(Side.CLIENT, data, worker.clock()))
+            self.apply(session.receive(CLIENT, data, worker.clock()))
         elif self._startup is not None and not self._startup.finished:
             self._start(self._startup.receive(data))
         elif len(self._early) + len(data) > EARLY_LIMIT:
@@ -304,7 +305,7 @@ class Connection(asyncio.Protocol):
             if self._drained > DRAIN_LIMIT:
                 self.apply(session.closed(Side.CLIENT, self.worker.clock()))
                 return
-        self.apply(session.receive(Side.SERVER, data, self.worker.clock()))
+        self.apply(session.receive(SERVER, data, self.worker.clock()))
 
     def apply(self, actions: list[Action]) -> None:
         """Carry out a session's actions: records into the spool, answers to the client, forwards to the gate."""
@@ -326,7 +327,7 @@ class Connection(asyncio.Protocol):
         for action in actions:
             kind = type(action)
             if kind is Forward:
-                if action.to is Side.CLIENT:  # type: ignore[union-attr]
+                if action.to is CLIENT:  # type: ignore[union-attr]
                     self._write_client(action.data)  # type: ignore[union-attr]
                 else:
                     self._out.append(action.data)  # type: ignore[union-attr]

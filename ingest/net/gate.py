@@ -13,6 +13,9 @@ from typing import Protocol
 from ingest.spool import Spool, SpoolError
 from schemas.config import Durability
 
+LAZY_SECONDS = 0.002
+"""How long an outcome may wait in memory: a proxy killed within it leaves that outcome `unknown`, never unrecorded."""
+
 
 class Gated(Protocol):
     """A connection with forwards that wait for a commit."""
@@ -34,6 +37,7 @@ class Gate:
         self._waiting: list[Gated] = []
         self._scheduled = False
         self._syncing = False
+        self._lazy: asyncio.TimerHandle | None = None
 
     def wait(self, connection: Gated) -> None:
         """Release this connection after the next commit; call once per release."""
@@ -43,13 +47,15 @@ class Gate:
             self._loop.call_soon(self._commit)
 
     def touch(self) -> None:
-        """Commit what was recorded soon, though nobody waits for it."""
-        if not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._commit)
+        """Commit what was recorded soon, though nobody waits for it: with the next statement, or after LAZY_SECONDS."""
+        if not self._scheduled and self._lazy is None:
+            self._lazy = self._loop.call_later(LAZY_SECONDS, self._commit)
 
     def _commit(self) -> None:
         self._scheduled = False
+        if self._lazy is not None:
+            self._lazy.cancel()
+            self._lazy = None
         if self._syncing:
             return
         waiting, self._waiting = self._waiting, []
@@ -77,4 +83,4 @@ class Gate:
             else:
                 connection.refuse(str(error))
         if self._waiting:
-            self.touch()
+            self._commit()

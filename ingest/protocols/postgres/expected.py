@@ -39,7 +39,7 @@ class Prepared:
 
     __slots__ = ("claims", "literals", "oids", "statement")
 
-    def __init__(self, statement: Statement, literals: tuple[str, ...], claims: dict[str, str], oids: Sequence[int]) -> None:
+    def __init__(self, statement: Statement, literals: tuple[str, ...], claims: dict[str, str], oids: tuple[int, ...]) -> None:
         self.statement = statement
         self.literals = literals
         self.claims = claims

@@ -43,13 +43,22 @@ def bind_tokens(payload: bytes | memoryview, param_oids: Sequence[int], tokenize
     try:
         portal_end = data.index(0)
         statement_end = data.index(0, portal_end + 1)
-        tokens, end = _values(data, statement_end + 1, param_oids, tokenizer)
-        (results,) = _COUNT.unpack_from(data, end)
+    except ValueError:
+        raise ClientProtocolError("Bind message is malformed or cut short") from None
+    tokens = parameter_tokens(data, statement_end + 1, len(data), tuple(param_oids), tokenizer)
+    return data[:portal_end], data[portal_end + 1 : statement_end], tokens
+
+
+def parameter_tokens(data: bytes, pos: int, end: int, param_oids: tuple[int, ...], tokenizer: TokenSource) -> list[str]:
+    """The tokens of a Bind body's parameters, `pos` being behind its two names and `end` its end. See `bind_tokens`."""
+    try:
+        tokens, at = _values(data, pos, param_oids, tokenizer)
+        results: int = _COUNT.unpack_from(data, at)[0]
     except (ValueError, struct.error):
         raise ClientProtocolError("Bind message is malformed or cut short") from None
-    if end + 2 + 2 * results != len(data):
+    if at + 2 + 2 * results != end:
         raise ClientProtocolError("Bind message does not end where its counts say")
-    return data[:portal_end], data[portal_end + 1 : statement_end], tokens
+    return tokens
 
 
 def function_call_tokens(payload: bytes | memoryview, tokenizer: TokenSource) -> tuple[int, list[str]]:

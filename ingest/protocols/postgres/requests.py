@@ -16,13 +16,14 @@ from ingest.core.actions import Action, Forward, Intend, Side
 from ingest.core.errors import ClientProtocolError
 from ingest.protocols.postgres.executions import ALLOW, Denial, Execution, dynamic_fragment
 from ingest.protocols.postgres.expected import Batch, Described, Parsed, Portal, Prepared, Simple
-from ingest.protocols.postgres.parameters import bind_tokens, function_call_tokens
+from ingest.protocols.postgres.parameters import function_call_tokens, parameter_tokens
 from processors.statements import Analysis
 from schemas.events import StatementFlag
 
 if TYPE_CHECKING:
     from ingest.protocols.postgres.session import PostgresSession
 
+SERVER = Side.SERVER
 _LENGTH = Struct(">I")
 _OIDS = Struct(">H")
 _MAX_MESSAGE = 0x3FFFFFFF + 4
@@ -96,6 +97,7 @@ class Requests:
         self._now = now
         size = len(data)
         start = pos = 0
+        whole, unpack = self._whole, _LENGTH.unpack_from
         while pos < size:
             if self._pass:
                 step = min(self._pass, size - pos)
@@ -105,43 +107,51 @@ class Requests:
             if self._streamed is not None:
                 start = pos = self._stream(data, start, pos)
                 continue
-            if size - pos < 5:
-                self._hold(data, pos, 5)
+            while size - pos >= 5:
+                length: int = unpack(data, pos + 1)[0]
+                end = pos + 1 + length
+                known = whole.get(data[pos])
+                if known is None or end > size or not 4 <= length <= known[0]:
+                    break
+                replacement = known[1](data, pos + 5, end)
+                if replacement is not None:
+                    if pos > start:
+                        actions.append(Forward(SERVER, data[start:pos]))
+                    if replacement:
+                        actions.append(Forward(SERVER, replacement))
+                    start = end
+                pos = end
+            if pos < size and not self._unusual(data, pos, size):
                 break
-            kind = data[pos]
-            length: int = _LENGTH.unpack_from(data, pos + 1)[0]
-            end = pos + 1 + length
-            if length < 4 or length > _MAX_MESSAGE:
-                raise ClientProtocolError(f"message {chr(kind)!r} claims a length of {length} bytes")
-            if kind == _COPY_DATA:
-                self._pass = end - pos
-                if self._session.expected and isinstance(head := self._session.expected[0], Execution | Batch):
-                    self._count_copy(head, end - pos)
-                continue
-            known = self._whole.get(kind)
-            if known is None:
-                raise ClientProtocolError(f"message type {chr(kind)!r} is not one a client may send here")
-            limit, handle = known
-            if length - 4 > limit:
-                if kind not in (_QUERY, _PARSE, _BIND):
-                    raise ClientProtocolError(f"message {chr(kind)!r} of {length} bytes is longer than {limit}")
-                self._streamed = _Streamed(kind, length + 1, self._session.tokenizer.hasher())
-                continue
-            if end > size:
-                self._hold(data, pos, end - pos)
-                break
-            replacement = handle(data, pos + 5, end)
-            if replacement is not None:
-                if pos > start:
-                    actions.append(Forward(Side.SERVER, data[start:pos]))
-                if replacement:
-                    actions.append(Forward(Side.SERVER, replacement))
-                start = end
-            pos = end
         if pos > start:
-            actions.append(Forward(Side.SERVER, data if start == 0 and pos == size else data[start:pos]))
+            actions.append(Forward(SERVER, data if start == 0 and pos == size else data[start:pos]))
         if len(self._session.expected) > self._session.limits.pending:
             raise ClientProtocolError(f"more than {self._session.limits.pending} messages are waiting for an answer")
+
+    def _unusual(self, data: bytes, pos: int, size: int) -> bool:
+        """A message that is not whole, too long to gather, data, or none: return whether to go on with these bytes."""
+        if size - pos < 5:
+            self._hold(data, pos, 5)
+            return False
+        kind = data[pos]
+        length: int = _LENGTH.unpack_from(data, pos + 1)[0]
+        if length < 4 or length > _MAX_MESSAGE:
+            raise ClientProtocolError(f"message {chr(kind)!r} claims a length of {length} bytes")
+        if kind == _COPY_DATA:
+            self._pass = length + 1
+            if self._session.expected and isinstance(head := self._session.expected[0], Execution | Batch):
+                self._count_copy(head, length + 1)
+            return True
+        known = self._whole.get(kind)
+        if known is None:
+            raise ClientProtocolError(f"message type {chr(kind)!r} is not one a client may send here")
+        if length > known[0]:
+            if kind not in (_QUERY, _PARSE, _BIND):
+                raise ClientProtocolError(f"message {chr(kind)!r} of {length} bytes is longer than {known[0]}")
+            self._streamed = _Streamed(kind, length + 1, self._session.tokenizer.hasher())
+            return True
+        self._hold(data, pos, length + 1)
+        return False
 
     def _hold(self, data: bytes, pos: int, need: int) -> None:
         self._held += data[pos:]
@@ -181,7 +191,7 @@ class Requests:
 
     def _query(self, data: bytes, pos: int, end: int) -> bytes | None:
         session = self._session
-        denial = session.denial()
+        denial = session.denial() if session.refusal else None
         analysis = session.analyser.analyse(data[pos : end - 1], session.lexing)
         return self._run_batch(analysis, denial, end - pos + 5)
 
@@ -220,11 +230,11 @@ class Requests:
         count: int = _OIDS.unpack_from(data, text_end + 1)[0]
         if end - (text_end + 3) != 4 * count:
             raise ClientProtocolError(f"Parse message does not hold the {count} parameter types it announces")
-        oids = [_LENGTH.unpack_from(data, text_end + 3 + 4 * n)[0] for n in range(count)]
+        oids = tuple(_LENGTH.unpack_from(data, text_end + 3 + 4 * n)[0] for n in range(count))
         self._remember(name, analysis, oids)
         return None
 
-    def _remember(self, name: bytes, analysis: Analysis, oids: list[int]) -> None:
+    def _remember(self, name: bytes, analysis: Analysis, oids: tuple[int, ...]) -> None:
         session = self._session
         prepared = Prepared(analysis.statements[0], analysis.params[0], dict(analysis.claims), oids)
         if session.skipping:
@@ -246,8 +256,8 @@ class Requests:
         portal_end = _terminator(data, pos, end)
         name_end = _terminator(data, portal_end + 1, end)
         prepared = self._prepared.get(data[portal_end + 1 : name_end])
-        portal, _, tokens = bind_tokens(data[pos:end], prepared.oids if prepared else (), session.tokenizer)
-        self._open_portal(portal, prepared, tokens, end - pos + 5)
+        tokens = parameter_tokens(data, name_end + 1, end, prepared.oids if prepared else (), session.tokenizer)
+        self._open_portal(data[pos:portal_end], prepared, tokens, end - pos + 5)
         return None
 
     def _open_portal(self, name: bytes, prepared: Prepared | None, tokens: list[str], size: int) -> None:
@@ -274,7 +284,7 @@ class Requests:
         if portal is None:
             portal = Portal(self._unknown(b"a portal this session does not remember"), (), 0)
         prepared = portal.prepared
-        denial = session.denial()
+        denial = session.denial() if session.refusal else None
         execution = Execution(prepared.statement, self._now, portal.bytes_in + end - pos + 5, not session.refusal)
         execution.portal = portal
         portal.bytes_in = 0
@@ -380,11 +390,11 @@ class Requests:
         if streamed.left == 0:
             self._streamed = None
             if start < pos + step - 1:
-                self._actions.append(Forward(Side.SERVER, data[start : pos + step - 1]))
+                self._actions.append(Forward(SERVER, data[start : pos + step - 1]))
             last = part[-1:]
             self._end_stream(streamed, last)
         else:
-            self._actions.append(Forward(Side.SERVER, data[start : pos + step]))
+            self._actions.append(Forward(SERVER, data[start : pos + step]))
         return pos + step
 
     def _end_stream(self, streamed: _Streamed, last: bytes) -> None:
@@ -398,13 +408,13 @@ class Requests:
         elif streamed.kind == _PARSE:
             name, _, text = body.partition(b"\x00")
             analysis = session.analyser.oversize(text, streamed.total, digest, session.lexing)
-            self._remember(name, analysis, [])
+            self._remember(name, analysis, ())
         else:
             denial = session.denial()
             if denial is not None:
                 raise ClientProtocolError(f"a statement of {streamed.total} bytes arrived while none can be recorded")
             self._run_batch(session.analyser.oversize(body, streamed.total, digest, session.lexing), None, streamed.total)
-        self._actions.append(Forward(Side.SERVER, last))
+        self._actions.append(Forward(SERVER, last))
 
 
 def _terminator(data: bytes, pos: int, end: int) -> int:

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from ingest.protocols.postgres.session import PostgresSession
 
 _LENGTH = Struct(">I")
-_DATA_ROW, _COPY_DATA, _ROW_DESCRIPTION, _COMPLETE, _READY, _ERROR = b"DdTCZE"
+_DATA_ROW, _ROW_DESCRIPTION, _COMPLETE, _READY, _ERROR, _BIND_COMPLETE = b"DTCZE2"
+CLIENT = Side.CLIENT
+_BIND, _DESCRIBE, _SYNC, _COPY_END = Simple.BIND, Simple.DESCRIBE, Simple.SYNC, Simple.COPY_END
 _STREAMED = frozenset(b"DdTNA")
 """Messages whose content the session does not need: passed on while they arrive."""
 _KNOWN = frozenset(b"DdTCZENtA123nsISKGHWcVv")
@@ -49,6 +51,7 @@ class Responses:
             ord("2"): self._bind_complete,
             ord("3"): self._close_complete,
             ord("n"): self._described,
+            ord("t"): self._parameter_types,
             ord("s"): self._suspended,
             ord("I"): self._empty,
             ord("S"): self._parameter,
@@ -85,54 +88,49 @@ class Responses:
                     raise ServerProtocolError(f"message {chr(kind)!r} claims a length of {length} bytes")
                 break
             if kind == _DATA_ROW:
-                head = expected[0] if expected else None
-                if type(head) is Execution:
-                    head.rows += 1
-                elif type(head) is Batch and head.at < len(head.executions):
-                    head.executions[head.at].rows += 1
-                pos = end
-                continue
-            if kind == _COMPLETE:
-                pos = end
-                self._out += pos - mark
-                mark = pos
-                self._complete(data[end - length + 4 : end - 1])
-                continue
-            if kind == _READY:
-                pos = end
-                self._ready(data[end - 1 : end])
-                mark = pos
-                continue
-            if kind == _ROW_DESCRIPTION:
-                if expected and (expected[0] is Simple.DESCRIBE or type(expected[0]) is Described):
-                    expected.popleft()
-                pos = end
-                continue
-            if length < 4 or kind not in _KNOWN:
-                raise ServerProtocolError(f"message type {chr(kind)!r} is not one a server may send here")
-            if kind == ord("t"):
-                self._parameter_types(data, pos + 5, end)
-            handle = self._handlers.get(kind)
-            if handle is not None:
+                if expected:
+                    head = expected[0]
+                    if type(head) is Batch:
+                        if head.at < len(head.executions):
+                            head.executions[head.at].rows += 1
+                    elif type(head) is Execution:
+                        head.rows += 1
+            elif kind == _COMPLETE:
                 self._out += end - mark
                 mark = end
-                replacement = handle(data, pos + 5, end)
-                if session.ended:
-                    if pos > start:
-                        actions.insert(len(actions) - 1, Forward(Side.CLIENT, data[start:pos]))
-                    return
-                if replacement is not None:
-                    if pos > start:
-                        actions.append(Forward(Side.CLIENT, data[start:pos]))
-                    if replacement:
-                        actions.append(Forward(Side.CLIENT, replacement))
-                    start = end
+                self._complete(data[pos + 5 : end - 1])
+            elif kind == _READY:
+                self._ready(data[pos + 5 : end])
+                mark = end
+            elif kind == _ROW_DESCRIPTION:
+                if expected and (expected[0] is _DESCRIBE or type(expected[0]) is Described):
+                    expected.popleft()
+            elif kind == _BIND_COMPLETE and expected and expected[0] is _BIND:
+                expected.popleft()
+            else:
+                if length < 4 or kind not in _KNOWN:
+                    raise ServerProtocolError(f"message type {chr(kind)!r} is not one a server may send here")
+                handle = self._handlers.get(kind)
+                if handle is not None:
+                    self._out += end - mark
+                    mark = end
+                    replacement = handle(data, pos + 5, end)
+                    if session.ended:
+                        if pos > start:
+                            actions.insert(len(actions) - 1, Forward(CLIENT, data[start:pos]))
+                        return
+                    if replacement is not None:
+                        if pos > start:
+                            actions.append(Forward(CLIENT, data[start:pos]))
+                        if replacement:
+                            actions.append(Forward(CLIENT, replacement))
+                        start = end
             pos = end
         self._out += pos - mark
         if pos < size:
             self._held = data[pos:]
         if pos > start:
-            actions.append(Forward(Side.CLIENT, data if start == 0 and pos == size else data[start:pos]))
+            actions.append(Forward(CLIENT, data if start == 0 and pos == size else data[start:pos]))
 
     def _account(self, kind: int) -> None:
         """A message that passes while it arrives: count its row, take what it answers."""
@@ -143,7 +141,7 @@ class Responses:
                 head.rows += 1
             elif type(head) is Batch and head.at < len(head.executions):
                 head.executions[head.at].rows += 1
-        elif kind == _ROW_DESCRIPTION and (head is Simple.DESCRIBE or type(head) is Described):
+        elif kind == _ROW_DESCRIPTION and (head is _DESCRIBE or type(head) is Described):
             expected.popleft()
 
     def _conclude(self, execution: Execution, status: bytes, sqlstate: bytes = b"", affected: int = 0) -> None:
@@ -153,28 +151,30 @@ class Responses:
     def _head(self) -> object:
         """The next entry the server will answer: marks that it never answers are dropped on the way."""
         expected = self._session.expected
-        while expected and expected[0] is Simple.COPY_END:
+        while expected and expected[0] is _COPY_END:
             expected.popleft()
         return expected[0] if expected else None
 
     # How executions end
 
     def _complete(self, tag: bytes) -> None:
+        session = self._session
         head = self._head()
         if type(head) is Execution:
-            self._session.expected.popleft()
-            self._conclude(head, b"ok", b"", finished(tag, head))
-            self._session.succeeded(head)
+            session.expected.popleft()
+            execution = head
         elif type(head) is Batch:
             if head.at >= len(head.executions):
                 self._extra(head)
             execution = head.executions[head.at]
             head.at += 1
-            self._conclude(execution, b"ok", b"", finished(tag, execution))
-            self._session.succeeded(execution)
         else:
             raise ServerProtocolError("CommandComplete answers nothing that was asked")
-        self._session.copying_in = False
+        out, self._out = self._out, 0
+        session.conclude(execution, self._now, b"ok", b"", finished(tag, execution), out, self._actions)
+        if execution.statement.settings:
+            session.succeeded(execution)
+        session.copying_in = False
 
     def _extra(self, batch: Batch) -> None:
         """The server ran more statements than the text was split into: each still gets its event."""
@@ -216,7 +216,7 @@ class Responses:
         status = b"cancelled" if sqlstate == QUERY_CANCELED else b"error"
         head = self._head()
         session.copying_in = False
-        if head is None or head is Simple.SYNC:
+        if head is None or head is _SYNC:
             return None
         if type(head) is Batch:
             for n, execution in enumerate(head.executions):
@@ -229,7 +229,7 @@ class Responses:
         denial: Denial | None = None
         expected = session.expected
         failed: list[Parsed] = []
-        while expected and expected[0] is not Simple.SYNC and type(expected[0]) is not Batch:
+        while expected and expected[0] is not _SYNC and type(expected[0]) is not Batch:
             entry = expected.popleft()
             if type(entry) is Execution:
                 self._conclude(entry, b"not_executed" if blamed else status, b"" if blamed else sqlstate)
@@ -246,7 +246,7 @@ class Responses:
     def _drop_ignored(self) -> None:
         """After an error in the extended protocol the server ignores everything, Query too, until a Sync it has or will get."""
         expected = self._session.expected
-        while expected and expected[0] is not Simple.SYNC:
+        while expected and expected[0] is not _SYNC:
             entry = expected.popleft()
             if type(entry) is Batch:
                 for execution in entry.executions:
@@ -269,7 +269,7 @@ class Responses:
         if type(head) is Batch:
             for execution in head.executions[head.at :]:
                 self._conclude(execution, b"not_executed")
-        elif head is not Simple.SYNC:
+        elif head is not _SYNC:
             raise ServerProtocolError("ReadyForQuery answers nothing that was asked")
         session.expected.popleft()
         self._out = 0
@@ -291,7 +291,7 @@ class Responses:
         return None
 
     def _bind_complete(self, data: bytes, pos: int, end: int) -> bytes | None:
-        self._take(Simple.BIND, "BindComplete")
+        self._take(_BIND, "BindComplete")
         return None
 
     def _close_complete(self, data: bytes, pos: int, end: int) -> bytes | None:
@@ -300,17 +300,18 @@ class Responses:
 
     def _described(self, data: bytes, pos: int, end: int) -> bytes | None:
         head = self._head()
-        if head is Simple.DESCRIBE or type(head) is Described:
+        if head is _DESCRIBE or type(head) is Described:
             self._session.expected.popleft()
         return None
 
-    def _parameter_types(self, data: bytes, pos: int, end: int) -> None:
+    def _parameter_types(self, data: bytes, pos: int, end: int) -> bytes | None:
         """ParameterDescription: the types a Parse left to the server."""
         head = self._head()
         if type(head) is Described and head.prepared is not None:
             count = int.from_bytes(data[pos : pos + 2], "big")
             if end - pos == 2 + 4 * count:
-                head.prepared.oids = [_LENGTH.unpack_from(data, pos + 2 + 4 * n)[0] for n in range(count)]
+                head.prepared.oids = tuple(_LENGTH.unpack_from(data, pos + 2 + 4 * n)[0] for n in range(count))
+        return None
 
     def _parameter(self, data: bytes, pos: int, end: int) -> bytes | None:
         name, _, value = data[pos : end - 1].partition(b"\x00")
@@ -332,9 +333,9 @@ class Responses:
             kept.append(expected.popleft())
         while expected and not ended:
             entry = expected.popleft()
-            if entry is Simple.COPY_END:
+            if entry is _COPY_END:
                 ended = True
-            elif entry is not Simple.SYNC:
+            elif entry is not _SYNC:
                 kept.append(entry)
         expected.extendleft(reversed(kept))
         session.copying_in = not ended
