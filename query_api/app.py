@@ -84,7 +84,7 @@ def create_app(
     problems.install(app)
     app.add_middleware(Headers, metrics=metrics, ticks=ticks)
     for module in (events, sessions, stats):
-        app.include_router(module.router, prefix="/api/v1")
+        app.include_router(module.router)
     app.include_router(health.router)
     pages.install(app)
     return app

@@ -18,7 +18,7 @@ from query_api.store import events
 from query_api.store.cursor import Cursor, decode, digest
 from query_api.streams import place_of, tail
 
-router = APIRouter(tags=["events"])
+router = APIRouter(prefix="/api/v1", tags=["events"])
 
 
 def search_page(

@@ -14,7 +14,7 @@ from query_api.store import sessions
 from query_api.store.cursor import Cursor, decode, digest
 from query_api.store.events import Range
 
-router = APIRouter(tags=["sessions"])
+router = APIRouter(prefix="/api/v1", tags=["sessions"])
 _Filter = Annotated[str | None, Query(max_length=256)]
 
 

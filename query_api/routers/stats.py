@@ -12,7 +12,7 @@ from query_api.routers.events import json_response
 from query_api.service import AReader, From, SearchText, Service, TheService, To
 from query_api.store import stats
 
-router = APIRouter(tags=["stats"])
+router = APIRouter(prefix="/api/v1", tags=["stats"])
 
 
 def search_stats(service: Service, identity: Identity, q: str, from_: str | None, to: str | None) -> tuple[stats.Stats, int, int]:
