@@ -1,0 +1,43 @@
+"""A log in memory that honours `schemas.log.Log`: for tests of what reads and writes logs, not of logs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from schemas.log import LogUnavailableError, NewRecord, Record
+
+
+class MemoryLog:
+    """Topics as lists. Set `failures` to have that many next calls raise LogUnavailableError."""
+
+    def __init__(self) -> None:
+        self.topics: dict[str, list[Record]] = {}
+        self.failures = 0
+
+    def append(self, topic: str, records: Sequence[NewRecord]) -> None:
+        self._fail()
+        held = self.topics.setdefault(topic, [])
+        held += [Record(topic, n, r.key, r.value, dict(r.headers)) for n, r in enumerate(records, len(held))]
+
+    def read(self, topic: str, offset: int, limit: int, max_bytes: int = 32 * 1024 * 1024) -> list[Record]:
+        self._fail()
+        found: list[Record] = []
+        size = 0
+        for record in self.topics.get(topic, [])[offset : offset + limit]:
+            size += len(record.value)
+            if found and size > max_bytes:
+                break
+            found.append(record)
+        return found
+
+    def end_offset(self, topic: str) -> int:
+        self._fail()
+        return len(self.topics.get(topic, []))
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+    def _fail(self) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise LogUnavailableError("the log in memory is told to be busy")
