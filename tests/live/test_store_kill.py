@@ -46,7 +46,8 @@ def test_killed_at_random_moments_every_event_is_exactly_one_row(tmp_path: Path)
     store = connect(ClickHouseSettings(), tmp_path)
     try:
         found = store.client.query(
-            "SELECT source, epoch, seq FROM affidavit.query_events UNION ALL SELECT source, epoch, seq FROM affidavit.other_events"
+            "SELECT source, epoch, seq FROM affidavit.query_events "
+            "UNION ALL SELECT source, epoch, seq FROM affidavit.other_events"
         ).result_rows
         assert sorted(found) == expected
         numbers = store.client.query("SELECT source, number FROM affidavit.blocks FINAL").result_rows
