@@ -7,6 +7,7 @@ import os
 import secrets
 import ssl
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 from ingest.core.errors import IngestError
@@ -113,10 +114,14 @@ async def open_transport(upstream: Upstream) -> ServerSide:
     return side
 
 
+_context = lru_cache(maxsize=256)(client_context)
+"""Contexts are made once per set of files (20 ms with the system's authorities): new files need a restart."""
+
+
 async def _start_tls(side: ServerSide, upstream: Upstream) -> None:
     loop = asyncio.get_running_loop()
     assert side.transport is not None
-    context = client_context(upstream.tls, upstream.ca_file, upstream.cert_file, upstream.key_file)
+    context = _context(upstream.tls, upstream.ca_file, upstream.cert_file, upstream.key_file)
     assert context is not None
     if side.leftover():  # came between "S" and here, in plain: it would be read as if it came encrypted (CVE-2021-23222)
         raise UpstreamError("received unencrypted data ahead of the TLS handshake; something between us may be injecting bytes")
