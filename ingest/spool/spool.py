@@ -382,10 +382,9 @@ class Spool:
                 self._seal_problem = ""
                 self._reap()
             except Exception as error:
-                problem = f"spool {self.directory} cannot seal: {error}"
-                if problem != self._seal_problem:
+                if not self._seal_problem:
                     log.error("spool cannot seal", directory=str(self.directory), error=str(error))
-                self._seal_problem = problem
+                self._seal_problem = f"spool {self.directory} cannot seal: {error}"
             self._ensure_spare()
 
     def _reap(self) -> None:
@@ -474,7 +473,7 @@ class Spool:
 
     def _refresh(self, more: int = 0) -> None:
         """Work out `accepting` anew for `more` bytes beside what is promised; make the next segment now if that is what lacks."""
-        need = self._need + more
+        need = self._need + (more if self.accepting else max(more, SLACK))  # refusing goes on until there is more than a crumb
         spare = self._spare.capacity if self._spare else 0
         if max(self._segment.free, spare) < need + SLACK <= MAX_SEGMENT_BYTES and not self._write_problem:
             with self._work_lock:
