@@ -15,6 +15,7 @@ from rich.text import Text
 
 from ingest.identity.tokens import TokenRecord
 
+MAX_TEXT_CHARS = 500  # of a statement in a table; --json has all of it
 _STATUS_STYLE = {"ok": "green", "error": "red", "denied": "bold red", "cancelled": "yellow", "unknown": "magenta"}
 
 
@@ -59,41 +60,30 @@ def show_sessions(sessions: Iterable[dict[str, Any]], *, as_json: bool) -> None:
         return
     table = _table("opened", "closed", "who", "database", "from", "application", "statements", "ended by")
     for s in sessions:
-        who = Text(_who(s))
-        closed = _short(s.get("closed_at")) or "open"
-        cells = (s.get("database_alias"), s.get("client_address"), s.get("application"), s.get("statements"), s.get("reason"))
-        table.add_row(_short(s.get("opened_at")), closed, who, *(Text(str(c or "")) for c in cells))
+        closed = "open" if s["open"] else _when(s["closed_at"])
+        client = s["client"]
+        cells = (s["database"]["alias"], client["address"], client["application"], str(s["statements"]), s["reason"])
+        table.add_row(_when(s["opened_at"]), closed, _who(s), *map(Text, cells))
     _console().print(table if table.row_count else "nothing found")
 
 
 def _event_cells(event: dict[str, Any]) -> tuple[Text, ...]:
-    status = str(_of(event, "status", "outcome"))
-    rows = int(_of(event, "rows_returned", "outcome") or 0) + int(_of(event, "rows_affected", "outcome") or 0)
-    state = _of(event, "sqlstate", "outcome")
-    took = int(_of(event, "total_us", "outcome") or 0) / 1000
+    out = event["outcome"]
     return (
-        Text(_short(event.get("at")), "dim"),
-        Text(_who(event), "cyan"),
-        Text(str(_of(event, "database_alias", "database", "alias"))),
-        Text(f"{status} {state}".strip(), _STATUS_STYLE.get(status, "")),
-        Text(f"{rows:,}", justify="right"),
-        Text(f"{took:,.1f}", justify="right"),
-        Text(" ".join(str(event.get("text") or "").split())[:500]),
+        Text(_when(event["at"]), "dim"),
+        _who(event),
+        Text(event["database"]["alias"]),
+        Text(f"{out['status']} {out['sqlstate']}".strip(), _STATUS_STYLE.get(out["status"], "")),
+        Text(f"{out['rows_returned'] + out['rows_affected']:,}"),
+        Text(f"{out['total_us'] / 1000:,.1f}"),
+        Text(" ".join(event["text"].split())[:MAX_TEXT_CHARS] or f"(text {event['text_hash'][:12]}…)"),
     )
 
 
-def _who(row: dict[str, Any]) -> str:
-    who = str(_of(row, "principal_id", "principal", "id"))
-    behalf = _of(row, "on_behalf_of", "principal")
-    return f"{who} for {behalf}" if behalf else who
-
-
-def _of(row: dict[str, Any], flat: str, section: str, name: str = "") -> Any:
-    """A field where the API has it: flat as a row, or nested as in the event."""
-    if flat in row:
-        return row[flat]
-    inner = row.get(section)
-    return inner.get(name or flat, "") if isinstance(inner, dict) else ""
+def _who(row: dict[str, Any]) -> Text:
+    principal = row["principal"]
+    behalf = principal["on_behalf_of"]
+    return Text(f"{principal['id']} for {behalf}" if behalf else principal["id"], "cyan")
 
 
 def _state(token: TokenRecord, now: int) -> str:
@@ -104,13 +94,6 @@ def _state(token: TokenRecord, now: int) -> str:
 
 def _when(micros: int) -> str:
     return datetime.fromtimestamp(micros // 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-
-
-def _short(at: object) -> str:
-    if isinstance(at, int):
-        return _when(at) if at else ""
-    text = str(at or "")
-    return "" if text.startswith("1970") else text.replace("T", " ")[:23]
 
 
 def _table(*columns: str) -> Table:

@@ -46,7 +46,7 @@ def run_demo(*, once: bool) -> int:
     console = Console(stderr=once, highlight=False, soft_wrap=True)
     if not console.is_terminal:
         console.width = 160
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM ends it as Ctrl-C does
+    before = {n: signal.signal(n, signal.default_int_handler) for n in (signal.SIGTERM, signal.SIGINT)}  # both end it alike
     serving = False
     try:
         with contextlib.ExitStack() as stack:
@@ -65,13 +65,13 @@ def run_demo(*, once: bool) -> int:
                     time.sleep(0.5)
                 raise DemoError(f"affidavit ended by itself: {demo.said()}")
             except KeyboardInterrupt:
-                for number in (signal.SIGTERM, signal.SIGINT):  # what follows is bounded; let it finish
+                for number in before:  # what follows is bounded; let it finish
                     signal.signal(number, signal.SIG_IGN)
                 console.print("\nstopping, and deleting everything")
         return 0 if serving else 130
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Demo:
