@@ -98,7 +98,10 @@ class Supervisor:
         Must be called in the main thread. `tick` is called every `tick_seconds` or sooner; what it raises stops everything.
         Raises ChildFatalError after stopping, if a child ended for good.
         """
-        handlers = {s: signal.signal(s, self._on_signal) for s in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+        heard = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+        # Whoever started us with one of them ignored (nohup, a shell's `&`) meant it.
+        heard = [s for s in heard if s == signal.SIGTERM or signal.getsignal(s) is not signal.SIG_IGN]
+        handlers = {s: signal.signal(s, self._on_signal) for s in heard}
         handlers[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
         before = signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         try:
@@ -144,7 +147,11 @@ class Supervisor:
     def _tend(self, child: _Child, now: float) -> None:
         if child.process is None:
             if now >= child.start_at:
-                child.start()
+                try:
+                    child.start()
+                except OSError as error:  # no memory or processes left: what runs goes on, this is tried again
+                    child.start_at = now + LONGEST_WAIT / 10
+                    self._announce(f"{child.spec.name} cannot be started: {error.strerror}; trying again")
             return
         pid = child.process.pid
         code = child.process.poll()

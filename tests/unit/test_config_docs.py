@@ -75,3 +75,26 @@ def test_every_variable_the_code_reads_is_documented() -> None:
     for file in ROOT.glob("deploy/**/*.py"):
         used |= set(re.findall(r"AFFIDAVIT_[A-Z]+", file.read_text()))
     assert used == set(re.findall(r"^\| `(AFFIDAVIT_[A-Z]+)`", DOC, re.M))
+
+
+@pytest.mark.parametrize(
+    "name", ["README.md", "docs/ARCHITECTURE.md", "docs/operations.md", "docs/configuration.md", "CHANGELOG.md"]
+)
+def test_files_that_documents_point_to_exist(name: str) -> None:
+    text = (ROOT / name).read_text()
+    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^):]+)\)", text)]
+    assert [link for link in links if not (ROOT / name).parent.joinpath(link).exists()] == []
+    paths = re.findall(r"`((?:tests|deploy|docs|bench)/[\w./-]+)`", text)
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_commands_in_documents_exist() -> None:
+    from deploy.cli import run
+
+    text = "".join(
+        (ROOT / name).read_text() for name in ("README.md", "docs/operations.md", "CHANGELOG.md", "docs/ARCHITECTURE.md")
+    )
+    named = {tuple(m.split()) for m in re.findall(r"`affidavit ((?:[a-z]+ )?[a-z]+)[ `]", text)}
+    assert {("up",), ("archive", "rebuild"), ("token", "revoke")} <= named
+    for words in named:
+        assert run([*words, "--help"]) == 0, words
