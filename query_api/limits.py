@@ -18,6 +18,7 @@ class Limits:
     reads_per_principal: int = 4  # searches of one principal at the same time before 429
     streams: int = 32  # live tails at the same time: each polls the store
     stream_batch: int = 200  # events of one poll: all that is ever buffered for one live tail
+    stream_threads: int = 4  # threads all live tails share to read the store
     stream_poll_seconds: float = 0.5
     stream_settle_us: int = 500_000  # rows younger than this may still have older ones committing beside them
     stream_lookback_us: int = 3600 * 10**6  # how far back a tailed event may have started, and a resume may reach

@@ -33,6 +33,8 @@ class Streams:
         self._lock = threading.Lock()
         self._open = 0
         self._closing = threading.Event()
+        # Tails that wait for the store must not take the threads that answer requests.
+        self.threads = anyio.CapacityLimiter(limits.stream_threads)
 
     def close(self) -> None:
         """End every tail within one poll, and refuse new ones."""
@@ -83,6 +85,7 @@ async def tail(
     run in threads. `write` makes an event's data; it is sent as one `data:` field per line.
     """
     place = start
+    batch: Sequence[tuple[Arrival, dict[str, Any]]]
     # The retry field keeps browsers from hammering a restarting server; the first bytes also flush the headers.
     yield b"retry: 2000\n: tail open\n\n"
     if place.inserted_at < earliest:
@@ -91,10 +94,13 @@ async def tail(
     quiet = checked = anyio.current_time()
     while not streams.closing:
         try:
-            batch = await anyio.to_thread.run_sync(fetch, place)
+            batch = await anyio.to_thread.run_sync(fetch, place, limiter=streams.threads)
         except ProblemError as problem:
-            yield frame("problem", None, orjson.dumps({"detail": problem.detail}).decode())
-            return
+            if problem.status != 503:
+                yield frame("problem", None, orjson.dumps({"detail": problem.detail}).decode())
+                return
+            # The store is busy or away for now: nothing is lost by waiting, the place is kept.
+            batch = ()
         for place, event in batch:
             yield frame("event", str(place), write(event))
         now = anyio.current_time()

@@ -44,7 +44,7 @@ class Api:
         self.status: dict[str, Any] = {"ready": True, "problems": [], "pipeline": {"lag": 3}}
         self.now = NOW
         self.clients = [store.new_client() for _ in range(2)]
-        self.http = httpx.Client()
+        self.http: httpx.Client
 
     @contextlib.contextmanager
     def client(self, limits: Limits | None = None, clients: list[Any] | None = None) -> Iterator[httpx.Client]:
@@ -321,7 +321,10 @@ def test_a_search_that_takes_too_long_is_stopped_and_says_so(api: Api) -> None:
     assert "1 seconds" in body["detail"]
 
 
-def test_busy_readers_are_said_to_be_busy(api: Api) -> None:
+@pytest.mark.parametrize(
+    ("at_once", "status", "after"), [(2, 503, "2"), (1, 429, "1")], ids=["readers taken", "principal's share taken"]
+)
+def test_too_many_searches_at_once_are_refused(api: Api, at_once: int, status: int, after: str) -> None:
     held, release = threading.Event(), threading.Event()
 
     class Held:
@@ -331,14 +334,14 @@ def test_busy_readers_are_said_to_be_busy(api: Api) -> None:
             return api.clients[0].query(query, parameters=parameters, settings=settings)
 
     answers: list[int] = []
-    with api.client(Limits(queue_seconds=0.05, reads_per_principal=2), [Held()]) as http:
+    with api.client(Limits(queue_seconds=0.05, reads_per_principal=at_once), [Held()]) as http:
         first = threading.Thread(target=lambda: answers.append(http.get("/api/v1/events?limit=1").status_code))
         first.start()
         assert held.wait(30)
         busy = http.get("/api/v1/events?limit=1")
         release.set()
         first.join(30)
-    assert (busy.status_code, busy.headers["retry-after"]) == (503, "2")
+    assert (busy.status_code, busy.headers["retry-after"]) == (status, after)
     assert answers == [200]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from clickhouse_connect.driver.exceptions import OperationalError
 
 from processors.sinks.clickhouse import Store
 from query_api.app import create_app
@@ -143,6 +144,32 @@ def test_a_resume_from_too_long_ago_says_what_is_left_out(feed: Feed) -> None:
     left_out = json.loads(gap["data"])
     assert left_out["from"] == 1_700_000_000_000_000
     assert now() - 120_000_000 < left_out["to"] < now()
+
+
+def test_a_tail_outlives_an_outage_of_the_store(feed: Feed) -> None:
+    whole = feed.clients
+
+    class Flaky:
+        away = False
+        refused = threading.Event()
+
+        def query(self, query: str, parameters: Any = None, settings: Any = None) -> Any:
+            if self.away:
+                self.refused.set()
+                raise OperationalError("connection refused")
+            return whole[0].query(query, parameters=parameters, settings=settings)
+
+    flaky = Flaky()
+    try:
+        feed.clients = [flaky]
+        with feed.served() as http, tail(http) as given:
+            flaky.away = True
+            assert flaky.refused.wait(20)
+            made = feed.arrive(3)
+            flaky.away = False
+            assert {json.loads(f["data"])["event_id"] for f in take(given, 3)} == {e["event_id"] for e in made}
+    finally:
+        feed.clients = whole
 
 
 def test_a_quiet_tail_beats(feed: Feed) -> None:
