@@ -277,7 +277,7 @@ class Worker:
     def finish(self) -> None:
         """Write and ship what is left."""
         self.spool.commit()
-        self.spool.seal(self.clock())
+        self.spool.seal(self.clock(), wait=True)
         self.shipper.stop(SHUTDOWN_SHIP_SECONDS)
         self.spool.close(self.clock())
         self.event_log.close()
