@@ -7,6 +7,7 @@ everything they wrote.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import re
@@ -234,9 +235,19 @@ class Machine(Affidavit):
             assert self.process is not None
             if self.process.poll() is not None:
                 raise AssertionError(f"affidavit up ended with {self.process.returncode}: {self.said()[-3000:]}")
-            return accepts(self.port) and accepts(self.api_port)
+            return accepts(self.port) and self._api_ready()
 
         wait_for(ready, "affidavit up to answer", seconds, poll=0.05)
+
+    def _api_ready(self) -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", self.api_port, timeout=5)
+        try:
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
 
     def child(self, name: str) -> int:
         """Return the process id of a child, `proxy/0` or `node/0`, that is alive; wait for the supervisor to have one."""

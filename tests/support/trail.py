@@ -16,14 +16,13 @@ from schemas.log.sqlite import SqliteLog
 from tests.support.ports import wait_for
 
 Event = dict[str, Any]
-_ADAPTERS: dict[str, TypeAdapter[Any]] = {}
+_ADAPTERS = {name: TypeAdapter(event_type) for name, event_type in EVENT_TYPES.items()}
 
 
 def checked(line: bytes) -> Event:
     """Return one event line as plain JSON after validating it against its type."""
     event: Event = json.loads(line)
-    adapter = _ADAPTERS.setdefault(event["type"], TypeAdapter(EVENT_TYPES[event["type"]]))
-    adapter.validate_json(line)
+    _ADAPTERS[event["type"]].validate_json(line)
     return event
 
 

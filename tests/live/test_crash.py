@@ -1,0 +1,159 @@
+"""Is nothing lost and nothing twice when parts of Affidavit are killed at any moment (invariant 2)?
+
+Eight clients insert, each statement with a number of its own in a comment. The proxy, the pipeline, or both are killed -9 at
+random moments. The oracle is PostgreSQL's own log: each statement it says it ran must be exactly one row in ClickHouse. One that
+was written ahead and never reached the server is a row too, `unknown`: that is what a crash between the two leaves, and no lie.
+AFFIDAVIT_SOAK=1 kills each twenty times; AFFIDAVIT_SEED repeats a run's moments.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+import psycopg
+import pytest
+
+from tests.support import affidavit, postgres
+from tests.support.ports import wait_for
+
+KILLS = 20 if os.environ.get("AFFIDAVIT_SOAK") else 3
+CLIENTS = 8
+_TICKET = re.compile(r"ticket='(c\d+-\d+)'")
+
+
+@dataclass
+class Inserting:
+    """One client that inserts until told to stop: what it sent, and what the server acknowledged to it."""
+
+    number: int
+    parameters: dict[str, object]
+    stop: threading.Event
+    sent: int = 0
+    acknowledged: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Connect, insert, connect again after each crash; never send a ticket twice."""
+        while not self.stop.is_set():
+            with contextlib.suppress(psycopg.OperationalError):
+                self._session()
+            self.stop.wait(0.05)
+
+    def _session(self) -> None:
+        with psycopg.connect(**self.parameters, autocommit=True, connect_timeout=20) as connection:  # type: ignore[arg-type]
+            while not self.stop.is_set():
+                self.sent += 1
+                ticket = f"c{self.number}-{self.sent}"
+                text = f"INSERT INTO crash_ledger (client, n) VALUES ({self.number}, {self.sent}) /*ticket='{ticket}'*/"
+                if self.number % 2:  # half of the clients use the extended protocol
+                    text = f"INSERT INTO crash_ledger (client, n) VALUES (%s, %s) /*ticket='{ticket}'*/"
+                try:
+                    connection.execute(text, (self.number, self.sent) if self.number % 2 else None)
+                except psycopg.OperationalError:
+                    raise
+                except psycopg.Error as error:
+                    self.broken.append(str(error))
+                    raise
+                self.acknowledged.append(ticket)
+                self.stop.wait(0.002)
+
+
+def _inserts_go_on(clients: list[Inserting]) -> None:
+    def acknowledged() -> int:
+        return sum(len(client.acknowledged) for client in clients)
+
+    before = acknowledged()
+    wait_for(lambda: acknowledged() > before + CLIENTS, "inserts to go on", 60)
+
+
+def _tickets(server: postgres.Postgres) -> Counter[str]:
+    return Counter(match[1] for line in server.executed() if (match := _TICKET.search(line.text)))
+
+
+def _stored(machine: affidavit.Machine) -> list[tuple[str, str, int]]:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.stored_tickets", str(machine.config_path)],
+        cwd=affidavit.ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return [(ticket, status, rows) for ticket, status, rows in json.loads(done.stdout.splitlines()[-1])]
+
+
+@pytest.mark.timeout(1800)
+def test_every_executed_statement_is_one_row() -> None:
+    seed = int(os.environ.get("AFFIDAVIT_SEED", random.SystemRandom().randrange(10**6)))
+    print(f"AFFIDAVIT_SEED={seed}")
+    moments = random.Random(seed)
+    plan = [target for target in (("proxy/0",), ("node/0",), ("proxy/0", "node/0")) for _ in range(KILLS)]
+    moments.shuffle(plan)
+    with postgres.running() as server, affidavit.machine(server) as machine:
+        with server.superuser() as admin:
+            admin.execute("CREATE TABLE crash_ledger (client int, n int, PRIMARY KEY (client, n))")
+            admin.execute("GRANT INSERT ON crash_ledger TO app_owner")
+        stop = threading.Event()
+        token = machine.token("load", "service")
+        clients = [Inserting(n, {**machine.app("load", token), "application_name": f"load-{n}"}, stop) for n in range(CLIENTS)]
+        threads = [threading.Thread(target=client.run) for client in clients]
+        for thread in threads:
+            thread.start()
+        try:
+            for targets in plan:
+                if moments.random() < 0.7:  # else whatever was killed last may still be starting, or recovering
+                    machine.wait_ready()
+                    _inserts_go_on(clients)
+                time.sleep(moments.uniform(0, 1.5))  # the random moment itself: not a wait for anything
+                for target in targets:
+                    machine.kill(target)
+            machine.wait_ready()
+            _inserts_go_on(clients)
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join(60)
+        assert not [client.broken for client in clients if client.broken]
+        assert machine.stop() == 0, machine.said()[-3000:]
+
+        executed = _tickets(server)
+        acknowledged = {ticket for client in clients for ticket in client.acknowledged}
+        assert len(acknowledged) > CLIENTS * len(plan)
+        assert set(executed.values()) == {1}, "the oracle itself: a ticket is sent once"
+        assert acknowledged <= executed.keys()
+
+        in_log = Counter(
+            e["claims"]["ticket"] for e in machine.trail.refresh() if e["type"] == "QueryExecuted" and e["claims"].get("ticket")
+        )
+        rows: Counter[str] = Counter()
+        statuses: dict[str, str] = {}
+        for ticket, status, count in _stored(machine):
+            rows[ticket] += count
+            statuses[ticket] = status
+        for where, held in (("log", in_log), ("ClickHouse", rows)):
+            lost = sorted(executed.keys() - held.keys())
+            twice = sorted(ticket for ticket, count in held.items() if count != 1)
+            what = f"{where}, seed {seed}: {len(lost)} lost, {len(twice)} twice, of {len(executed)}: {(lost + twice)[:20]}"
+            assert not lost and not twice, f"{what}\n{machine.said()[-3000:]}"
+        assert in_log == rows, "the log and ClickHouse hold the same events"
+        never_ran = rows.keys() - executed.keys()
+        assert {statuses[ticket] for ticket in never_ran} <= {"unknown", "not_executed"}
+        known = sum(status == "ok" for status in statuses.values())
+        print(f"{len(plan)} kills, {len(executed)} executed, {known} ok, {len(rows) - known} unknown, {len(never_ran)} never ran")
+        assert known > len(rows) * 0.8
+        archive = subprocess.run(
+            [sys.executable, "-c", "import sys; from deploy.cli import main; sys.exit(main())",
+             "archive", "verify", "-c", str(machine.config_path)],
+            cwd=affidavit.ROOT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert archive.returncode == 0, archive.stdout + archive.stderr
