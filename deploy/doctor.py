@@ -9,7 +9,6 @@ import contextlib
 import fcntl
 import os
 import shutil
-import ssl
 import sys
 import time
 from collections.abc import Iterator
@@ -202,19 +201,18 @@ def _certificate(database: DatabaseSettings) -> Iterator[Finding]:
     tls = database.client_tls
     if tls.cert_file is None or tls.key_file is None:
         return
-    from cryptography import x509
+    from ingest.core.errors import CertificateError
+    from ingest.net.certificates import configured_certificate
 
     name = f"certificate {database.alias}"
+    now = _now()
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.cert_file, tls.key_file)
-        left = x509.load_pem_x509_certificate(tls.cert_file.read_bytes()).not_valid_after_utc - datetime.fromtimestamp(
-            time.time_ns() / 1e9, UTC
-        )
-    except (OSError, ValueError) as error:
-        yield Finding(name, "fail", f"{tls.cert_file}: {error}", "clients that want TLS are refused")
+        until = configured_certificate(tls.cert_file, tls.key_file, now).not_after
+    except CertificateError as error:
+        yield Finding(name, "fail", str(error), "clients that want TLS are refused")
         return
-    state = "fail" if left < timedelta(0) else "warn" if left < CERTIFICATE_WARN else "ok"
-    yield Finding(name, state, f"valid for {left.days} more days", "" if state == "ok" else "renew it, then restart")
+    soon = until - now < CERTIFICATE_WARN
+    yield Finding(name, "warn" if soon else "ok", f"valid until {until:%Y-%m-%d}", "renew it, then restart" if soon else "")
 
 
 def _now() -> datetime:

@@ -22,7 +22,7 @@ import yaml
 
 from deploy.layout import DataDir
 from deploy.supervisor import pid_file
-from tests.support import affidavit, postgres
+from tests.support import affidavit, certificates, postgres
 from tests.support.ports import accepts, free_port, wait_for
 from tests.support.trail import Trail
 
@@ -276,27 +276,36 @@ def test_commands_on_a_running_machine(pg: postgres.Postgres) -> None:
 
 def test_doctor_names_what_is_wrong(pg: postgres.Postgres, tmp_path: Path) -> None:
     upstream = {"host": pg.host, "port": pg.port, "database": postgres.DATABASE, "user": postgres.APP_USER, "password": "wrong"}
+    folders = [tmp_path / name for name in ("one", "two")]
+    for folder in folders:
+        folder.mkdir()
+    one, two = map(certificates.issue, folders)
+    pairs = [{"cert_file": str(one.cert), "key_file": str(key)} for key in (two.key, one.key)]
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         down = {**upstream, "port": free_port()}
         node = Node(tmp_path, databases=[
-            {"alias": "shop", "listen": address, "upstream": upstream},
-            {"alias": "down", "listen": address, "upstream": down},
+            {"alias": "shop", "listen": address, "upstream": upstream, "client_tls": pairs[0]},
+            {"alias": "down", "listen": f"127.0.0.1:{free_port()}", "upstream": down, "client_tls": pairs[1]},
         ])  # fmt: skip
         node.data.prepare()
         node.data.root.chmod(0o755)
         done = command("doctor", "-c", str(node.config))
     assert done.returncode == 1
     said = {line[5:29].strip(): line for line in done.stdout.splitlines()}
-    assert said["addresses"].startswith("fail")
-    assert f"databases[0].listen: {address} is taken" in said["addresses"]
-    assert said["database shop"].startswith("fail")
-    assert "check upstream.user and the password" in said["database shop"]
-    assert "is the server running" in said["database down"]
-    assert said["data directory"].startswith("warn")
-    assert "chmod 700" in said["data directory"]
+    for check, state, words in (
+        ("addresses", "fail", f"databases[0].listen: {address} is taken"),
+        ("database shop", "fail", "check upstream.user and the password"),
+        ("database down", "fail", "is the server running"),
+        ("certificate shop", "fail", "does not belong to the first certificate"),
+        ("certificate down", "warn", "renew it"),
+        ("data directory", "warn", "chmod 700"),
+        ("store", "ok", "answers"),
+    ):
+        assert said[check].startswith(state), said[check]
+        assert words in said[check]
     assert "wrong" not in done.stdout
 
 
