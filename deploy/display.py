@@ -1,4 +1,8 @@
-"""How are results shown? Tables for people, one JSON object a line for programs, both to stdout."""
+"""How are results shown? Tables for people, one JSON object a line for programs, both to stdout.
+
+What stands in the trail was written by whoever is audited: control characters in it (a terminal obeys some) are shown as `�`.
+JSON escapes them by itself.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +67,7 @@ def show_sessions(sessions: Iterable[dict[str, Any]], *, as_json: bool) -> None:
         closed = "open" if s["open"] else _when(s["closed_at"])
         client = s["client"]
         cells = (s["database"]["alias"], client["address"], client["application"], str(s["statements"]), s["reason"])
-        table.add_row(_when(s["opened_at"]), closed, _who(s), *map(Text, cells))
+        table.add_row(_when(s["opened_at"]), closed, _who(s), *(Text(printable(cell)) for cell in cells))
     _console().print(table if table.row_count else "nothing found")
 
 
@@ -72,18 +76,23 @@ def _event_cells(event: dict[str, Any]) -> tuple[Text, ...]:
     return (
         Text(_when(event["at"]), "dim"),
         _who(event),
-        Text(event["database"]["alias"]),
+        Text(printable(event["database"]["alias"])),
         Text(f"{out['status']} {out['sqlstate']}".strip(), _STATUS_STYLE.get(out["status"], "")),
         Text(f"{out['rows_returned'] + out['rows_affected']:,}"),
         Text(f"{out['total_us'] / 1000:,.1f}"),
-        Text(" ".join(event["text"].split())[:MAX_TEXT_CHARS] or f"(text {event['text_hash'][:12]}…)"),
+        Text(printable(" ".join(event["text"].split())[:MAX_TEXT_CHARS]) or f"(text {event['text_hash'][:12]}…)"),
     )
 
 
 def _who(row: dict[str, Any]) -> Text:
     principal = row["principal"]
     behalf = principal["on_behalf_of"]
-    return Text(f"{principal['id']} for {behalf}" if behalf else principal["id"], "cyan")
+    return Text(printable(f"{principal['id']} for {behalf}" if behalf else principal["id"]), "cyan")
+
+
+def printable(text: str) -> str:
+    """Return the text with everything a terminal might obey, or hide, replaced."""
+    return "".join(c if c.isprintable() else "�" for c in text)
 
 
 def _state(token: TokenRecord, now: int) -> str:

@@ -8,6 +8,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from deploy.display import printable
+
 Event = dict[str, Any]
 
 
@@ -44,7 +46,7 @@ def highlights(rows: list[Event]) -> Table:
         for row in sorted(chosen, key=lambda r: -r["outcome"]["bytes_out"])[:2]:
             out = row["outcome"]
             size = out["sqlstate"] or f"{out['rows_returned'] + out['rows_affected']:,} rows, {out['bytes_out'] / 1024:,.0f} KiB"
-            statement = Text(" ".join(row["text"].split())[:90], "italic")
+            statement = Text(printable(" ".join(row["text"].split())[:90]), "italic")
             table.add_row(Text(what, "yellow"), Text(row["principal"]["id"], "cyan"), size, statement, Text(search, "dim"))
             what = search = ""
     return table

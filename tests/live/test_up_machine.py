@@ -225,6 +225,19 @@ def test_commands_on_a_running_machine(pg: postgres.Postgres) -> None:
         config = str(machine.config_path)
         token = machine.token("dana", "human", groups=["eng"])
         parameters = machine.app("dana", token) | {"application_name": "up-test"}
+        line = [
+            sys.executable,
+            "-c",
+            "from deploy.cli import main; main()",
+            "events",
+            "tail",
+            "app:up-test",
+            "--json",
+            "-c",
+            config,
+        ]
+        tail = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        wait_for(lambda: any(e["endpoint"] == "events/stream" for e in machine.trail.of_type("AuditTrailRead")), "the tail", 30)
         with psycopg.connect(**parameters, autocommit=True) as app:
             app.execute("SELECT 'needle-4711', 42")
             with contextlib.suppress(psycopg.Error):
@@ -238,6 +251,11 @@ def test_commands_on_a_running_machine(pg: postgres.Postgres) -> None:
         wait_for(lambda: len(found("app:up-test")) == 2, "both statements in the search", 30)
         failed, ok = found("app:up-test", "--from", "1h")
         assert (failed["outcome"]["sqlstate"], ok["text"], ok["principal"]["groups"]) == ("42703", "SELECT ?, ?", ["eng"])
+        assert tail.stdout is not None
+        assert {json.loads(tail.stdout.readline())["event_id"] for _ in range(2)} == {failed["event_id"], ok["event_id"]}
+        tail.terminate()
+        tail.wait(10)
+        tail.stdout.close()
         assert found("app:up-test", "--to", "2001-01-01") == []
         assert len(found("app:up-test", "--limit", "1")) == 1
         shown = command("events", "search", "app:up-test status:error", "-c", config).stdout
