@@ -61,6 +61,15 @@ def parameter_tokens(data: bytes, pos: int, end: int, param_oids: tuple[int, ...
     return tokens
 
 
+def parameter_plan(data: bytes, pos: int, param_oids: tuple[int, ...]) -> tuple[tuple[Canoniser, ...], int] | None:
+    """How each parameter of a well-formed Bind is canonised, and where its values begin; None past what is cached."""
+    values_at = pos + 2 + 2 * int(_COUNT.unpack_from(data, pos)[0])
+    count: int = _COUNT.unpack_from(data, values_at)[0]
+    if count > _MAX_CACHED_PARAMETERS or len(param_oids) > _MAX_CACHED_PARAMETERS:
+        return None
+    return _cached_plan(param_oids, data[pos + 2 : values_at], count), values_at + 2
+
+
 def function_call_tokens(payload: bytes | memoryview, tokenizer: TokenSource) -> tuple[int, list[str]]:
     """The function's OID and the tokens of a FunctionCall body's arguments. Argument types are not on the wire."""
     data = payload if type(payload) is bytes else bytes(payload)

@@ -17,6 +17,7 @@ from ingest.core.errors import ClientProtocolError
 from ingest.protocols.postgres.executions import ALLOW, Denial, Execution, dynamic_fragment
 from ingest.protocols.postgres.expected import Batch, Described, Parsed, Portal, Prepared, Simple
 from ingest.protocols.postgres.parameters import function_call_tokens, parameter_tokens
+from ingest.protocols.postgres.repeats import Repeats
 from processors.statements import Analysis
 from schemas.events import StatementFlag
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ingest.protocols.postgres.session import PostgresSession
 
 SERVER = Side.SERVER
+_BIND_ENTRY, _DESCRIBE_ENTRY, _SYNC_ENTRY = Simple.BIND, Simple.DESCRIBE, Simple.SYNC
 _LENGTH = Struct(">I")
 _OIDS = Struct(">H")
 _MAX_MESSAGE = 0x3FFFFFFF + 4
@@ -66,6 +68,7 @@ class Requests:
         self._streamed: _Streamed | None = None
         self._prepared: dict[bytes, Prepared] = {}
         self._portals: dict[bytes, Portal] = {}
+        self._repeats = Repeats()
         self.terminated = False
         self._actions: list[Action] = []
         self._now = 0
@@ -95,6 +98,8 @@ class Requests:
             self._held.clear()
         self._actions = actions
         self._now = now
+        if not (self._pass or self._streamed is not None) and self._repeat(data):
+            return
         size = len(data)
         start = pos = 0
         whole, unpack = self._whole, _LENGTH.unpack_from
@@ -197,7 +202,8 @@ class Requests:
 
     def _run_batch(self, analysis: Analysis, denial: Denial | None, size: int) -> bytes | None:
         session = self._session
-        self._prepared.pop(b"", None)
+        if self._prepared.pop(b"", None) is not None:
+            self._repeats.forget()
         self._portals.pop(b"", None)
         if denial is not None:
             session.expected.append(Batch([], denial))
@@ -243,9 +249,11 @@ class Requests:
         if name not in self._prepared and len(self._prepared) >= session.limits.prepared:
             del self._prepared[next(iter(self._prepared))]
         self._prepared[name] = prepared
+        self._repeats.forget()
 
     def parse_failed(self, entry: Parsed) -> None:
         """The server did not accept a Parse: the name means what it meant before."""
+        self._repeats.forget()
         if entry.before is None:
             self._prepared.pop(entry.name, None)
         else:
@@ -257,8 +265,39 @@ class Requests:
         name_end = _terminator(data, portal_end + 1, end)
         prepared = self._prepared.get(data[portal_end + 1 : name_end])
         tokens = parameter_tokens(data, name_end + 1, end, prepared.oids if prepared else (), session.tokenizer)
+        if portal_end == pos and prepared is not None:
+            self._repeats.learn(data, pos, name_end + 1, end, prepared)
         self._open_portal(data[pos:portal_end], prepared, tokens, end - pos + 5)
         return None
+
+    def _repeat(self, data: bytes) -> bool:
+        """Bind, Execute, Sync of the statement run last, as a whole: return whether it was that and is dealt with."""
+        session = self._session
+        if session.skipping or session.copying_in or session.refusal:
+            return False
+        tokens = self._repeats.match(data, session.tokenizer)
+        if tokens is None:
+            return False
+        prepared = self._repeats.prepared
+        assert prepared is not None
+        statement = prepared.statement
+        if statement.settings:
+            return False
+        params = [*prepared.literals, *tokens] if prepared.literals else tokens
+        portal = Portal(prepared, params, 0)
+        self._portals[b""] = portal
+        execution = Execution(statement, self._now, self._repeats.end + 10, True)
+        execution.portal = portal
+        self._intend(execution, b"prepared", params, prepared.claims)
+        session.statements += 1
+        if self._repeats.describes:
+            session.expected.extend((_BIND_ENTRY, _DESCRIBE_ENTRY, execution, _SYNC_ENTRY))
+        else:
+            session.expected.extend((_BIND_ENTRY, execution, _SYNC_ENTRY))
+        self._actions.append(Forward(SERVER, data))
+        if len(session.expected) > session.limits.pending:
+            raise ClientProtocolError(f"more than {session.limits.pending} messages are waiting for an answer")
+        return True
 
     def _open_portal(self, name: bytes, prepared: Prepared | None, tokens: list[str], size: int) -> None:
         session = self._session
@@ -334,6 +373,7 @@ class Requests:
         name = data[pos + 1 : _terminator(data, pos + 1, end)]
         if data[pos : pos + 1] == b"S":
             self._prepared.pop(name, None)
+            self._repeats.forget()
         else:
             self._portals.pop(name, None)
         session.expected.append(Simple.CLOSE)
