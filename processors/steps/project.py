@@ -65,30 +65,34 @@ def _query_events(q: Queries, batch: Batch) -> pa.Table:
         "transaction": _words([e["transaction"] for e in events]),
         "params": pa.array([e["params"] for e in events], _STRINGS),
         "claims": _maps([e["claims"] for e in events], pa.string()),
-        "exposure": _maps([e["exposure"] for e in events], pa.uint64()),
         "status": _words([o["status"] for o in ends]),
         "sqlstate": _words([o["sqlstate"] for o in ends]),
         "block_number": _gather(block, [h.number for h in blocks], pa.uint64()),
-        "line": pa.array([q.newer.get(i, b"") for i in range(len(events))] if q.newer else [b""] * len(events), pa.binary()),
     }
+    # Empty in nearly every batch, and empty by default: cheaper left out than written.
+    if q.newer:
+        columns["line"] = pa.array([q.newer.get(i, b"") for i in range(len(events))], pa.binary())
+    exposures = [e["exposure"] for e in events]
+    if any(exposures):
+        columns["exposure"] = _maps(exposures, pa.uint64())
     for name in _COUNTS:
         columns[name] = pa.array([o[name] for o in ends], pa.uint64())
     for name, value in _CONTEXT_WORDS.items():
         columns[name] = _pick(context, [value(c) for c in q.contexts])
     for name in ("groups", "delegation"):
         column = "principal_groups" if name == "groups" else name
-        columns[column] = _gather(context, [c["principal"][name] for c in q.contexts], _STRINGS)
+        columns[column] = _gather_words(context, [c["principal"][name] for c in q.contexts])
     for name in ("text", "text_hash", "fingerprint"):
         columns[name] = _pick(statement, [s[name] for s in q.statements])
     for name in ("verbs", "reads", "writes", "functions", "flags"):
-        columns[name] = _gather(statement, [s["facts"][name] for s in q.statements], _STRINGS)
+        columns[name] = _gather_words(statement, [s["facts"][name] for s in q.statements])
     uses = [s["facts"]["columns"] for s in q.statements]
-    columns["columns"] = _gather(statement, [[u["name"] for u in use] for use in uses], _STRINGS)
-    columns["column_roles"] = _gather(statement, [[",".join(u["roles"]) for u in use] for use in uses], _STRINGS)
-    columns["data_classes"] = _gather(statement, [list(c) for c in q.data_classes], _STRINGS)
+    columns["columns"] = _gather_words(statement, [[u["name"] for u in use] for use in uses])
+    columns["column_roles"] = _gather_words(statement, [[",".join(u["roles"]) for u in use] for use in uses])
+    columns["data_classes"] = _gather_words(statement, [list(c) for c in q.data_classes])
     for name in ("verdict", "bundle", "approval_id"):
         columns[name] = _pick(decision, [d[name] for d in q.decisions])
-    columns["policies"] = _gather(decision, [d["policies"] for d in q.decisions], _STRINGS)
+    columns["policies"] = _gather_words(decision, [d["policies"] for d in q.decisions])
     columns["risk"] = _gather(decision, [d["risk"] for d in q.decisions], pa.uint8())
     return pa.table(columns)
 
@@ -125,6 +129,11 @@ def _pick(indices: pa.Array, words: Sequence[str]) -> pa.Array:
 
 def _gather(indices: pa.Array, values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     return pa.array(values, kind).take(indices)
+
+
+def _gather_words(indices: pa.Array, values: Sequence[Sequence[str]]) -> pa.Array:
+    lists = pa.array(values, _STRINGS)
+    return pa.ListArray.from_arrays(lists.offsets, lists.values.dictionary_encode()).take(indices)
 
 
 def _words(values: Sequence[str]) -> pa.Array:

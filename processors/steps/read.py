@@ -1,11 +1,11 @@
 """Step 2: what do the lines say? Reads NDJSON at a cost that is mostly per distinct session and statement, not per event.
 
-A QueryExecuted line is five runs of members, in this order: what changes with every execution, the decision, the session's
-context, the statement, and the outcome, which changes again. The middle three repeat byte for byte, so they are cut out, parsed
-once and pointed to; only the first and last are parsed each time. The cuts are safe: no quote stands unescaped in a JSON
-string, so a cut is never made inside one, and each piece must parse as an object of its own with exactly the members expected;
-pieces that do are, joined, the line. Any line for which that fails is read whole and validated by the event's own type; a line
-that fails that too is kept as unreadable, never dropped.
+After its position, a QueryExecuted line is five runs of members, in this order: what changes with every execution, the
+decision, the session's context, the statement, and the outcome, which changes again. The middle three repeat byte for byte, so
+they are cut out, looked up together, and parsed once; only the first and last are parsed each time. The cuts are safe: no quote
+stands unescaped in a JSON string, so a cut is never made inside one, and each piece must parse as an object of its own with
+exactly the members expected; pieces that do are, joined, the line. Any line for which that fails is read whole and validated by
+the event's own type; a line that fails that too is kept as unreadable, never dropped.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from processors.steps.work import Batch, Line, Other, Queries, State
 from schemas.events import Client, Database, Decision, Facts, Principal, QueryExecuted
+from schemas.integrity import Block
 
 KNOWN_VERSION = 1
 """The newest version of QueryExecuted whose every field has a column."""
@@ -26,23 +27,17 @@ KNOWN_VERSION = 1
 UNREADABLE = "Unreadable"
 """The `type` under which lines are kept that are no event we can read."""
 
-_PREFIX = b'{"type":"QueryExecuted","v":1,'
 _DECISION = frozenset({"decision"})
 _CONTEXT = frozenset({"session_id", "principal", "database", "db_user", "client"})
 _STATEMENT = frozenset({"text", "text_hash", "fingerprint", "facts"})
-_CHANGING = frozenset(
-    {
-        *("type", "v", "source", "epoch", "seq", "event_id", "at"),
-        *("kind", "transaction", "params", "claims", "ended_at", "outcome", "exposure"),
-    }
-)
+_CHANGING = frozenset({"event_id", "at", "kind", "transaction", "params", "claims", "ended_at", "outcome", "exposure"})
 
 
 def read(state: State, batch: Batch, now: int) -> tuple[State, Batch]:
     """Parse the lines of the blocks the store does not have yet."""
     reader = _Reader()
     for index, arrived in enumerate(batch.fresh):
-        reader.block(index, arrived.block.header.first_seq, arrived.block.lines())
+        reader.block(index, arrived.block)
     unreadable = sum(o.type == UNREADABLE for o in reader.others)
     state = replace(state, unreadable=state.unreadable + unreadable)
     return state, replace(batch, queries=reader.queries, others=tuple(reader.others))
@@ -56,6 +51,9 @@ class _Reader:
         self._events: list[Mapping[str, Any]] = []
         self._block_of: list[int] = []
         self._seqs: list[int] = []
+        self._middle_of: list[int] = []
+        self._middles: list[tuple[int, int, int]] = []
+        self._middle_at: dict[bytes, int] = {}
         self._decisions = _Distinct(_DECISION, {"decision": TypeAdapter(Decision)})
         self._contexts = _Distinct(
             _CONTEXT, {"principal": TypeAdapter(Principal), "database": TypeAdapter(Database), "client": TypeAdapter(Client)}
@@ -66,39 +64,55 @@ class _Reader:
     @property
     def queries(self) -> Queries:
         """What was read so far."""
-        d, c, s = self._decisions, self._contexts, self._statements
-        decisions = [v["decision"] for v in d.values]
-        pointers = (self._block_of, self._seqs, d.of, c.of, s.of)
-        return Queries(self._events, *pointers, decisions, c.values, s.values, newer=self._newer)
+        of, middles = self._middle_of, self._middles
+        return Queries(
+            events=self._events,
+            block_of=self._block_of,
+            seqs=self._seqs,
+            decision_of=[middles[i][0] for i in of],
+            context_of=[middles[i][1] for i in of],
+            statement_of=[middles[i][2] for i in of],
+            decisions=[value["decision"] for value in self._decisions.values],
+            contexts=self._contexts.values,
+            statements=self._statements.values,
+            newer=self._newer,
+        )
 
-    def block(self, index: int, first_seq: int, lines: list[bytes]) -> None:
+    def block(self, index: int, block: Block) -> None:
         """Read a block's lines into the queries or the others."""
-        for seq, data in enumerate(lines, first_seq):
-            if data.startswith(_PREFIX) and self._by_pieces(data):
+        h = block.header
+        position = f'{{"type":"QueryExecuted","v":1,"source":"{h.source}","epoch":{h.epoch},"seq":%d,'.encode()
+        for seq, data in enumerate(block.lines(), h.first_seq):
+            start = position % seq
+            if data.startswith(start) and self._by_pieces(data, len(start)):
                 self._block_of.append(index)
                 self._seqs.append(seq)
             else:
                 self._whole(Line(index, seq, data))
 
-    def _by_pieces(self, data: bytes) -> bool:
-        principal = data.find(b',"principal":{"id":"')
-        context = data.rfind(b',"session_id":"', 0, principal)
-        decision = data.rfind(b',"decision":{"verdict":"', 0, context)
-        statement = data.find(b',"text":"', principal)
+    def _by_pieces(self, data: bytes, start: int) -> bool:
+        decision = data.find(b',"decision":{"verdict":"', start)
         outcome = data.rfind(b',"ended_at":')
-        if not 0 < decision < context < principal < statement < outcome:
+        if not 0 < decision < outcome:
             return False
+        middle = data[decision + 1 : outcome]
         try:
-            event = orjson.loads(data[:decision] + data[outcome:])
+            event = orjson.loads(b"{" + data[start:decision] + data[outcome:])
             if len(event) != len(_CHANGING) or event.keys() != _CHANGING:
                 return False
-            decision_at = self._decisions.index(data[decision + 1 : context])
-            context_at = self._contexts.index(data[context + 1 : statement])
-            statement_at = self._statements.index(data[statement + 1 : outcome])
+            at = self._middle_at.get(middle)
+            if at is None:
+                at = self._middle_at[middle] = self._new_middle(*_cut(middle))
         except ValueError:
             return False
-        self._add(event, decision_at, context_at, statement_at)
+        self._events.append(event)
+        self._middle_of.append(at)
         return True
+
+    def _new_middle(self, decision: bytes, context: bytes, statement: bytes) -> int:
+        at = self._decisions.index(decision), self._contexts.index(context), self._statements.index(statement)
+        self._middles.append(at)
+        return len(self._middles) - 1
 
     def _whole(self, line: Line) -> None:
         try:
@@ -119,23 +133,24 @@ class _Reader:
         pieces = [orjson.dumps({m: known[m] for m in sorted(members)})[1:-1] for members in (_DECISION, _CONTEXT, _STATEMENT)]
         if known["v"] > KNOWN_VERSION:
             self._newer[len(self._events)] = line.data
+        self._events.append(known)
         self._block_of.append(line.block)
         self._seqs.append(line.seq)
-        at = self._decisions.index(pieces[0]), self._contexts.index(pieces[1]), self._statements.index(pieces[2])
-        self._add(known, *at)
+        self._middle_of.append(self._new_middle(*pieces))
 
-    def _add(self, event: Mapping[str, Any], decision: int, context: int, statement: int) -> None:
-        self._events.append(event)
-        self._decisions.of.append(decision)
-        self._contexts.of.append(context)
-        self._statements.of.append(statement)
+
+def _cut(middle: bytes) -> tuple[bytes, bytes, bytes]:
+    """Cut decision, context and statement apart; raise ValueError if they do not stand in this order."""
+    principal = middle.index(b',"principal":{"id":"')
+    context = middle.rindex(b',"session_id":"', 0, principal)
+    statement = middle.index(b',"text":"', principal)
+    return middle[:context], middle[context + 1 : statement], middle[statement + 1 :]
 
 
 class _Distinct:
-    """Distinct pieces of lines, parsed and checked once each; `of` points from events to `values`."""
+    """Distinct pieces of lines, parsed and checked once each."""
 
     def __init__(self, members: frozenset[str], types: Mapping[str, TypeAdapter[Any]]) -> None:
-        self.of: list[int] = []
         self.values: list[Mapping[str, Any]] = []
         self._members, self._types = members, types
         self._at: dict[bytes, int] = {}

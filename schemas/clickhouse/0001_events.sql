@@ -70,7 +70,6 @@ CREATE TABLE IF NOT EXISTS {database}.query_events (
     INDEX params_filter params TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX reads_filter reads TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX writes_filter writes TYPE bloom_filter(0.01) GRANULARITY 1,
-    INDEX columns_filter columns TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX status_filter status TYPE set(16) GRANULARITY 1,
 
     PROJECTION hourly_activity (

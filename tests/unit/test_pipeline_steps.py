@@ -31,7 +31,8 @@ def records(blocks: list[Block]) -> tuple[Record, ...]:
 
 def rows(batch: Batch, table: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = batch.tables[table].to_pylist() if table in batch.tables else []
-    return found
+    absent = {"line": b"", "exposure": []} if table == "query_events" else {}
+    return [{**absent, **row} for row in found]
 
 
 def project_lines(source: Source, lines: list[bytes]) -> tuple[State, Batch]:
