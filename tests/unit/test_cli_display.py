@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 from typing import Any
 
 import pytest
@@ -62,11 +63,15 @@ def test_a_long_text_is_named_by_its_hash_and_nothing_found_is_said(capsys: pyte
 
 def test_logs_are_json_off_a_terminal_and_blank_what_is_named_a_secret() -> None:
     stream = io.StringIO()
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
     try:
         log = configure("node/0", stream)
         log.info("started", api="127.0.0.1:1", password="hunter2", upstream_token="afd_x", Authorization="Bearer y")
     finally:
         structlog.reset_defaults()
+        root.handlers[:] = handlers
+        root.setLevel(level)
     line = json.loads(stream.getvalue())
     assert (line["event"], line["process"], line["api"]) == ("started", "node/0", "127.0.0.1:1")
     assert {line["password"], line["upstream_token"], line["Authorization"]} == {"[removed]"}
