@@ -20,9 +20,13 @@ class Side(Enum):
 
 
 class Ticket(Protocol):
-    """The session's handle of one execution; the network layer fills in the spool's number for it."""
+    """The session's handle of one execution.
+
+    The network layer fills in the spool's number for it, or unsets `audited` where the statement passes without a record.
+    """
 
     intent: int
+    audited: bool
 
 
 class Forward(NamedTuple):

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from ingest.net.worker import Worker
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
+ROOM = 16 * 1024
+"""Room for events the spool must have before a message is looked at: a long statement's, so that it is refused in its place."""
 EARLY_LIMIT = 256 * 1024
 """Bytes a client may send ahead while its login is still under way."""
 DRAIN_LIMIT = 16 * 1024 * 1024
@@ -93,7 +95,7 @@ class Connection(asyncio.Protocol):
         session = self.session
         if session is not None:
             worker = self.worker
-            if not worker.spool.accepting:
+            if not worker.spool.has_room(ROOM + len(data)):
                 session.refusal = worker.spool.refusal or "the audit spool does not accept records."
             elif session.refusal:
                 session.refusal = ""
@@ -332,11 +334,11 @@ class Connection(asyncio.Protocol):
                 else:
                     self._out.append(action.data)  # type: ignore[union-attr]
             elif kind is Intend:
-                action.ticket.intent = spool.intend(action.at, action.context, action.statement, action.dynamic)  # type: ignore[union-attr]
-                recorded = True
+                recorded |= self._intend(action)  # type: ignore[arg-type]
             elif kind is Conclude:
-                spool.conclude(action.ticket.intent, action.outcome)  # type: ignore[union-attr]
-                recorded = True
+                if action.ticket.intent:  # type: ignore[union-attr]
+                    spool.conclude(action.ticket.intent, action.outcome)  # type: ignore[union-attr]
+                    recorded = True
             elif isinstance(action, Record):
                 spool.record(action.type, action.at, action.body)
                 recorded = True
@@ -345,6 +347,18 @@ class Connection(asyncio.Protocol):
             elif isinstance(action, Close):
                 self.close(action.reason)
         return recorded
+
+    def _intend(self, action: Intend) -> bool:
+        """Write ahead; return whether that is on record. Past `ROOM` the spool may fill up within one batch of statements."""
+        try:
+            action.ticket.intent = self.worker.spool.intend(action.at, action.context, action.statement, action.dynamic)
+        except SpoolError:
+            if not self.worker.passes_unaudited or self.session is None:
+                raise
+            action.ticket.audited = False
+            self.session.unaudited += 1
+            return False
+        return True
 
     def release(self) -> None:
         """What waited is on record: send it."""
@@ -361,7 +375,9 @@ class Connection(asyncio.Protocol):
         self._waiting = False
         self._out.clear()
         self.worker.log.error("audit_write_failed", reason=reason)
-        self._write_client(messages.fatal("58030", "the audit record could not be written; nothing of this batch was executed"))
+        code = "58030" if self.worker.spool.accepting else "53100"
+        text = "connection ended: its statements could not be recorded; nothing of this batch was executed"
+        self._write_client(messages.fatal(code, text, detail=reason))
         self.apply(self.session.closed(Side.SERVER, self.worker.clock()) if self.session else [])
         self.close("audit_failed")
 

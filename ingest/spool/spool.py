@@ -181,6 +181,14 @@ class Spool:
 
     # -- writing ------------------------------------------------------------------------------------------------------------
 
+    def has_room(self, size: int) -> bool:
+        """Whether statements whose events are of `size` bytes together would be taken now; if not, `refusal` says why."""
+        need = self._need + 3 * size
+        if not self.accepting or need > self._room:
+            self._refresh(3 * size)
+            return self.accepting and self._need + 3 * size <= self._room
+        return True
+
     def intend(self, at: int, context: bytes, statement: bytes, dynamic: bytes) -> int:
         """Gather the intent to forward a statement; return its number. Raises SpoolFullError, RecordTooLargeError."""
         size = len(context) + len(statement) + len(dynamic) + LINE_OVERHEAD

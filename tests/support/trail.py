@@ -33,10 +33,12 @@ class Trail:
         self.path = data_dir / "log" / "log.db"
         self.events: list[Event] = []
         self._offset = 0
+        self.repeats = 0
         self._heads: dict[str, BlockHeader] = {}
+        self._blocks: dict[tuple[str, int], str] = {}
 
     def refresh(self) -> list[Event]:
-        """Read what is new, verify each block and its chain, return every event so far."""
+        """Read what is new, verify each block and its chain, drop repeats, return every event so far."""
         if not self.path.exists():
             return self.events
         log = SqliteLog(self.path)
@@ -45,6 +47,10 @@ class Trail:
                 for record in records:
                     block = Block.from_log(record.value, dict(record.headers))
                     verify_block(block)
+                    known = self._blocks.setdefault((block.header.source, block.header.number), block.header.block_id)
+                    if known == block.header.block_id and self._is_behind(block.header):
+                        self.repeats += 1  # shipped again: its acknowledgement was lost
+                        continue
                     verify_successor(self._heads.get(block.header.source), block.header)
                     self._heads[block.header.source] = block.header
                     self.events.extend(checked(line) for line in block.lines())
@@ -52,6 +58,10 @@ class Trail:
         finally:
             log.close()
         return self.events
+
+    def _is_behind(self, header: BlockHeader) -> bool:
+        head = self._heads.get(header.source)
+        return head is not None and header.number <= head.number
 
     def session(self, application: str, sessions: int = 1, seconds: float = 30) -> list[Event]:
         """Return the QueryExecuted events of `application`, once that many of its sessions have closed."""
