@@ -142,9 +142,7 @@ def _print_sizes(store: Store, folder: Path, events: int, published: int) -> Non
     merged = store.bytes_at_rest()["query_events"][1] / events
     archived = sum(p.stat().st_size for p in (folder / "archive").glob("*/*") if p.is_file()) / events
     print(f"\nbytes an event at rest                   {merged + archived:6.1f}  of {published / events:.0f} published")
-    print(
-        f"  ClickHouse, merged                     {merged:6.1f}  ({as_written:.1f} as first written, indexes and projection included)"
-    )
+    print(f"  ClickHouse, indexes included           {merged:6.1f}  ({as_written:.1f} as first written)")
     print(f"  archive                                {archived:6.1f}")
 
 

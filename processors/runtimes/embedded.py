@@ -138,6 +138,20 @@ class EmbeddedRuntime:
 
         Raises what store, archive and log raise; the offset has then not moved, and the same batch runs again at the next call.
         """
+        # A batch makes some 500,000 short-lived objects and no cycles: collecting among them is a tenth of its cost.
+        enabled = gc.isenabled()
+        gc.disable()
+        try:
+            return self._step()
+        finally:
+            if enabled:
+                gc.enable()
+
+    def close(self) -> None:
+        """Close the state file; log, store and archive belong to the caller."""
+        self._file.close()
+
+    def _step(self) -> int:
         self._refuse_past_limit(self._file.state)
         planned = self._file.plan
         records = self._read(planned)
@@ -149,7 +163,7 @@ class EmbeddedRuntime:
         batch = Batch(tuple(records), keys, self._store.block_ids(_positions(records)))
         if planned is None:
             self._file.begin(Plan(records[0].offset, records[-1].offset, keys))
-        state, batch = self._run_steps(batch)
+        state, batch = pipeline.run(self._file.state, batch, self._clock())
         self._bury(batch.rejected)
         self._archive.append([a.block for a in batch.blocks])
         self._insert(batch)
@@ -157,10 +171,6 @@ class EmbeddedRuntime:
         self._note(state, batch)
         self._refuse_past_limit(state)
         return len(records)
-
-    def close(self) -> None:
-        """Close the state file; log, store and archive belong to the caller."""
-        self._file.close()
 
     @property
     def _uncertain(self) -> bool:
@@ -189,16 +199,6 @@ class EmbeddedRuntime:
         sources |= {header.source for header in _headers(records)}
         keys = {source: registered_key(self._keys_dir, source) for source in sorted(sources)}
         return {source: key for source, key in keys.items() if key}
-
-    def _run_steps(self, batch: Batch) -> tuple[State, Batch]:
-        # A batch makes some 100,000 short-lived objects and no cycles: collecting among them is a third of the cost of reading.
-        enabled = gc.isenabled()
-        gc.disable()
-        try:
-            return pipeline.run(self._file.state, batch, self._clock())
-        finally:
-            if enabled:
-                gc.enable()
 
     def _bury(self, rejected: Sequence[Rejected]) -> None:
         if not rejected:
