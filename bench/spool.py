@@ -2,8 +2,7 @@
 
     python bench/spool.py [--statements 200000] [--tick 1,8] [--durability write]
 
-`tick` is how many statements share a commit: with 1 each statement is committed alone, twice (intent, outcome), as for one
-busy client.
+`tick` is how many statements share a commit, 1 for one client. As in the proxy, an outcome waits for the next intent's commit.
 Fragments have the sizes of an ordinary event line (about 1 kB). Figures in docs come from here.
 """
 
@@ -60,7 +59,6 @@ def run(statements: int, tick: int, durability: Durability) -> None:
             spool.sync()
         for number in numbers:
             spool.conclude(number, outcomes[number % 1000])
-        spool.commit()
         slowest = max(slowest, time.perf_counter_ns() - began)
         if spool.blocks.unacked_blocks > 100:
             spool.blocks.ack(spool.blocks.oldest(1, 1)[0].header)

@@ -101,7 +101,10 @@ def _allocate(fd: int, capacity: int) -> None:
 
 def free_bytes(directory: Path) -> int:
     """Bytes the file system of `directory` has left for us."""
-    status = os.statvfs(directory)
+    try:
+        status = os.statvfs(directory)
+    except OSError as error:
+        raise SpoolError(f"spool {directory} cannot be reached: {error.strerror}; check the disk") from error
     return status.f_bavail * status.f_frsize
 
 

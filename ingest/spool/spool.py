@@ -118,6 +118,7 @@ class Spool:
         self.directory, self.source, self.settings = directory, source, settings
         self.accepting, self.refusal = True, ""
         self._clock, self._lock = clock, lock
+        self._max_events = settings.max_events_per_block
         self._durable = settings.durability is Durability.FSYNC
         found = recover(directory)
         self._next_wal = found.next_wal
@@ -165,6 +166,7 @@ class Spool:
         self._retired: deque[Segment] = deque()
         self._sync_lock = Lock()
         self._unsynced: set[Segment] = set()
+        self._sync_failed = False
         self._closed = False
 
         self._spare: Segment | None = None
@@ -269,13 +271,16 @@ class Spool:
         Raises SpoolError: then the intents gathered since the last commit must not be forwarded, and are to be concluded as
         not executed. What was gathered is kept and written by a later commit.
         """
-        if not self._records and not self._line_records:
+        records, lines = self._records, self._line_records
+        if not records and not lines:
             return
-        payload = b"".join(self._records + self._line_records)
+        payload = b"".join(records + lines if records else lines)
         segment = self._segment
         try:
-            if len(payload) > segment.free:
+            if len(payload) > segment.free or self._sync_failed:
                 self._rotate()
+                self._sync_failed = False
+                segment = self._segment
             else:
                 segment.append(self.epoch, payload)
                 segment.last_seq = self._seq
@@ -283,23 +288,22 @@ class Spool:
             self._write_problem = f"spool {self.directory} cannot be written: {error}; check the disk"
             self._refresh()
             raise SpoolError(self._write_problem) from error
-        self._records.clear()
-        self._line_records.clear()
-        self._need = 2 * self._reserved
-        if self._write_problem:
-            self._write_problem = ""
+        records.clear()
+        lines.clear()
+        self._need = need = 2 * self._reserved
+        self._write_problem = ""
         if self._durable:
-            self._unsynced.add(self._segment)
+            self._unsynced.add(segment)
         if self._pending:
-            if len(self._pending) >= self.settings.max_events_per_block or self._pending_bytes >= MAX_BLOCK_BYTES:
+            if len(self._pending) >= self._max_events or self._pending_bytes >= MAX_BLOCK_BYTES:
                 self._queue_blocks(self._clock(), full_only=True)
                 self._refresh()
             elif not self._pending_since:
                 self._pending_since = self._clock()
-        if self._need + SLACK > self._segment.free or not self.accepting:
+        free, spare = segment.free, self._spare
+        self._room = (spare.capacity if spare is not None and spare.capacity > free else free) - SLACK
+        if need > self._room or not self.accepting:
             self._refresh()
-        else:
-            self._room = max(self._segment.free, self._spare.capacity if self._spare else 0) - SLACK
 
     def sync(self) -> None:
         """Put every commit that has returned on disk. Any thread. Raises SpoolError."""
@@ -311,7 +315,8 @@ class Spool:
                 try:
                     segment.sync()
                 except OSError as error:
-                    self._unsynced.add(segment)
+                    # The kernel may now call pages clean that never reached the disk: trust no second try, begin a new file.
+                    self._sync_failed = True
                     raise SpoolError(
                         f"spool file {segment.path} cannot be put on disk: {error.strerror}; check the disk"
                     ) from error

@@ -13,7 +13,7 @@ from unittest import mock
 import orjson
 
 from ingest.spool import UNKNOWN_OUTCOME, Spool
-from schemas.config import AuditSettings
+from schemas.config import AuditSettings, Durability
 from schemas.integrity import Block, BlockHeader, verify_block, verify_successor
 
 SOURCE = "proxy/0"
@@ -41,6 +41,8 @@ def dynamic(name: str, size: int = 0) -> bytes:
 
 def small(**changes: object) -> AuditSettings:
     """Return settings with segments far smaller than a configuration may ask for, so that tests rotate often."""
+    if "durability" in changes:
+        changes["durability"] = Durability(changes["durability"])
     return AuditSettings().model_copy(update={"wal_segment_bytes": 160 * 1024, "max_events_per_block": 5, **changes})
 
 

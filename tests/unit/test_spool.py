@@ -423,3 +423,22 @@ def test_a_bad_key_is_named(tmp_path: Path, content: bytes | None, mode: int, me
 
 def test_each_source_has_its_directory(tmp_path: Path) -> None:
     assert spool_directory(tmp_path, "proxy/3") == tmp_path / "spool" / "proxy_3"
+
+
+def test_after_a_failed_sync_a_new_segment_is_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = open_spool(tmp_path, settings=small(durability="fsync"))
+    first = spool._segment
+    number = spool.intend(1, CONTEXT, STATEMENT, dynamic("a"))
+    spool.commit()
+    monkeypatch.setattr(Segment, "sync", lambda self: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+    with pytest.raises(SpoolError, match=f"{first.path} cannot be put on disk: Input/output error"):
+        spool.sync()
+    monkeypatch.undo()
+    synced: list[Segment] = []
+    monkeypatch.setattr(Segment, "sync", lambda self: synced.append(self))
+    spool.conclude(number, OK_OUTCOME)
+    spool.commit()
+    spool.sync()
+    assert spool._segment is not first
+    assert synced == [spool._segment]
+    spool.close(1)
