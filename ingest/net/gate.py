@@ -40,7 +40,15 @@ class Gate:
         self._lazy: asyncio.TimerHandle | None = None
 
     def wait(self, connection: Gated) -> None:
-        """Release this connection after the next commit; call once per release."""
+        """Release this connection after the next commit: at once, or with durability `fsync` after the group's; once each."""
+        if not self._fsync:
+            try:
+                self._spool.commit()
+            except SpoolError as error:
+                connection.refuse(str(error))
+            else:
+                connection.release()
+            return
         self._waiting.append(connection)
         if not self._scheduled:
             self._scheduled = True
