@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from threading import Event
@@ -29,10 +29,11 @@ import structlog
 
 from processors import pipeline
 from processors.archive import Archive, ArchiveError, ArchiveUnavailableError
+from processors.chain import Chain
 from processors.runtimes.state import Plan, StateError, StateFile
 from processors.signatures import KeyFileError, registered_key
 from processors.sinks.clickhouse import EVENT_TABLES, Store, StoreError, StoreUnavailableError
-from processors.steps.work import Batch, Rejected, State
+from processors.steps.work import Batch, Rejected, Source, State
 from schemas.integrity import BlockHeader, IntegrityError
 from schemas.log import Log, LogError, LogUnavailableError, NewRecord, Record
 from schemas.topics import DLQ, EVENTS
@@ -163,7 +164,7 @@ class EmbeddedRuntime:
         batch = Batch(tuple(records), keys, self._store.block_ids(_positions(records)))
         if planned is None:
             self._file.begin(Plan(records[0].offset, records[-1].offset, keys))
-        state, batch = pipeline.run(self._file.state, batch, self._clock())
+        state, batch = pipeline.run(self._known(records), batch, self._clock())
         self._bury(batch.rejected)
         self._archive.append([a.block for a in batch.blocks])
         self._insert(batch)
@@ -199,6 +200,16 @@ class EmbeddedRuntime:
         sources |= {header.source for header in _headers(records)}
         keys = {source: registered_key(self._keys_dir, source) for source in sorted(sources)}
         return {source: key for source, key in keys.items() if key}
+
+    def _known(self, records: Sequence[Record]) -> State:
+        """The state, with sources it does not know taken up where the store left them: `pipeline.db` is new, the log trimmed."""
+        state = self._file.state
+        for h in {h.source: h for h in reversed(_headers(records))}.values():  # the first of each source
+            if h.source not in state.sources and h.number > 1:
+                before = self._store.header(h.source, h.number - 1)
+                if before is not None and before.block_id == h.prev:
+                    state = replace(state, sources={**state.sources, h.source: Source(Chain(before))})
+        return state
 
     def _bury(self, rejected: Sequence[Rejected]) -> None:
         if not rejected:

@@ -21,6 +21,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from processors.sinks.migrations import MigrationError, migrate
 from schemas.config import ClickHouseSettings
+from schemas.integrity import BlockHeader
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -111,6 +112,20 @@ class Store:
                 ).result_rows
                 found.update({(source, int(number)): str(block_id) for number, block_id in rows})
         return found
+
+    def header(self, source: str, number: int) -> BlockHeader | None:
+        """Return the header of one block as recorded, or None."""
+        with _worded(f"reading {self.database}.blocks"):
+            rows = self.client.query(
+                f"SELECT epoch, number, first_seq, count, toUnixTimestamp64Micro(sealed_at), "  # noqa: S608 - a checked name
+                f"toString(prev), toString(root) FROM {self.database}.blocks "
+                "WHERE source = {source:String} AND number = {number:UInt64} LIMIT 1",
+                parameters={"source": source, "number": number},
+            ).result_rows
+        if not rows:
+            return None
+        epoch, number, first_seq, count, sealed_at, prev, root = rows[0]
+        return BlockHeader(source, int(epoch), int(number), int(first_seq), int(count), int(sealed_at), str(prev), str(root))
 
     def positions(self, table: str, source: str, epoch: int, first_seq: int, last_seq: int) -> set[int]:
         """Return the sequence numbers of one epoch, between two inclusive, that an events table has."""

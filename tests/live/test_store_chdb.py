@@ -232,6 +232,17 @@ class TestExactlyOnce:
         assert runtime.status["repeats"] == (9 if with_state else 0)
         assert runtime.status["dlq"] == 0
 
+    def test_with_state_lost_and_the_log_trimmed_the_store_says_where_chains_stand(self, bench: Bench) -> None:
+        blocks = list(Source().blocks(6, 4))
+        bench.ship(blocks[:4])
+        bench.drain()
+        (bench.folder / "pipeline.db").unlink()
+        bench.log.trimmed = 3
+        bench.ship(blocks[4:])
+        runtime = bench.drain()
+        assert (runtime.status["gaps"], runtime.status["missing_blocks"], runtime.status["dlq"]) == (0, 0, 0)
+        assert bench.positions() == positions_of(blocks)
+
     @pytest.mark.parametrize("kept", ["plan", "nothing"])
     @pytest.mark.parametrize("when", ["before", "after"])
     @pytest.mark.parametrize("call", range(5))

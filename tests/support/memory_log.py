@@ -8,11 +8,12 @@ from schemas.log import LogUnavailableError, NewRecord, Record
 
 
 class MemoryLog:
-    """Topics as lists. Set `failures` to have that many next calls raise LogUnavailableError."""
+    """Topics as lists. `failures` is how many next calls raise LogUnavailableError; offsets below `trimmed` are gone."""
 
     def __init__(self) -> None:
         self.topics: dict[str, list[Record]] = {}
         self.failures = 0
+        self.trimmed = 0
 
     def append(self, topic: str, records: Sequence[NewRecord]) -> None:
         self._fail()
@@ -23,7 +24,7 @@ class MemoryLog:
         self._fail()
         found: list[Record] = []
         size = 0
-        for record in self.topics.get(topic, [])[offset : offset + limit]:
+        for record in self.topics.get(topic, [])[max(offset, self.trimmed) :][:limit]:
             size += len(record.value)
             if found and size > max_bytes:
                 break
