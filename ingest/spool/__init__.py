@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from ingest.spool.errors import RecordTooLargeError, SpoolError, SpoolFullError, SpoolLockedError
 from ingest.spool.lines import UNKNOWN_OUTCOME
+from ingest.spool.restart import Recovery
 from ingest.spool.shipper import Shipper
 from ingest.spool.signing import load_or_create_signer
-from ingest.spool.spool import Recovery, Spool, SpoolStats, spool_directory
+from ingest.spool.spool import Spool, SpoolStats, spool_directory
 
 __all__ = [
     "UNKNOWN_OUTCOME",

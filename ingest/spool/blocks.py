@@ -25,6 +25,9 @@ from schemas.integrity import Block, BlockHeader, IntegrityError, leaf_hash, mer
 BODY_CACHE_BYTES = 8 * 1024 * 1024
 """Bodies kept in memory for the shipper, so that a block sealed a moment ago is not read and decompressed again."""
 
+MAX_BLOCK_BYTES = 1024 * 1024
+"""A block is closed once its lines pass this, so that it fits a log message; one longer line is a block alone."""
+
 ZSTD_LEVEL = 1
 """Spool blocks live for moments: the fastest level; the log compresses again for keeps."""
 

@@ -20,12 +20,13 @@ from threading import Event, Lock, Thread
 import orjson
 import structlog
 
-from ingest.spool.blocks import Batch, BlockStore
+from ingest.spool.blocks import MAX_BLOCK_BYTES, Batch, BlockStore
 from ingest.spool.errors import RecordTooLargeError, SpoolError, SpoolFullError
-from ingest.spool.lines import LINE_OVERHEAD, UNKNOWN_OUTCOME, LineFormat
+from ingest.spool.lines import LINE_OVERHEAD, LineFormat
 from ingest.spool.lock import DirectoryLock
 from ingest.spool.records import INTENT_BODY, LINE_BODY, Head, Kind, encode_definition, pack_intent, pack_line
-from ingest.spool.recovery import Recovered, recover
+from ingest.spool.recovery import recover
+from ingest.spool.restart import seal_recovered, set_aside
 from ingest.spool.segments import WAL, Segment, create_segment
 from schemas.config import AuditSettings, Durability
 from schemas.integrity import leaf_hash
@@ -43,23 +44,11 @@ MAX_RECORD_BYTES = 32 * 1024 * 1024
 MAX_SEGMENT_BYTES = 256 * 1024 * 1024
 """The largest a segment is made when the events of open statements need more than `wal_segment_bytes`; then refuse."""
 
-MAX_BLOCK_BYTES = 1024 * 1024
-"""A block is closed once its lines pass this, so that it fits a log message; one longer line is a block alone."""
-
 MAX_UNSEALED_BYTES = 64 * 1024 * 1024
 """Lines kept in memory until sealed; past it (the disk refuses blocks) nothing is accepted."""
 
 MAX_TEXT_HASHES = 20_000
 """Hashes of long texts remembered per epoch; past it they are forgotten and texts recorded again, which is harmless."""
-
-
-@dataclass(frozen=True, slots=True)
-class Recovery:
-    """What opening found of the epoch before: events sealed now, intents that became `unknown`, damaged regions."""
-
-    events: int
-    unknown: int
-    damaged: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +123,8 @@ class Spool:
             found.next_blocks,
         )
         try:
-            self.recovered = _seal_recovered(self, found)
-            _set_aside(self, found)
+            self.recovered = seal_recovered(found, self.blocks, source, self._max_events, clock())
+            set_aside(found, self.blocks, self._durable)
         except OSError as error:
             raise SpoolError(f"spool {directory} cannot be written: {error}; check the disk") from error
         self.epoch = found.epoch + 1 if found.last_seq else max(found.epoch, 1)
@@ -564,76 +553,6 @@ class Spool:
                 segment.close()
             self.blocks.close()
             self._lock.release()
-
-
-def _seal_recovered(spool: Spool, found: Recovered) -> Recovery:
-    """Seal what recovery found, in the epoch it belongs to; afterwards only blocks hold it."""
-    for path, damage in found.damage:
-        log.error(
-            "spool damaged; the file is kept beside the spool as .corrupt",
-            file=str(path),
-            offset=damage.offset,
-            bytes_lost=damage.bytes_lost,
-            reason=damage.reason,
-        )
-    now = spool._clock()
-    epoch = max(found.epoch, 1)
-    lines = [(e, record.seq, record.intent, record.line) for e, record in found.lines]
-    seq = found.last_seq
-    if found.unknown or found.damage:
-        found.epoch = epoch
-        format = LineFormat(spool.source, epoch)
-        for intent in found.unknown:
-            seq += 1
-            line = format.query(seq, intent.at, intent.dynamic, intent.context, intent.statement, UNKNOWN_OUTCOME)
-            lines.append((epoch, seq, intent.number, line))
-        for path, damage in found.damage:
-            seq += 1
-            name = path.name if path == spool.directory else f"{path.name}.corrupt"
-            body = b',"file":%b,"offset":%d,"bytes_lost":%d,"reason":%b' % (
-                orjson.dumps(name),
-                damage.offset,
-                damage.bytes_lost,
-                orjson.dumps(damage.reason),
-            )
-            lines.append((epoch, seq, 0, format.event("SpoolDamaged", seq, now, body)))
-    found.last_seq = seq
-    batch: list[tuple[int, int, int, bytes]] = []
-    size = 0
-    for entry in lines:
-        gap = batch and (entry[0] != batch[-1][0] or entry[1] != batch[-1][1] + 1)
-        if gap or len(batch) >= spool.settings.max_events_per_block or (batch and size + len(entry[3]) > MAX_BLOCK_BYTES):
-            _seal_batch(spool.blocks, batch, now)
-            batch, size = [], 0
-        batch.append(entry)
-        size += len(entry[3])
-    if batch:
-        _seal_batch(spool.blocks, batch, now)
-    return Recovery(len(lines) - len(found.unknown) - len(found.damage), len(found.unknown), len(found.damage))
-
-
-def _seal_batch(blocks: BlockStore, batch: list[tuple[int, int, int, bytes]], now: int) -> None:
-    intents = array("Q", (intent for _, _, intent, _ in batch if intent))
-    blocks.seal(Batch.of(batch[0][0], batch[0][1], [line for _, _, _, line in batch], intents, now))
-
-
-def _set_aside(spool: Spool, found: Recovered) -> None:
-    """Delete files whose events are all sealed or acknowledged now; keep damaged files, their readable blocks copied out.
-
-    Blocks and ACK tell the chain's place from here on, so the old segments can go before the new one asks for their room.
-    """
-    damaged = {path for path, _ in found.damage if path.is_file()}
-    for file in found.blocks_files:
-        if file.path in damaged:
-            spool.blocks.adopt(file)
-    if spool.settings.durability is Durability.FSYNC:
-        spool.blocks.sync()
-    for path in damaged:
-        path.rename(path.with_name(path.name + ".corrupt"))
-    done = [file.path for file in found.blocks_files if not file.unacked]
-    for path in (*found.wal_paths, *done):
-        if path not in damaged:
-            path.unlink()
 
 
 def spool_directory(data_dir: Path, source: str) -> Path:
