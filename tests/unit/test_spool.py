@@ -102,10 +102,12 @@ def test_lines_of_acknowledged_and_deleted_blocks_are_not_sealed_again(tmp_path:
     spool = open_spool(tmp_path, clock, small(wal_segment_bytes=1024**2))
     spool.blocks._capacity = 1000  # a file for each block, so that files go while the write-ahead segment stays
     for i in range(4):
-        statement(spool, f"n{i}")
+        statement(spool, f"n{i}", 20_000)
         spool.seal(clock())
+    assert len(list(tmp_path.glob("blocks-*.log"))) == 4
     reader.drain(spool)
     assert len(list(tmp_path.glob("blocks-*.log"))) == 1
+    assert len(list(tmp_path.glob("wal-*.log"))) == 2, "the segment with all four lines, and the spare"
     abandon(spool)
     spool = open_spool(tmp_path, clock)
     assert (spool.recovered.events, spool.recovered.unknown, spool.recovered.damaged) == (0, 0, 0)
