@@ -26,10 +26,10 @@ from processors.statements.facts.names import Namer
 from processors.statements.lexer import INTEGER, TEXT, finder
 from processors.statements.lexing import Lexing, codec_of, decode
 from processors.statements.literals import common_literal, rare_literal, unicode_value
-from processors.statements.parse import Parsed, UnparsedError, parse
+from processors.statements.parse import Parsed, UnparsedError, parse, within_limits
 from processors.statements.statement import Analysis, Statement
 from processors.statements.tokens import Tokenizer
-from processors.statements.verify import agrees
+from processors.statements.verify import MAX_SCANNED_CHARS, agrees, is_slow_to_scan, marked
 from schemas.events import Facts, StatementFlag
 
 MAX_LEXINGS = 64
@@ -87,7 +87,7 @@ class _Reader:
             return self._uncertain(text.decode("latin-1"))
         if self.doubtful and "\\" in decoded and finder(True)(decoded) != finder(False)(decoded):
             return self._uncertain(decoded)
-        template = ""
+        parts: list[str] = []
         literals: list[Literal] = []
         comments: list[str] = []
         for skip, common, rare, tag, comment, unicode, odd in self.find(decoded):
@@ -100,20 +100,21 @@ class _Reader:
                 if value is None or (value[0] and not _PRINTABLE(value[1])):
                     return self._unparsed(decoded, literals, claims_of(comments))
                 if value[0]:
-                    template += skip + '"' + value[1].replace('"', '""') + '"'
+                    parts.append(skip + '"' + value[1].replace('"', '""') + '"')
                     continue
                 literal = TEXT, value[1]
             else:
-                template += skip
+                parts.append(skip)
                 if comment:
-                    template += " "
+                    parts.append(" ")
                     comments.append(comment)
                 elif odd:
                     return self._unparsed(decoded, literals, claims_of(comments))
                 continue
             literals.append(literal)
-            template += skip + literal[0]
+            parts.append(skip + literal[0])
         claims = claims_of(comments) if comments else NO_CLAIMS
+        template = "".join(parts)
         entry = self.templates.get(template)
         if entry is not None and entry.read != ():
             entry = self._variant(template, entry.read, literals)
@@ -147,11 +148,16 @@ class _Reader:
             if entry is not None and entry.read == ():
                 self._alias(template, entry)
                 return Analysis(entry.statements, self._params(entry.counts, literals), claims)
-        if not agrees(text, conforming=self.conforming):
+        if not within_limits(collapsed) or is_slow_to_scan(text):
+            return self._unparsed(text, literals, claims)
+        original = None
+        if len(text) > MAX_SCANNED_CHARS:
+            original = marked(text, conforming=self.conforming)
+        elif not agrees(text, conforming=self.conforming):
             return self._unparsed(text, literals, claims)
         kept = kept_literals(template)
         try:
-            parsed = parse(collapsed, [literals[i] for i in kept], self.namer, elided=elided)
+            parsed = parse(collapsed, [literals[i] for i in kept], self.namer, elided=elided, original=original)
         except UnparsedError:
             return self._unparsed(text, literals, claims)
         counts = self._counts(parsed, kept, len(literals))

@@ -52,14 +52,26 @@ class Parsed:
     read: frozenset[int] | None
 
 
-def parse(template: str, literals: Sequence[tuple[str, str]], namer: Namer, *, elided: bool) -> Parsed:
-    """Parse a template filled with its literals; raise UnparsedError."""
-    if len(template) > MAX_TEMPLATE_CHARS or _nesting(template) > MAX_NESTING:
-        raise UnparsedError("too long or too deep")
+def within_limits(template: str) -> bool:
+    """Tell whether a collapsed template is short and flat enough to be parsed."""
+    return len(template) <= MAX_TEMPLATE_CHARS and _nesting(template) <= MAX_NESTING
+
+
+def parse(
+    template: str, literals: Sequence[tuple[str, str]], namer: Namer, *, elided: bool, original: str | None = None
+) -> Parsed:
+    """Parse a template within limits, filled with its literals; raise UnparsedError.
+
+    Where `original` is given, its fingerprint must be that of the filled template: both have the same structure to the server.
+    """
     text = _Filled(template, literals)
     try:
         tree = parser.parse_sql_json(text.filled)
         raw = orjson.loads(tree).get("stmts", [])
+        if original is not None and parser.fingerprint(original) != parser.fingerprint(text.filled):
+            raise UnparsedError("our lexer cut this text as the server does not")
+    except UnparsedError:
+        raise
     except Exception as error:
         raise UnparsedError("not SQL, or too deep") from error
     if len(raw) > MAX_STATEMENTS:

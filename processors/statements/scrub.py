@@ -91,6 +91,7 @@ def unparsed(text: str, *, conforming: bool) -> str:
 
     A quote that is not closed hides all that follows.
     """
+    text = text[: 4 * MAX_UNPARSED_CHARS]
     shown_tokens: list[str] = []
     for skip, common, rare, _tag, _comment, unicode, odd in finder(conforming)(text):
         for token in _TOKEN.findall(skip):

@@ -18,6 +18,11 @@ _STRING = rf"'[^']*+(?:''[^']*+)*+'(?:{CONTINUE}'[^']*+(?:''[^']*+)*+')*+"
 _LITERALS = frozenset(("SCONST", "USCONST", "BCONST", "XCONST", "ICONST", "FCONST"))
 _COMMENTS = frozenset(("SQL_COMMENT", "C_COMMENT"))
 
+MAX_SCANNED_CHARS = 64 * 1024
+"""Longer texts, bulk inserts mostly, are held to the fingerprint of the whole instead: 2 µs a token are too many."""
+
+_OPERATORS = re.compile(r"[~!@#^&|`?+\-*/%<>=]{256,}")
+
 Span = tuple[int, int, str]
 
 
@@ -26,6 +31,20 @@ def agrees(text: str, *, conforming: bool) -> bool:
     pieces: list[str] = []
     ours = _ours(text, 0, pieces, conforming)
     return ours is not None and ours == _theirs("".join(pieces))
+
+
+def is_slow_to_scan(text: str) -> bool:
+    """Tell whether scan.l needs quadratic time: at each `/*` it first takes every operator character that follows."""
+    return any(run.count("/*") > 16 for run in _OPERATORS.findall(text))
+
+
+def marked(text: str, *, conforming: bool) -> str:
+    """Return the text as libpg_query, which knows only conforming strings, reads it as the server does."""
+    if conforming:
+        return text
+    pieces: list[str] = []
+    _ours(text, 0, pieces, conforming)
+    return "".join(pieces)
 
 
 def _ours(text: str, at: int, pieces: list[str], conforming: bool) -> list[Span] | None:

@@ -138,7 +138,8 @@ def _about_column(left: Node, right: Any, name: str, kind: str, facts: Collector
         pattern = facts.pattern(right["A_Const"]) if isinstance(right, dict) and "A_Const" in right else None
         return pattern in (_ANY_REGEX if kind == "AEXPR_OP" else _ANY_LIKE) or UNKNOWN if not name.startswith("!") else UNKNOWN
     same = (kind == "AEXPR_OP" and name in ("=", "<=", ">=")) or kind == "AEXPR_NOT_DISTINCT"
-    return True if same and _has_column(left) and shape(left) == shape(right) else UNKNOWN
+    alike = same and isinstance(right, dict) and left.keys() == right.keys() and shape(left) == shape(right)
+    return True if alike and _has_column(left) else UNKNOWN
 
 
 _ANY_LIKE = ("%", "%%", "%%%")
