@@ -44,7 +44,8 @@ _STATEMENTS: tuple[tuple[str, tuple[str, ...], dict[str, object]], ...] = (
     ("BEGIN", (), {"verbs": ["begin"], "flags": ["transaction"]}),
     ("COMMIT", (), {"verbs": ["commit"], "flags": ["transaction"]}),
     (
-        "SELECT c.id, c.name, c.email, o.total FROM customers c JOIN orders o ON o.customer_id = c.id WHERE o.placed_at > $1 LIMIT $2",
+        "SELECT c.id, c.name, c.email, o.total FROM customers c JOIN orders o ON o.customer_id = c.id "
+        "WHERE o.placed_at > $1 LIMIT $2",
         ("timestamp", "int"),
         {
             "verbs": ["select"],

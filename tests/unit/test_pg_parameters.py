@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from ingest.core.errors import ClientProtocolError
 from ingest.protocols.postgres.parameters import bind_tokens, function_call_tokens
+from processors.statements.lexer import INTEGER
 from processors.statements.tokens import MAX_PARAMS, Tokenizer
 
 INT2, INT4, INT8, OID, BOOL, BYTEA = 21, 23, 20, 26, 16, 17
@@ -213,7 +214,7 @@ def test_the_rest_of_many_is_one_token_as_for_literals() -> None:
     values = [b"%d" % n for n in range(MAX_PARAMS + 3)]
     tokenizer = Tokenizer(b"k" * 32)
     tokens = bind_tokens(bind(values), (INT4,) * len(values), tokenizer)[2]
-    assert tuple(tokens) == tokenizer.tokens([("int", v.decode()) for v in values])
+    assert tuple(tokens) == tokenizer.tokens([(INTEGER, v.decode()) for v in values])
     assert bind_tokens(bind([*values[:-1], None]), (INT4,) * len(values), tokenizer)[2][-1] != tokens[-1]
     with pytest.raises(ClientProtocolError):
         bind_tokens(bind(values)[:-8], (), tokenizer)
