@@ -32,8 +32,10 @@ from processors.statements.tokens import Tokenizer
 from processors.statements.verify import MAX_SCANNED_CHARS, agrees, is_slow_to_scan, marked
 from schemas.events import Facts, StatementFlag
 
-MAX_LEXINGS = 64
-"""Distinct session settings analysed for at once, each with caches of its own; more share the budget by being dropped whole."""
+MAX_LEXINGS = 1024
+"""Distinct session settings known at once; what is cached for them shares one budget, and ages when they are forgotten."""
+MAX_SEEN = 4096
+"""Lexing objects known by identity: about one a session."""
 MAX_EXACT_BYTES = 16 * 1024
 """Longer texts are looked up by template only: they rarely recur to the letter."""
 MAX_ALIAS_CHARS = 4096
@@ -62,11 +64,15 @@ class _Template:
         self.read = read
 
 
-class _Reader:
-    """Analysis under one Lexing, with its caches."""
+Exact = ByteBoundedCache[tuple[int, bytes], Analysis]
+Templates = ByteBoundedCache[tuple[object, ...], _Template]
 
-    def __init__(self, tokenizer: Tokenizer, lexing: Lexing, cache_bytes: int) -> None:
-        self.lexing = lexing
+
+class _Reader:
+    """Analysis under one Lexing. `number` keeps its entries in the shared caches apart."""
+
+    def __init__(self, number: int, tokenizer: Tokenizer, lexing: Lexing, exact: Exact, templates: Templates) -> None:
+        self.number = number
         self.codec = codec_of(lexing.client_encoding)
         self.doubtful = lexing.standard_conforming_strings is None
         self.conforming = lexing.standard_conforming_strings is not False
@@ -74,15 +80,18 @@ class _Reader:
         self.find = finder(self.conforming)
         self.tokenizer = tokenizer
         self.namer = Namer(tokenizer, lexing.search_path)
-        self.exact: ByteBoundedCache[bytes, Analysis] = ByteBoundedCache(cache_bytes // 2)
-        self.templates: ByteBoundedCache[str | tuple[object, ...], _Template] = ByteBoundedCache(cache_bytes // 2)
+        self.exact = exact
+        self.templates = templates
 
     def analyse(self, text: bytes) -> Analysis:
         """Analyse a text that is not in the young generation of `exact`."""
-        known = self.exact.promoted(text)
+        known = self.exact.promoted((self.number, text))
         if known is not None:
             return known
-        decoded = decode(text, self.codec)
+        try:
+            decoded = text.decode() if self.codec == "utf-8" else decode(text, self.codec)
+        except UnicodeDecodeError:
+            decoded = None
         if decoded is None:
             return self._uncertain(text.decode("latin-1"))
         if self.doubtful and "\\" in decoded and finder(True)(decoded) != finder(False)(decoded):
@@ -115,7 +124,7 @@ class _Reader:
             parts.append(skip + literal[0])
         claims = claims_of(comments) if comments else NO_CLAIMS
         template = "".join(parts)
-        entry = self.templates.get(template)
+        entry = self.templates.get((self.number, template))
         if entry is not None and entry.read != ():
             entry = self._variant(template, entry.read, literals)
         if entry is None:
@@ -124,11 +133,11 @@ class _Reader:
             analysis = Analysis(entry.statements, self._params(entry.counts, literals), claims)
         size = len(text)
         if size <= MAX_EXACT_BYTES:
-            self.exact.put(text, analysis, 2 * size + _ENTRY_COST + 100 * len(literals))
+            self.exact.put((self.number, text), analysis, 2 * size + _ENTRY_COST + 100 * len(literals))
         return analysis
 
     def _variant(self, template: str, read: Read | None, literals: Sequence[Literal]) -> _Template | None:
-        return None if read is None else self.templates.get(_variant_key(template, read, literals))
+        return None if read is None else self.templates.get(_variant_key(self.number, template, read, literals))
 
     def _params(self, counts: Sequence[int], literals: list[Literal]) -> tuple[tuple[str, ...], ...]:
         if len(counts) == 1:
@@ -144,7 +153,7 @@ class _Reader:
         collapsed = collapse(template)
         elided = collapsed != template
         if elided:
-            entry = self.templates.get(collapsed)
+            entry = self.templates.get((self.number, collapsed))
             if entry is not None and entry.read == ():
                 self._alias(template, entry)
                 return Analysis(entry.statements, self._params(entry.counts, literals), claims)
@@ -182,21 +191,21 @@ class _Reader:
         if elided and (parsed.read is None or parsed.read or len(entry.statements) > 1):
             return
         if parsed.read is None:
-            self.templates.put(template, _Template((), (), None), _ENTRY_COST + len(template))
+            self.templates.put((self.number, template), _Template((), (), None), _ENTRY_COST + len(template))
         elif not parsed.read:
-            self.templates.put(collapsed, entry, cost + len(collapsed))
+            self.templates.put((self.number, collapsed), entry, cost + len(collapsed))
             if elided:
                 self._alias(template, entry)
         else:
-            before = self.templates.get(template)
+            before = self.templates.get((self.number, template))
             read = tuple(sorted({*parsed.read, *((before.read or ()) if before else ())}))
-            self.templates.put(template, _Template((), (), read), _ENTRY_COST + len(template))
-            key = _variant_key(template, read, literals)
-            self.templates.put(key, entry, cost + len(template) + sum(len(str(k)) for k in key[1:]))
+            self.templates.put((self.number, template), _Template((), (), read), _ENTRY_COST + len(template))
+            key = _variant_key(self.number, template, read, literals)
+            self.templates.put(key, entry, cost + len(template) + sum(len(str(k)) for k in key[2:]))
 
     def _alias(self, template: str, entry: _Template) -> None:
         if len(template) <= MAX_ALIAS_CHARS:
-            self.templates.put(template, entry, _ENTRY_COST + len(template))
+            self.templates.put((self.number, template), entry, _ENTRY_COST + len(template))
 
     # -- what cannot be analysed -----------------------------------------------------------------------------------
 
@@ -208,8 +217,8 @@ class _Reader:
         return Analysis((opaque(scrub.uncertain(text)),), ((),), NO_CLAIMS)
 
 
-def _variant_key(template: str, read: Read, literals: Sequence[Literal]) -> tuple[object, ...]:
-    values: list[object] = [template]
+def _variant_key(number: int, template: str, read: Read, literals: Sequence[Literal]) -> tuple[object, ...]:
+    values: list[object] = [number, template]
     for i in read:
         literal = literals[i] if i >= 0 else literals[~i]
         values.append(literal if i >= 0 or is_trivial(literal[1]) else None)
@@ -221,17 +230,19 @@ class Analyser:
 
     def __init__(self, tokenizer: Tokenizer, cache_bytes: int = 32 * 1024**2, max_text_bytes: int = 1024**2) -> None:
         self._tokenizer = tokenizer
-        self._cache_bytes = cache_bytes
         self._max_text_bytes = max_text_bytes
+        self._exact: Exact = ByteBoundedCache(cache_bytes // 2)
+        self._templates: Templates = ByteBoundedCache(cache_bytes // 2)
         self._readers: dict[Lexing, _Reader] = {}
+        self._made = 0
+        self._seen: dict[int, tuple[Lexing, _Reader]] = {}
         self._lexing: Lexing | None = None
-        self._reader = _Reader(tokenizer, Lexing(), 0)
-        self._young: dict[bytes, Analysis] = {}
+        self._reader = self._read_under(Lexing())
 
     def analyse(self, text: bytes, lexing: Lexing) -> Analysis:
         """Return what one query text says; at least one statement. Never raises."""
         reader = self._reader if lexing is self._lexing else self._select(lexing)
-        known = reader.exact.young.get(text)
+        known = self._exact.young.get((reader.number, text))
         if known is not None:
             return known
         if len(text) > self._max_text_bytes:
@@ -248,14 +259,30 @@ class Analyser:
         statement = opaque(text, StatementFlag.OVERSIZE)
         return Analysis((statement,), ((self._tokenizer.token("digest", f"{total_bytes}:{digest}".encode()),),), NO_CLAIMS)
 
+    def _read_under(self, lexing: Lexing) -> _Reader:
+        self._made += 1
+        return _Reader(self._made, self._tokenizer, lexing, self._exact, self._templates)
+
+    @property
+    def cached_bytes(self) -> int:
+        """About what the caches hold, at most `cache_bytes`."""
+        return self._exact.bytes_used + self._templates.bytes_used
+
     def _select(self, lexing: Lexing) -> _Reader:
-        reader = self._readers.get(lexing)
-        if reader is None:
-            if len(self._readers) >= MAX_LEXINGS:
-                self._readers.clear()
-            reader = self._readers[lexing] = _Reader(self._tokenizer, lexing, self._cache_bytes)
-        self._lexing, self._reader = lexing, reader
-        return reader
+        # Sessions take turns: an object seen before is found by identity, which holding it here keeps unique.
+        seen = self._seen.get(id(lexing))
+        if seen is None:
+            reader = self._readers.get(lexing)
+            if reader is None:
+                if len(self._readers) >= MAX_LEXINGS:
+                    self._readers.clear()
+                    self._seen.clear()
+                reader = self._readers[lexing] = self._read_under(lexing)
+            if len(self._seen) >= MAX_SEEN:
+                self._seen.clear()
+            seen = self._seen[id(lexing)] = (lexing, reader)
+        self._lexing, self._reader = seen
+        return seen[1]
 
 
 def opaque(text: str, *flags: StatementFlag) -> Statement:

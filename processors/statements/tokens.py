@@ -41,15 +41,13 @@ class Tokenizer:
             return (*self.tokens(literals[:MAX_PARAMS]), self._rest(literals[MAX_PARAMS:]))
         key = self._key
         return tuple(
-            [
-                _PREFIXES[sentinel] + blake2b(value.encode("utf-8", "surrogatepass"), digest_size=8, key=key).hexdigest()
-                for sentinel, value in literals
-            ]
+            [_PREFIXES[sentinel] + blake2b(value.encode(), digest_size=8, key=key).hexdigest() for sentinel, value in literals]
         )
 
     def _rest(self, literals: Sequence[tuple[str, str]]) -> str:
+        """One token over `type:length:value` of each literal, as of bound parameters."""
         digest = blake2b(digest_size=8, key=self._key)
         for sentinel, value in literals:
-            data = value.encode("utf-8", "surrogatepass")
-            digest.update(b"%b%d:%b" % (sentinel.encode(), len(data), data))
+            data = value.encode()
+            digest.update(b"%b%d:%b" % (_PREFIXES[sentinel].encode(), len(data), data))
         return f"more.{len(literals)}:{digest.hexdigest()}"

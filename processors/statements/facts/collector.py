@@ -66,7 +66,10 @@ HARMLESS_SETTINGS = frozenset(
         "geqo",
     )
 )
-"""Settings whose values are no secret: kept for the proxy to follow, and shown where written without quotes."""
+"""Settings whose values are no secret: shown where written without quotes."""
+
+FOLLOWED_SETTINGS = frozenset(("search_path", "standard_conforming_strings", "client_encoding"))
+"""Settings whose values are kept, for the proxy to follow: they change how later text reads."""
 
 MAX_NAMES = 500
 """Objects, columns and functions kept each; a statement with more is flagged opaque and says so by its size."""
@@ -150,7 +153,7 @@ class Collector:
     def change_setting(self, name: str, value: str | None) -> None:
         """Note that a setting of the session gets a value (None: not known, or not one worth keeping)."""
         name = name if is_plain(name.replace(".", "_")) else "*"
-        self.settings[name] = value if name in HARMLESS_SETTINGS and value is not None and len(value) <= 256 else None
+        self.settings[name] = value if name in FOLLOWED_SETTINGS and value is not None and len(value) <= 256 else None
 
     def absorb_unexecuted(self, inner: Collector) -> None:
         """Take over what a statement names that is planned but not run (EXPLAIN): all of it is read, nothing is written."""

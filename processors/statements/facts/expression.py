@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from processors.statements.facts.collector import UNKNOWN, Collector, Node
+from processors.statements.facts.collector import FOLLOWED_SETTINGS, UNKNOWN, Collector, Node
 from processors.statements.facts.scope import NOTHING, Names, Output, Scope
 from schemas.events import StatementFlag
 
@@ -187,9 +187,11 @@ class ExpressionWalk:
 
     def _set_config(self, args: list[Node]) -> None:
         self.facts.flag(StatementFlag.CHANGES_SETTINGS)
-        values = [self.facts.constant(a["A_Const"]) if "A_Const" in a else UNKNOWN for a in args[:2]]
-        name = values[0].lower() if values and isinstance(values[0], str) else "*"
-        self.facts.change_setting(name, values[1] if len(values) > 1 and isinstance(values[1], str) else None)
+        constants = [a["A_Const"] for a in args[:2] if "A_Const" in a]
+        name = self.facts.constant(constants[0]) if constants and "A_Const" in args[0] else UNKNOWN
+        name = name.lower() if isinstance(name, str) else "*"
+        value = self.facts.constant(constants[1]) if name in FOLLOWED_SETTINGS and len(constants) > 1 else None
+        self.facts.change_setting(name, value if isinstance(value, str) else None)
 
     def _sublink(self, fields: Node, scope: Scope, roles: tuple[str, ...], behind: set[str]) -> list[tuple[Any, tuple[str, ...]]]:
         exists = fields.get("subLinkType") == "EXISTS_SUBLINK"

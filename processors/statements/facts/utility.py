@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from processors.statements.facts.collector import HARMLESS_SETTINGS, Collector, Node
+from processors.statements.facts.collector import FOLLOWED_SETTINGS, Collector, Node
 from processors.statements.facts.expression import strings
 from processors.statements.facts.query import QUERIES, QueryWalk
 from processors.statements.facts.scope import Scope
@@ -185,7 +185,7 @@ class StatementWalk(QueryWalk):
                 self.facts.change_setting(option.get("DefElem", {}).get("defname", "*").lower(), None)
         elif kind == "VAR_RESET_ALL":
             self.facts.settings["*"] = None
-        elif kind != "VAR_SET_VALUE" or name not in HARMLESS_SETTINGS:
+        elif kind != "VAR_SET_VALUE" or name not in FOLLOWED_SETTINGS:
             self.facts.change_setting(name, None)
         else:
             constants = [a.get("A_Const") for a in fields.get("args", ())]
