@@ -444,7 +444,7 @@ class Requests:
         if streamed.kind == _BIND:
             portal, _, rest = body.partition(b"\x00")
             name = rest.partition(b"\x00")[0]
-            self._open_portal(portal, self._prepared.get(name), [f"bind:{digest[:16]}"], streamed.total)
+            self._open_portal(portal, self._prepared.get(name), [f"bind:{digest}"], streamed.total)
         elif streamed.kind == _PARSE:
             name, _, text = body.partition(b"\x00")
             analysis = session.analyser.oversize(text, streamed.total, digest, session.lexing)
