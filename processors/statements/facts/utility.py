@@ -75,7 +75,7 @@ SPECIFIED: dict[str, tuple[str, tuple[F, ...]]] = {
 }
 """Node to verb and flags, where its fields need no rule of their own."""
 
-_TARGETS = ("relation", "view", "sequence", "base")
+_TARGETS = ("relation", "view", "sequence", "base", "table")
 """Fields in which a definition names the relation it defines or changes."""
 
 
