@@ -248,7 +248,7 @@ HONEST = """
     where a is null or b is not null | where now() > '2024-01-01' | where a in (1, 2) | where a between 1 and 2
     where not a | where 'off'
     where a = 1 or 1 = 2 | where exists (select 1) | where a = 1 or null | where $1 = $2 | where 'a' not like 'a' | where a ~ 'x'
-    where 1 not in (1, 2)
+    where 1 not in (1)
 """
 
 
