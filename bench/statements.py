@@ -97,8 +97,9 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--quick", action="store_true", help="a tenth of the statements")
     arguments = options.parse_args()
+    version = ".".join(map(str, parser.get_postgresql_version()))
     print(
-        f"{platform.processor() or platform.machine()}, Python {sys.version.split()[0]}, libpg_query {parser.get_postgresql_version()}"
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, libpg_query of PostgreSQL {version}"
     )
     short(5_000 if arguments.quick else 50_000)
     long()
