@@ -58,7 +58,6 @@ _WHOLE_ROW = frozenset(
         "jsonb_agg",
         "array_agg",
         "record_out",
-        "text",
     )
 )
 """Functions that also work written as a column of a row: `SELECT u.to_jsonb FROM users u` shows every column."""
@@ -106,6 +105,8 @@ class ExpressionWalk:
                         self.facts.use(scope.unqualified(self.facts.namer.plain(value["name"])), *now)
                     elif key in ("A_Const", "ParamRef", "typeName", "TypeName", "String", "name", "alias"):
                         continue
+                    elif key == "SQLValueFunction":
+                        self.facts.functions[str(value.get("op", "")).removeprefix("SVFOP_").lower()] = None
                     elif key == "XmlExpr":
                         self.facts.functions[str(value.get("op", "xml")).removeprefix("IS_").lower()] = None
                         stack.append((value, (*now, "argument")))
