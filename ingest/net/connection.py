@@ -44,6 +44,9 @@ ABANDON_SECONDS = 10.0
 """How long a closing connection may take to read what is left for it; a peer that never reads must not keep a socket."""
 DRAIN_LIMIT = 16 * 1024 * 1024
 """Bytes read from the server after the client left, to learn how its last statements ended."""
+CROWDED, EASED = 8192, 4096
+"""Answers owed at which a client is no longer read from, and at which it is again: each open statement takes room in the spool
+that all share. A server keeps back at most 8 KiB of answers until Sync, of 5 bytes or more each: fewer than EASED."""
 WRITE_HIGH_WATER = 256 * 1024
 """Bytes buffered towards a slow reader before its peer is paused; a thousand of them must fit in memory."""
 
@@ -76,7 +79,8 @@ class Connection(asyncio.Protocol):
         self._address = ""
         self._timer: asyncio.TimerHandle | None = None
         self._opened_at = 0
-        self._paused_by_tls = False
+        self._crowded = False
+        self._server_full = False
 
     # Startup and login
 
@@ -102,6 +106,9 @@ class Connection(asyncio.Protocol):
             elif session.refusal:
                 session.refusal = ""
             self.apply(session.receive(CLIENT, data, worker.clock()))
+            if len(session.expected) > CROWDED and not self._crowded:
+                self._crowded = True
+                self._read_client_if_eased()
         elif self._startup is not None and not self._startup.finished:
             self._start(self._startup.receive(data))
         elif len(self._early) + len(data) > EARLY_LIMIT:
@@ -325,6 +332,9 @@ class Connection(asyncio.Protocol):
                 self.apply(session.closed(Side.CLIENT, self.worker.clock()))
                 return
         self.apply(session.receive(SERVER, data, self.worker.clock()))
+        if self._crowded and len(session.expected) < EASED:
+            self._crowded = False
+            self._read_client_if_eased()
 
     def apply(self, actions: list[Action]) -> None:
         """Carry out a session's actions: records into the spool, answers to the client, forwards to the gate."""
@@ -412,8 +422,12 @@ class Connection(asyncio.Protocol):
             self._server.transport.resume_reading()
 
     def _pause_client(self, paused: bool) -> None:
+        self._server_full = paused
+        self._read_client_if_eased()
+
+    def _read_client_if_eased(self) -> None:
         if self._client is not None and not self._client.is_closing():
-            if paused:
+            if self._server_full or self._crowded:
                 self._client.pause_reading()
             else:
                 self._client.resume_reading()

@@ -1,9 +1,11 @@
-"""What is left of a login that was refused, or of a session whose client no longer reads: no secret, no socket, an event?"""
+"""What is left of a login that was refused, or of a client that sends and never reads: no secret, no socket, an event?"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import socket
+import struct
 from collections.abc import Iterator
 from typing import Any
 
@@ -88,3 +90,27 @@ def test_a_client_that_never_reads_cannot_keep_its_socket(proxied: Proxy) -> Non
         store.close()
     wait_for(lambda: sockets(proxied) == before, "both sockets to be closed while the client still has its own", 30)
     connection.close()
+
+
+def test_a_flood_that_nobody_reads_waits_and_others_do_not(proxied: Proxy) -> None:
+    """Each open statement takes room in the spool; one client must not take all of it."""
+    flood = psycopg.connect(**proxied.app("dora"), autocommit=True, sslmode="disable")
+    raw = socket.socket(fileno=os.dup(flood.pgconn.socket))
+    raw.setblocking(True)
+    raw.settimeout(2)
+    text = b"SELECT 1\0"
+    queries = (b"Q" + struct.pack(">I", len(text) + 4) + text) * 2000
+    sent = 0
+    with contextlib.suppress(TimeoutError):  # backpressure: at some point nothing more is taken
+        while sent < 300:
+            raw.sendall(queries)
+            sent += 1
+    assert sent < 300
+    with psycopg.connect(**proxied.app("erik")) as other:
+        assert other.execute("SELECT 41 + 1").fetchone() == (42,)
+    assert "spool refuses" not in proxied.said()
+    received = 0
+    while received < 1_000_000:  # and when it reads, it goes on
+        received += len(raw.recv(65536))
+    raw.close()
+    flood.close()
