@@ -38,7 +38,7 @@ bench: $(VENV)/.installed-dev provision ## run every benchmark of bench/, one af
 	@set -e; for file in $$(grep -l '^if __name__ == "__main__"' bench/*.py); do \
 	  module=$$(basename $$file .py); printf '\n== bench.%s\n' "$$module"; $(BIN)/python -m bench.$$module $(ARGS); done
 
-provision: $(VENV)/.installed-dev ## get PostgreSQL, pgaudit, PgBouncer and Chromium from Debian where they are missing
+provision: $(VENV)/.installed-dev ## get PostgreSQL, pgaudit, PgBouncer, Chromium and Java from Debian, Kafka by Maven, where missing
 	@$(BIN)/python -m tests.support.provision
 
 constraints: $(VENV)/.installed-dev ## write the versions in this environment to constraints.txt, as the ones tested
@@ -46,7 +46,7 @@ constraints: $(VENV)/.installed-dev ## write the versions in this environment to
 	mv constraints.txt.new constraints.txt
 
 clean: ## delete the environment and every cache
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cache/kafka
 
 # Installation happens once, and again only when what is to be installed changed.
 

