@@ -61,7 +61,7 @@ def missing() -> str:
         return f"Apache Kafka needs Java {MINIMUM_JAVA} or newer (`java`), which is not here: run make provision"
     if not cached():
         maven = "" if shutil.which("mvn") else " and Maven (`mvn`) to get them"
-        return f"Apache Kafka {VERSION} is not in {CACHE.parent.name}/{CACHE.name}: its jars{maven} are missing; run make provision"
+        return f"Apache Kafka {VERSION}: its jars{maven} are missing from .cache/kafka: run make provision"
     return ""
 
 
