@@ -24,7 +24,7 @@ import yaml
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
-from schemas.config import Config, DatabaseSettings, Upstream
+from schemas.config import Config, DatabaseSettings, KafkaSecurity, Upstream
 
 MAX_FILE_BYTES = 1024**2  # a configuration is written by people; this bounds what a mistaken path can make us read
 MAX_NODES = 50_000  # bounds what YAML aliases can unfold to
@@ -339,6 +339,11 @@ def _check_files(config: Config, lines: dict[Location, int]) -> Iterator[Problem
                     yield Problem(setting_path(location), _line(location, lines), f"there is no file {file}")
                 elif file is not None and not os.access(file, os.R_OK):
                     yield Problem(setting_path(location), _line(location, lines), f"{file} is not readable for this user")
+    for name in ("ca_file", "cert_file", "key_file"):
+        file = getattr(config.log.kafka.security, name)
+        location = ("log", "kafka", "security", name)
+        if file is not None and not os.access(file, os.R_OK):
+            yield Problem(setting_path(location), _line(location, lines), f"{file} is not there or not readable for this user")
 
 
 def _with_passwords(config: Config, lines: dict[Location, int], environ: Mapping[str, str], problems: list[Problem]) -> Config:
@@ -353,10 +358,20 @@ def _with_passwords(config: Config, lines: dict[Location, int], environ: Mapping
             continue
         resolved = upstream.model_copy(update={"password": secret, "password_env": None, "password_file": None})
         databases.append(database.model_copy(update={"upstream": resolved}))
-    return config.model_copy(update={"databases": tuple(databases)})
+    kafka = config.log.kafka
+    place = "password_env" if kafka.security.password_env else "password_file"
+    location = ("log", "kafka", "security", place)
+    try:
+        secret = _password(kafka.security, environ)
+    except ValueError as error:
+        problems.append(Problem(setting_path(location), _line(location, lines), str(error)))
+        return config
+    security = kafka.security.model_copy(update={"password": secret, "password_env": None, "password_file": None})
+    log = config.log.model_copy(update={"kafka": kafka.model_copy(update={"security": security})})
+    return config.model_copy(update={"databases": tuple(databases), "log": log})
 
 
-def _password(upstream: Upstream, environ: Mapping[str, str]) -> SecretStr | None:
+def _password(upstream: Upstream | KafkaSecurity, environ: Mapping[str, str]) -> SecretStr | None:
     if upstream.password_env is not None:
         if not environ.get(upstream.password_env):
             raise ValueError(f"the environment has no variable {upstream.password_env!r}; set it before starting affidavit")

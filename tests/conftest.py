@@ -8,7 +8,8 @@ import pytest
 
 pytest.register_assert_rewrite("tests.support")
 
-from tests.support import affidavit, clients, postgres  # noqa: E402 - assertions in support explain themselves as well
+from tests.support import affidavit, clients, kafka_jars, postgres  # noqa: E402 - assertions in support explain themselves as well
+from tests.support import kafka as kafka_cluster  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +30,12 @@ def proxy(pg: postgres.Postgres) -> Iterator[affidavit.Proxy]:
 def compare(pg: postgres.Postgres, proxy: affidavit.Proxy) -> clients.Comparison:
     """Run a scenario directly and through the proxy: see tests.support.clients."""
     return clients.Comparison(pg, proxy)
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[kafka_cluster.Kafka]:
+    """A Kafka of one node; tests keep to topics of their own. Skips, with the reason, where Kafka cannot be had."""
+    if reason := kafka_jars.missing():
+        pytest.skip(reason)
+    with kafka_cluster.running() as cluster:
+        yield cluster

@@ -1,7 +1,8 @@
 """The log: topics of ordered, keyed records, behind one interface.
 
 Two implementations and one contract suite (`tests/contract/test_log.py`): `schemas.log.sqlite` for one machine, Kafka for many.
-An append that returned is durable as the implementation states. Consumers own their offsets.
+An append that returned is durable as the implementation states. Consumers own their offsets, one for each partition: the embedded
+log has one partition a topic, Kafka as many as the topic was made with; a record's key chooses.
 """
 
 from __future__ import annotations
@@ -16,7 +17,11 @@ class LogError(Exception):
 
 
 class LogUnavailableError(LogError):
-    """The log is out of reach or busy: the same call may succeed later. Nothing was appended."""
+    """The log is out of reach or busy: the same call may succeed later.
+
+    The embedded log appended nothing. Kafka may have taken the first records of each partition without our hearing of it: the
+    same call then appends them again, and readers drop repeats.
+    """
 
 
 class LogCorruptError(LogError):
@@ -38,7 +43,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class NewRecord:
-    """One record to append."""
+    """One record to append. Names of headers hold no zero character."""
 
     key: bytes
     value: bytes
@@ -49,13 +54,19 @@ class Log(Protocol):
     """What producers and consumers need. Methods block; call them from a thread, never from a proxy's event loop."""
 
     def append(self, topic: str, records: Sequence[NewRecord]) -> None:
-        """Append all records or none, durably; raise LogUnavailableError to retry, LogError for good."""
+        """Append all records, durably, those of a partition in order and side by side; else raise.
 
-    def read(self, topic: str, offset: int, limit: int, max_bytes: int = 32 * 1024 * 1024) -> list[Record]:
+        LogUnavailableError is to be retried (see there), LogError is for good.
+        """
+
+    def read(self, topic: str, offset: int, limit: int, max_bytes: int = 32 * 1024 * 1024, partition: int = 0) -> list[Record]:
         """Return up to `limit` records from `offset` on, at least one if there is any, stopping past `max_bytes`."""
 
-    def end_offset(self, topic: str) -> int:
-        """Return the offset the next record will get."""
+    def end_offset(self, topic: str, partition: int = 0) -> int:
+        """Return the offset the partition's next record will get."""
+
+    def partitions(self, topic: str) -> int:
+        """Return how many partitions the topic has, counted from 0."""
 
     def close(self) -> None:
         """Release files and connections."""

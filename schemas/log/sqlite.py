@@ -128,8 +128,9 @@ class SqliteLog:
                 self._rollback()
                 raise
 
-    def read(self, topic: str, offset: int, limit: int, max_bytes: int = 32 * 1024 * 1024) -> list[Record]:
+    def read(self, topic: str, offset: int, limit: int, max_bytes: int = 32 * 1024 * 1024, partition: int = 0) -> list[Record]:
         """Return records from `offset` on; see `schemas.log.Log.read`. Records before the retention are skipped."""
+        self._only_partition(topic, partition)
         found: list[Record] = []
         size = 0
         with self._lock, self._errors(f"cannot read {topic}"):
@@ -159,10 +160,19 @@ class SqliteLog:
                 f"log {self.path}: record {offset} of {topic} does not decompress ({error}); {_REMEDY}"
             ) from error
 
-    def end_offset(self, topic: str) -> int:
+    def partitions(self, topic: str) -> int:
+        """Return 1: one file has nothing to spread."""
+        return 1
+
+    def end_offset(self, topic: str, partition: int = 0) -> int:
         """Return the offset the next record will get."""
+        self._only_partition(topic, partition)
         with self._lock, self._errors(f"cannot read {topic}"):
             return self._end(topic)
+
+    def _only_partition(self, topic: str, partition: int) -> None:
+        if partition != 0:
+            raise LogError(f"log {self.path}: {topic} has partition 0 only, not {partition}")
 
     def _end(self, topic: str) -> int:
         row = self._db.execute("SELECT next FROM ends WHERE topic = ?", (topic,)).fetchone()

@@ -1,7 +1,11 @@
-"""What every log must do: one suite, each implementation by its maker. Then what only the SQLite file must do."""
+"""What every log must do: one suite, each implementation by its maker. Then what only the SQLite file must do.
+
+What only Kafka must do is in tests/live/test_kafka_log.py.
+"""
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 import threading
@@ -9,25 +13,44 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas.log import Log, LogCorruptError, LogError, LogUnavailableError, NewRecord
+from schemas.log.kafka import KafkaLog
 from schemas.log.sqlite import SqliteLog
+from tests.support import kafka_jars
+from tests.support.kafka import Kafka
 
 Opener = Callable[[], Log]
 
 
-def _sqlite(folder: Path) -> Opener:
-    return lambda: SqliteLog(folder / "log.db")
+Maker = Callable[[Path], Opener]
+TOPICS = ("t", "a", "b", "c", "nothing")
+HEADER_NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
+_counter = itertools.count()
 
 
-IMPLEMENTATIONS = {"sqlite": _sqlite}
+@pytest.fixture(params=["sqlite", "kafka"])
+def maker(request: pytest.FixtureRequest) -> Maker:
+    """Return what makes a new, empty log for a folder. On Kafka, each has topics of its own: TOPICS with a prefix."""
+    if request.param == "sqlite":
+        return lambda folder: lambda: SqliteLog(folder / "log.db")
+    if reason := kafka_jars.missing():
+        pytest.skip(reason)
+    cluster: Kafka = request.getfixturevalue("kafka")
+
+    def make(_: Path) -> Opener:
+        prefix = f"log{next(_counter)}."
+        cluster.make_topics(prefix + name for name in TOPICS)
+        return lambda: KafkaLog(cluster.settings(topic_prefix=prefix))
+
+    return make
 
 
-@pytest.fixture(params=sorted(IMPLEMENTATIONS))
-def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
-    make = IMPLEMENTATIONS[request.param](tmp_path)
+@pytest.fixture
+def opener(maker: Maker, tmp_path: Path) -> Iterator[Opener]:
+    make = maker(tmp_path)
     opened: list[Log] = []
 
     def open_log() -> Log:
@@ -109,18 +132,24 @@ def test_threads_append_and_read_at_once(opener: Opener) -> None:
         assert after.value == before.value + b"+", "a batch was split"
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    st.lists(
-        st.tuples(st.binary(max_size=40), st.binary(max_size=400), st.dictionaries(st.text(max_size=8), st.binary(max_size=40)))
-    )
+    st.lists(st.tuples(st.binary(max_size=40), st.binary(max_size=400), st.dictionaries(HEADER_NAMES, st.binary(max_size=40))))
 )
-def test_any_bytes_come_back(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[bytes, bytes, dict[str, bytes]]]) -> None:
-    for make in IMPLEMENTATIONS.values():
-        log = make(tmp_path_factory.mktemp("log"))()
-        log.append("t", [NewRecord(*row) for row in rows])
-        assert [(r.key, r.value, dict(r.headers)) for r in log.read("t", 0, 10_000)] == rows
-        log.close()
+def test_any_bytes_come_back(
+    maker: Maker, tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[bytes, bytes, dict[str, bytes]]]
+) -> None:
+    log = maker(tmp_path_factory.mktemp("log"))()
+    log.append("t", [NewRecord(*row) for row in rows])
+    assert [(r.key, r.value, dict(r.headers)) for r in log.read("t", 0, 10_000)] == rows
+    log.close()
+
+
+def test_one_partition_is_one_partition(opener: Opener) -> None:
+    log = opener()
+    assert log.partitions("t") == 1
+    with pytest.raises(LogError, match="partition"):
+        log.read("t", 0, 1, partition=1)
 
 
 _APPENDER = """

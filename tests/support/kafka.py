@@ -14,10 +14,14 @@ import signal
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from schemas.config import KafkaSettings
 from tests.support import kafka_jars
 from tests.support.certificates import Issued, issue
 from tests.support.ports import accepts, free_port, wait_for
@@ -64,6 +68,22 @@ class Kafka:
         """Return the addresses of a listener on all nodes."""
         return [f"127.0.0.1:{node.ports[listener]}" for node in self.nodes]
 
+    def settings(self, listener: str = "CLEAR", **others: Any) -> KafkaSettings:
+        """Return our settings for a listener; `others` override, `security` as a dictionary."""
+        plain = {"tls": listener in ("TLS", "SCRAM")}
+        security = {**plain, **({"ca_file": self.certificate.ca} if plain["tls"] else {}), **others.pop("security", {})}
+        copies = min(3, len(self.nodes))
+        return KafkaSettings.model_validate(
+            {"bootstrap_servers": self.bootstrap(listener), "replication": copies, "security": security, **others}
+        )
+
+    def make_topics(self, names: Iterable[str], partitions: int = 1, config: Mapping[str, str] | None = None) -> None:
+        """Make topics and wait until they are there."""
+        admin = AdminClient({"bootstrap.servers": ",".join(self.bootstrap())})
+        wanted = [NewTopic(name, partitions, min(3, len(self.nodes)), config=dict(config or {})) for name in names]
+        for made in admin.create_topics(wanted, operation_timeout=30).values():
+            made.result(30)
+
     def start(self) -> Kafka:
         """Format and start all nodes; return when every one answers."""
         for node in self.nodes:
@@ -108,6 +128,11 @@ class Kafka:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(node.process.pid, with_signal)
             node.process.wait(30)
+
+    def signal(self, node: Node, what: signal.Signals) -> None:
+        """Send a node a signal, such as SIGSTOP and SIGCONT."""
+        assert node.process is not None
+        os.kill(node.process.pid, what)
 
     def stop(self) -> None:
         """End all nodes and remove their folder. Nothing here is worth a clean shutdown's seconds."""

@@ -20,7 +20,7 @@ class MemoryLog:
         held = self.topics.setdefault(topic, [])
         held += [Record(topic, n, r.key, r.value, dict(r.headers)) for n, r in enumerate(records, len(held))]
 
-    def read(self, topic: str, offset: int, limit: int, max_bytes: int = 32 * 1024 * 1024) -> list[Record]:
+    def read(self, topic: str, offset: int, limit: int, max_bytes: int = 32 * 1024 * 1024, partition: int = 0) -> list[Record]:
         self._fail()
         found: list[Record] = []
         size = 0
@@ -31,9 +31,12 @@ class MemoryLog:
             found.append(record)
         return found
 
-    def end_offset(self, topic: str) -> int:
+    def end_offset(self, topic: str, partition: int = 0) -> int:
         self._fail()
         return len(self.topics.get(topic, []))
+
+    def partitions(self, topic: str) -> int:
+        return 1
 
     def close(self) -> None:
         """Nothing to release."""

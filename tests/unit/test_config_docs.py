@@ -20,6 +20,10 @@ def documented_default(value: object) -> str:
         return "*required*"
     if value is None:
         return "none"
+    if value == ():
+        return "`[]`"
+    if value == "":
+        return '`""`'
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 

@@ -1,0 +1,138 @@
+"""What only the log on Kafka must do, on the real broker: partitions by key, logins and TLS, and errors that say what to mend."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.log import LogError, LogUnavailableError, NewRecord
+from schemas.log.kafka import KafkaLog
+from tests.support.certificates import issue
+from tests.support.kafka import SCRAM_PASSWORD, SCRAM_USER, Kafka
+from tests.support.ports import free_port
+
+LOGIN = {"mechanism": "SCRAM-SHA-512", "username": SCRAM_USER, "password": SCRAM_PASSWORD}
+
+
+def round_trip(log: KafkaLog, topic: str) -> None:
+    log.append(topic, [NewRecord(b"k", b"v")])
+    assert log.read(topic, log.end_offset(topic) - 1, 1)[0].value == b"v"
+    log.close()
+
+
+def test_a_key_has_one_partition_and_each_partition_its_offsets(kafka: Kafka) -> None:
+    kafka.make_topics(["spread"], partitions=4)
+    log = KafkaLog(kafka.settings())
+    assert log.partitions("spread") == 4
+    keys = [b"source/%d" % n for n in range(12)]
+    for round_ in range(3):
+        log.append("spread", [NewRecord(key, b"%d" % round_) for key in keys])
+    found = {p: log.read("spread", 0, 100, partition=p) for p in range(4)}
+    assert sum(len(records) for records in found.values()) == 36
+    assert sum(bool(records) for records in found.values()) > 1, "all keys fell into one partition"
+    for p, records in found.items():
+        assert [(r.partition, r.offset) for r in records] == [(p, n) for n in range(log.end_offset("spread", p))]
+    for key in keys:
+        mine = [(p, r.value) for p, records in found.items() for r in records if r.key == key]
+        assert [value for _, value in mine] == [b"0", b"1", b"2"]
+        assert len({p for p, _ in mine}) == 1
+    log.close()
+
+
+@pytest.mark.parametrize(
+    ("listener", "security"),
+    [("TLS", {}), ("SCRAM", LOGIN), ("SCRAM", {**LOGIN, "mechanism": "SCRAM-SHA-256"})],
+    ids=["tls", "scram-512", "scram-256"],
+)
+def test_secured_listeners_take_who_may(kafka: Kafka, listener: str, security: dict[str, Any]) -> None:
+    topic = f"secured-{listener}-{security.get('mechanism', '')}"
+    kafka.make_topics([topic])
+    round_trip(KafkaLog(kafka.settings(listener, security=security)), topic)
+
+
+def test_a_wrong_password_is_said_at_once(kafka: Kafka) -> None:
+    log = KafkaLog(kafka.settings("SCRAM", security={**LOGIN, "password": "wrong-pw-55"}))
+    for call in (lambda: log.append("t", [NewRecord(b"", b"v")]), lambda: log.end_offset("t")):
+        began = time.monotonic()
+        with pytest.raises(LogError, match=r"login refused.*check mechanism, username and password") as raised:
+            call()
+        assert time.monotonic() - began < 10
+        assert not isinstance(raised.value, LogUnavailableError)
+        assert "wrong-pw-55" not in str(raised.value)
+    log.close()
+
+
+def test_a_certificate_of_another_authority_is_said_at_once(kafka: Kafka, tmp_path: Path) -> None:
+    log = KafkaLog(kafka.settings("TLS", security={"ca_file": issue(tmp_path).ca}))
+    for call in (lambda: log.append("t", [NewRecord(b"", b"v")]), lambda: log.end_offset("t")):
+        with pytest.raises(LogError, match=r"verif.*ca_file must hold the authority") as raised:
+            call()
+        assert not isinstance(raised.value, LogUnavailableError)
+    log.close()
+
+
+def test_a_file_that_is_no_certificate_is_said_when_opening(kafka: Kafka, tmp_path: Path) -> None:
+    (tmp_path / "no.pem").write_text("nothing")
+    with pytest.raises(LogError, match="cannot be used as configured"):
+        KafkaLog(kafka.settings("TLS", security={"ca_file": tmp_path / "no.pem"}))
+
+
+def test_a_broker_out_of_reach_is_unavailable_within_the_deadline(kafka: Kafka) -> None:
+    log = KafkaLog(kafka.settings(bootstrap_servers=[f"127.0.0.1:{free_port()}"], timeout_seconds=2))
+    for call in (lambda: log.append("t", [NewRecord(b"", b"v")]), lambda: log.end_offset("t")):
+        began = time.monotonic()
+        with pytest.raises(LogUnavailableError, match=r"Kafka at 127\.0\.0\.1:\d+ .*[Rr]efused.*can be repeated"):
+            call()
+        assert time.monotonic() - began < 6
+    log.close()
+
+
+def test_an_unknown_topic_names_the_remedy(kafka: Kafka) -> None:
+    log = KafkaLog(kafka.settings())
+    for call in (
+        lambda: log.append("unmade", [NewRecord(b"", b"v")]),
+        lambda: log.read("unmade", 0, 1),
+        lambda: log.partitions("unmade"),
+    ):
+        with pytest.raises(LogError, match=r"unmade.*no such topic.*make the topics"):
+            call()
+    log.close()
+
+
+def test_a_record_too_large_is_refused_by_us_or_by_the_broker_and_the_log_goes_on(kafka: Kafka) -> None:
+    kafka.make_topics(["large"], config={"max.message.bytes": "100000"})
+    log = KafkaLog(kafka.settings(max_message_bytes=2 * 1024**2))
+    noise = b"".join(b"%x" % (n * n * 2654435761) for n in range(40_000))
+    with pytest.raises(LogError, match=r"larger than Kafka takes.*max_message_bytes"):
+        log.append("large", [NewRecord(b"", b"first"), NewRecord(b"", b"v" * (2 * 1024**2))])
+    assert log.end_offset("large") == 0
+    with pytest.raises(LogError, match=r"larger than Kafka takes.*max_message_bytes"):
+        log.append("large", [NewRecord(b"", noise)])
+    round_trip(log, "large")
+
+
+def test_a_stopped_broker_loses_nothing_confirmed_and_repeats_leave_no_hole(kafka: Kafka) -> None:
+    kafka.make_topics(["paused"])
+    log = KafkaLog(kafka.settings(timeout_seconds=2))
+    log.append("paused", [NewRecord(b"k", b"0")])
+    node = kafka.nodes[0]
+    kafka.signal(node, signal.SIGSTOP)
+    try:
+        with pytest.raises(LogUnavailableError, match="did not confirm 3 records"):
+            log.append("paused", [NewRecord(b"k", b"%d" % n) for n in (1, 2, 3)])
+    finally:
+        kafka.signal(node, signal.SIGCONT)
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            log.append("paused", [NewRecord(b"k", b"%d" % n) for n in (1, 2, 3)])
+            break
+        except LogUnavailableError:
+            assert time.monotonic() < deadline
+    values = [int(r.value) for r in log.read("paused", 0, 100)]
+    assert list(dict.fromkeys(values)) == [0, 1, 2, 3], f"a hole or another order: {values}"
+    log.close()
