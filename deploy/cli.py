@@ -101,6 +101,15 @@ def migrate(config: ConfigFile = DEFAULT_CONFIG) -> None:
 
 
 @app.command()
+def topics(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """Make Kafka's missing topics and check the others. Exit code 1 if one is not as it should be; nothing is changed then."""
+    from deploy.config import load
+    from deploy.topics import ensure_topics
+
+    raise typer.Exit(ensure_topics(load(config), as_json=as_json))
+
+
+@app.command()
 def doctor(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     """Check configuration, ports, databases and their credentials, TLS, spool, disk, clock, store, API and chain."""
     from deploy.doctor import examine
