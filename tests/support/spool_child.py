@@ -15,6 +15,8 @@ import sys
 import time
 from pathlib import Path
 
+import structlog
+
 from ingest.spool import Destination, Shipper, Spool
 from schemas.config import AuditSettings
 from schemas.log.sqlite import SqliteLog
@@ -29,6 +31,7 @@ def clock() -> int:
 
 
 def main() -> None:
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
