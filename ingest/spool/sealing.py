@@ -64,6 +64,9 @@ class Sealer:
             raise SpoolError(
                 f"spool {directory}: {blocks.damage[0][0]} is damaged: restart the proxy, which keeps it and what is left"
             )
+        for file in blocks.blocks_files:
+            if not file.unacked:  # left by a sealer that died between an acknowledgement and the deletion
+                file.path.unlink(missing_ok=True)
         self.blocks = BlockStore.of(blocks, directory, source, signer, rules.segment_bytes, rules.durable)
         if before is not None:
             self.blocks.sealed, self.blocks.acked = before.blocks_sealed, before.blocks_acked

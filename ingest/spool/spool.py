@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock, Thread
+from typing import TYPE_CHECKING
 
 import orjson
 import structlog
@@ -42,7 +43,9 @@ from ingest.spool.restart import Recovery, seal_recovered, set_aside
 from ingest.spool.sealing import Sealer, SealRules
 from ingest.spool.segments import WAL, Segment, create_segment
 from ingest.spool.status import SealerState
-from schemas.config import AuditSettings, Durability
+
+if TYPE_CHECKING:  # a sealer's process imports this package and has no use for the configuration's library
+    from schemas.config import AuditSettings
 
 log = structlog.get_logger(__name__)
 
@@ -69,6 +72,9 @@ TEND_SECONDS = 0.02
 
 SEALER_PATIENCE_SECONDS = 15.0
 """How long a start waits for the sealer of a writer that died to finish."""
+
+SILENT_SECONDS = 5.0
+"""A sealer that has not shown its state for so long is named in refusals."""
 
 FLUSH_SECONDS = 10.0
 """How long `seal` with `wait` waits."""
@@ -140,7 +146,7 @@ class Spool:
         lock: FileLock,
     ) -> None:
         self.directory, self.source, self.settings = directory, source, settings
-        self.durable = settings.durability is Durability.FSYNC
+        self.durable = settings.durability == "fsync"
         self.accepting, self.refusal = True, ""
         self._clock, self._lock = clock, lock
         self._rules = SealRules(
@@ -517,7 +523,7 @@ class Spool:
                 f"audit.spool_limit_bytes is {limit}: {why}"
             )
         elif unsealed > MAX_UNSEALED_BYTES:
-            refusal = state.problem or f"spool {self.directory}: sealing is {unsealed} bytes behind; machine or disk is too slow"
+            refusal = state.problem or f"spool {self.directory}: sealing is {unsealed} bytes behind; {self._why_behind(state)}"
         elif need + SLACK > MAX_SEGMENT_BYTES:
             refusal = (
                 f"spool {self.directory}: {len(self._open)} statements are open at once and their events "
@@ -536,6 +542,12 @@ class Spool:
         self._room_at_all = room
         self.refusal, self.accepting = refusal, not refusal
         self._room = -1 if refusal else room
+
+    def _why_behind(self, state: SealerState) -> str:
+        silent = (self._clock() - state.beat) / 1_000_000
+        if silent < SILENT_SECONDS:
+            return "machine or disk is too slow"
+        return f"the sealer (process {self.sealer_pid or 'none'}) has said nothing for {silent:.0f} s: see its last messages"
 
     def _unsealed(self, state: SealerState) -> int:
         """Return how many write-ahead bytes hold what is in no block yet."""
