@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import NamedTuple
 from zlib import crc32
 
 MAGIC = b"\xfaAF\xf1"
@@ -25,8 +26,7 @@ FRAME_OVERHEAD = _HEADER.size + len(_END)
 MAX_PAYLOAD = 0x7FFF_FFFF
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """One readable frame: where it stands (`offset`, `end`), and what it holds."""
 
     offset: int

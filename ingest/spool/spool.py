@@ -24,6 +24,7 @@ import structlog
 
 from ingest.spool.blocks import BlockStore
 from ingest.spool.errors import RecordTooLargeError, SpoolError, SpoolFullError
+from ingest.spool.frames import FRAME_OVERHEAD
 from ingest.spool.keeper import Destination, Keeper, OwnSealer, SealerProcess
 from ingest.spool.lines import LINE_OVERHEAD
 from ingest.spool.lock import FileLock, lock_sealer, lock_writer
@@ -315,7 +316,7 @@ class Spool:
             return
         segment = self._segment
         try:
-            if len(payload) > segment.free or self._sync_failed:
+            if len(payload) > segment.capacity - segment.tail - FRAME_OVERHEAD or self._sync_failed:
                 self._rotate()
                 self._sync_failed = False
                 segment = self._segment
