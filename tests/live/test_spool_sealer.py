@@ -15,6 +15,7 @@ import pytest
 from ingest.spool import Destination, Spool, SpoolFullError, load_or_create_signer
 from ingest.spool import spool as spool_module
 from schemas.integrity import Block
+from schemas.log import Record
 from schemas.log.sqlite import SqliteLog
 from schemas.topics import EVENTS
 from tests.support.spools import CONTEXT, OK_OUTCOME, SOURCE, STATEMENT, Reader, dynamic, small
@@ -53,13 +54,17 @@ def wait_for(condition: Callable[[], object], seconds: float = 20) -> None:
         time.sleep(0.002)
 
 
-def read(folder: Path) -> Reader:
-    log, reader, offset = SqliteLog(folder / "log.db"), Reader(), 0
-    while records := log.read(EVENTS.name, offset, 100):
-        for record in records:
-            reader.take(Block.from_log(record.value, dict(record.headers)))
-        offset = records[-1].offset + 1
+def records_of(folder: Path) -> list[Record]:
+    log = SqliteLog(folder / "log.db")
+    found = log.read(EVENTS.name, 0, 1_000_000, 1 << 40)
     log.close()
+    return found
+
+
+def read(folder: Path) -> Reader:
+    reader = Reader()
+    for record in records_of(folder):
+        reader.take(Block.from_log(record.value, dict(record.headers)))
     return reader
 
 
@@ -75,9 +80,13 @@ def log_held(folder: Path) -> Iterator[None]:
         holder.close()
 
 
-def test_lines_are_sealed_signed_shipped_and_files_deleted_by_another_process(tmp_path: Path, spool: Spool) -> None:
+@pytest.mark.parametrize("durability", ["write", "fsync"])
+def test_lines_are_sealed_signed_shipped_and_files_deleted_by_another_process(tmp_path: Path, durability: str) -> None:
+    spool = opened(tmp_path, durability=durability)
     names = [f"n{i}" for i in range(400)]
-    run(spool, names, 8_000)
+    for at in range(0, 400, 20):
+        run(spool, names[at : at + 20], 8_000)
+        spool.sync()
     wait_for(lambda: spool.stats.unsealed_bytes == 0 and spool.stats.blocks_acked and spool.stats.unacked_blocks == 0)
     assert spool.sealer.pid == spool.sealer_pid != os.getpid()
     assert read(tmp_path).names() == names
@@ -85,6 +94,8 @@ def test_lines_are_sealed_signed_shipped_and_files_deleted_by_another_process(tm
     assert spool.sealer.latency_us > 0
     wait_for(lambda: len(list((tmp_path / "spool").glob("wal-*.log"))) <= 2)
     assert len(list((tmp_path / "spool").glob("blocks-*.log"))) <= 1
+    assert {len(bytes(r.headers["signature"])) for r in records_of(tmp_path)} == {64}
+    spool.close(clock(), 10)
 
 
 def test_a_killed_sealer_is_replaced_and_statements_go_on(tmp_path: Path, spool: Spool) -> None:

@@ -19,9 +19,9 @@ from ingest.spool import (
     SpoolFullError,
     SpoolLockedError,
     load_or_create_signer,
+    sealing,
     spool_directory,
 )
-from ingest.spool import sealing
 from ingest.spool import spool as spool_module
 from ingest.spool.lines import LOST_CONTEXT, LOST_STATEMENT, UNKNOWN_OUTCOME, LineFormat
 from ingest.spool.segments import Segment
