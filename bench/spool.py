@@ -1,6 +1,6 @@
 """What does the spool cost per statement? Prints microseconds of the calling thread, and of the sealer's process.
 
-    python bench/spool.py [--statements 200000] [--tick 1,8] [--durability write]
+    python -m bench.spool [--quick] [--statements 200000] [--tick 1,8] [--durability write]
 
 `tick` is how many statements share a commit, 1 for one client. As in the proxy, an outcome waits for the next intent's commit.
 Fragments have the sizes of an ordinary event line (about 1 kB). Figures in docs come from here.
@@ -97,12 +97,14 @@ def memory_mib(pid: int) -> float:
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--quick", action="store_true", help="a fifth of the statements")
     options.add_argument("--statements", type=int, default=100_000)
     options.add_argument("--tick", default="1,8")
     options.add_argument("--durability", type=Durability, default=Durability.WRITE)
     chosen = options.parse_args()
+    statements = chosen.statements // 5 if chosen.quick else chosen.statements
     for tick in chosen.tick.split(","):
-        run(chosen.statements // int(tick) * int(tick), int(tick), chosen.durability)
+        run(statements // int(tick) * int(tick), int(tick), chosen.durability)
 
 
 if __name__ == "__main__":

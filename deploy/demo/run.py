@@ -231,8 +231,7 @@ class Demo:
         """Say where to look, and keep the tokens at hand."""
         door = self._doors["dana"]
         table = Table.grid(padding=(0, 2))
-        table.add_row("[bold]look[/]", f"http://127.0.0.1:{self._api_port}/")
-        table.add_row("  log in with", self._login)
+        table.add_row("[bold]look[/]", f"http://127.0.0.1:{self._api_port}/login#token={self._login}")
         table.add_row("[bold]search[/]", f'affidavit events search "principal_kind:agent flag:no_where" -c {self._config}')
         table.add_row("[bold]follow[/]", f"affidavit events tail -c {self._config}")
         table.add_row("[bold]take part[/]", f"PGPASSWORD={door.token} psql -h 127.0.0.1 -p {self._port} -U dana shop")

@@ -206,6 +206,14 @@ class TokenStore:
             return Refusal.REVOKED
         return Refusal.EXPIRED if row[0] and now >= row[0] else None
 
+    def knows(self, principal: str) -> bool:
+        """Tell whether a token was ever issued for this principal. Raises TokenStoreError."""
+        if len(principal) > MAX_NAME_CHARS:
+            return False
+        with self._lock, self._reading():
+            row = self._db.execute("SELECT 1 FROM token WHERE principal = ? LIMIT 1", (principal,)).fetchone()
+        return row is not None
+
     def tokens(self) -> list[TokenRecord]:
         """Return every token ever issued, oldest first."""
         with self._lock, self._reading():

@@ -40,8 +40,13 @@ ROOM = 16 * 1024
 """Room for events the spool must have before a message is looked at: a long statement's, so that it is refused in its place."""
 EARLY_LIMIT = 256 * 1024
 """Bytes a client may send ahead while its login is still under way."""
+ABANDON_SECONDS = 10.0
+"""How long a closing connection may take to read what is left for it; a peer that never reads must not keep a socket."""
 DRAIN_LIMIT = 16 * 1024 * 1024
 """Bytes read from the server after the client left, to learn how its last statements ended."""
+CROWDED, EASED = 8192, 4096
+"""Answers owed at which a client is no longer read from, and at which it is again: each open statement takes room in the spool
+that all share. A server keeps back at most 8 KiB of answers until Sync, of 5 bytes or more each: fewer than EASED."""
 WRITE_HIGH_WATER = 256 * 1024
 """Bytes buffered towards a slow reader before its peer is paused; a thousand of them must fit in memory."""
 
@@ -74,7 +79,8 @@ class Connection(asyncio.Protocol):
         self._address = ""
         self._timer: asyncio.TimerHandle | None = None
         self._opened_at = 0
-        self._paused_by_tls = False
+        self._crowded = False
+        self._server_full = False
 
     # Startup and login
 
@@ -100,6 +106,9 @@ class Connection(asyncio.Protocol):
             elif session.refusal:
                 session.refusal = ""
             self.apply(session.receive(CLIENT, data, worker.clock()))
+            if len(session.expected) > CROWDED and not self._crowded:
+                self._crowded = True
+                self._read_client_if_eased()
         elif self._startup is not None and not self._startup.finished:
             self._start(self._startup.receive(data))
         elif len(self._early) + len(data) > EARLY_LIMIT:
@@ -158,7 +167,8 @@ class Connection(asyncio.Protocol):
         database = self.listener.database(asked.database)
         if database is None:
             known = ", ".join(sorted(d.alias for d in self.listener.databases))
-            self._refuse_login("3D000", f'no database "{asked.database}" here; this address serves: {known}', "unknown_database")
+            words = f'no database "{asked.database}" here; this address serves: {known}'
+            self._refuse_login("3D000", words, "unknown_database", claimed=asked)
             return
         if asked.user not in (credential.principal_id, database.upstream.user):
             self._refuse_login(
@@ -171,13 +181,20 @@ class Connection(asyncio.Protocol):
             )
             return
         try:
+            await self._join(asked, credential, database)
+        except Exception as error:
+            # Whatever went wrong, the client is told and the event is written; its text may hold what the client sent.
+            self.worker.log.error("login_failed", database=database.alias, error=type(error).__name__)
+            self._refuse_login("58000", "the login failed for a reason within the proxy", "internal_error", claimed=asked)
+
+    async def _join(self, asked: LoginRequested, credential: Credential, database: DatabaseSettings) -> None:
+        """Log in to the database and join the sides, or tell the client why not."""
+        try:
             password = self.worker.password(database)
             side, done = await log_in(database.upstream, password, asked.parameters, asked.minor, self.worker.scram_keys)
         except UpstreamError as error:
-            self.worker.log.warning("upstream_login_failed", database=database.alias, reason=str(error))
-            self._refuse_login(
-                error.sqlstate or "08001", f"{database.alias}: {error}", "upstream", claimed=asked, detail_logged=True
-            )
+            self.worker.log.warning("upstream_login_failed", database=database.alias, reason=error.logged)
+            self._refuse_login(error.sqlstate or "08001", f"{database.alias}: {error}", "upstream", claimed=asked)
             return
         if self._closing or self._client is None or self._client.is_closing():
             assert side.transport is not None
@@ -281,7 +298,6 @@ class Connection(asyncio.Protocol):
         hint: str = "",
         claimed: LoginRequested | None = None,
         reply: bool = True,
-        detail_logged: bool = False,
     ) -> None:
         if reply:
             self._write_client(messages.fatal(sqlstate, text, hint=hint))
@@ -290,11 +306,19 @@ class Connection(asyncio.Protocol):
 
     def _note_refusal(self, reason: str, asked: LoginRequested | None = None) -> None:
         client = self._client_described(asked) if asked else Client(address=self._address)
-        self.worker.note(
-            "AuthenticationFailed",
-            self.worker.clock(),
-            Described.failed(asked.user if asked else "", asked.database if asked else "", client, reason),
-        )
+        user, database = (self._known(asked.user), self._known(asked.database)) if asked else ("", "")
+        self.worker.note("AuthenticationFailed", self.worker.clock(), Described.failed(user, database, client, reason))
+
+    def _known(self, name: str) -> str:
+        """A name of a refused login as it may stand in the trail: known ones as they are, others as a token."""
+        if not name or any(name in (d.alias, d.upstream.database, d.upstream.user) for d in self.listener.databases):
+            return name
+        try:
+            if self.worker.tokens.knows(name):
+                return name
+        except TokenStoreError as error:
+            self.worker.log.error("token_store", reason=str(error))
+        return self.worker.tokenizer.token("name", name.encode())
 
     # Bytes both ways
 
@@ -308,6 +332,9 @@ class Connection(asyncio.Protocol):
                 self.apply(session.closed(Side.CLIENT, self.worker.clock()))
                 return
         self.apply(session.receive(SERVER, data, self.worker.clock()))
+        if self._crowded and len(session.expected) < EASED:
+            self._crowded = False
+            self._read_client_if_eased()
 
     def apply(self, actions: list[Action]) -> None:
         """Carry out a session's actions: records into the spool, answers to the client, forwards to the gate."""
@@ -369,6 +396,7 @@ class Connection(asyncio.Protocol):
             server.transport.write(out[0] if len(out) == 1 else b"".join(out))
             if self._closing:
                 server.transport.close()
+                self._abandon_later(server.transport)
 
     def refuse(self, reason: str) -> None:
         """The spool failed under a batch: nothing of it is sent, the connection cannot go on."""
@@ -394,8 +422,12 @@ class Connection(asyncio.Protocol):
             self._server.transport.resume_reading()
 
     def _pause_client(self, paused: bool) -> None:
+        self._server_full = paused
+        self._read_client_if_eased()
+
+    def _read_client_if_eased(self) -> None:
         if self._client is not None and not self._client.is_closing():
-            if paused:
+            if self._server_full or self._crowded:
                 self._client.pause_reading()
             else:
                 self._client.resume_reading()
@@ -441,14 +473,21 @@ class Connection(asyncio.Protocol):
             self._timer.cancel()
         if self._client is not None:
             self._client.close()
+            self._abandon_later(self._client)
         server = self._server.transport if self._server else None
         if server is not None and not self._waiting:
             if reason not in ("terminated", "server_lost") and not server.is_closing():
                 server.write(messages.terminate())
             server.close()
+            self._abandon_later(server)
         if self._cancel_pid:
             self.worker.cancel_keys.forget(self._cancel_pid)
         if self.session is not None and self._described is not None:
             now = self.worker.clock()
             self.worker.note("SessionClosed", now, self._described.closed(self.session, reason, now - self._opened_at))
         self.worker.forget(self)
+
+    def _abandon_later(self, transport: asyncio.Transport) -> None:
+        """A closing transport waits for its peer to read what is left: not for ever."""
+        if transport.get_write_buffer_size():
+            self.worker.loop.call_later(ABANDON_SECONDS, transport.abort)

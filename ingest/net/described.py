@@ -12,9 +12,6 @@ from ingest.protocols.postgres.session import PostgresSession
 from schemas.config import DatabaseSettings
 from schemas.events import Client, Database, Principal
 
-MAX_NAME = 256
-"""Characters kept of a name the client chose, in events of refused logins."""
-
 
 def _fragment(fields: Mapping[str, Any]) -> bytes:
     return b"," + orjson.dumps(fields)[1:-1]
@@ -82,4 +79,4 @@ class Described:
     @staticmethod
     def failed(claimed: str, database: str, client: Client, reason: str) -> bytes:
         """Return the body of AuthenticationFailed."""
-        return _fragment({"claimed": claimed[:MAX_NAME], "database": database[:MAX_NAME], "client": client, "reason": reason})
+        return _fragment({"claimed": claimed, "database": database, "client": client, "reason": reason})

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
-from ingest.core.errors import IngestError
+from ingest.core.errors import CertificateError, IngestError
 from ingest.net.tls import client_context, handshake_failure, peer_end_point_hash
 from ingest.protocols.postgres import messages
 from ingest.protocols.postgres.scram import ScramKeys
@@ -19,10 +19,14 @@ from schemas.config import ServerTlsMode, Upstream
 
 
 class UpstreamError(IngestError):
-    """The database cannot be reached or refuses the proxy's login. `sqlstate` is the server's, if it said one."""
+    """The database cannot be reached or refuses the proxy's login. `sqlstate` is the server's, if it said one.
 
-    def __init__(self, message: str, sqlstate: str = "", retry_without_tls: bool = False) -> None:
+    `logged` is what may stand in the log: the server's own words can repeat what the client set in its startup packet.
+    """
+
+    def __init__(self, message: str, sqlstate: str = "", retry_without_tls: bool = False, logged: str = "") -> None:
         super().__init__(message)
+        self.logged = logged or message
         self.sqlstate = sqlstate
         self.retry_without_tls = retry_without_tls
 
@@ -72,6 +76,10 @@ class ServerSide(asyncio.Protocol):
         while not self._early.empty():
             parts.append(self._early.get_nowait())
         return b"".join(parts)
+
+
+_ABOUT_OURSELVES = frozenset(("", "28", "3D", "53", "57"))
+"""Classes of errors whose words are about what we are configured with or the server's state: these are logged in full."""
 
 
 def read_password(upstream: Upstream) -> bytes | None:
@@ -146,6 +154,8 @@ async def log_in(
     """Return a connection that is ready for queries; raise UpstreamError. Under `prefer`, TLS that fails is tried without."""
     try:
         return await _log_in(upstream, upstream.tls, password, parameters, minor, keys)
+    except CertificateError as error:
+        raise UpstreamError(str(error)) from None
     except UpstreamError as error:
         if upstream.tls is ServerTlsMode.PREFER and error.retry_without_tls:
             return await _log_in(upstream, ServerTlsMode.DISABLE, password, parameters, minor, keys)
@@ -172,7 +182,10 @@ async def _log_in(
     )
     try:
         async with asyncio.timeout(upstream.connect_timeout_seconds):
-            side.transport.write(login.start())
+            try:
+                side.transport.write(login.start())
+            except ValueError as error:  # it says how long the parameters are, not what they are
+                raise UpstreamError(str(error), "08P01") from None
             while True:
                 data = await side.early()
                 if not data:
@@ -204,7 +217,10 @@ async def _carry_out(action: object, side: ServerSide, login: UpstreamLogin, ups
             return action
         case LoginFailed():
             text = action.fields.get("M", b"").decode("utf-8", "replace")
-            raise UpstreamError(f"{action.reason}{': ' + text if text else ''}", action.sqlstate, action.try_without_tls)
+            said = f"{action.reason}{': ' + text if text else ''}"
+            own = action.sqlstate[:2] in _ABOUT_OURSELVES
+            logged = said if own else f"{action.reason}: {action.sqlstate or 'no SQLSTATE'}"
+            raise UpstreamError(said, action.sqlstate, action.try_without_tls, logged)
     return None
 
 

@@ -7,6 +7,7 @@ an exit code. Nothing here imports the pipeline, the store or the API: a worker 
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import secrets
 import signal
@@ -121,6 +122,8 @@ class Worker:
         await self._open_cancel_socket()
         self._tick()
         self._check_credentials()
+        gc.collect()
+        gc.freeze()  # what was loaded stays: a later collection need not walk it while statements wait
 
     def _tls_context(self, database: DatabaseSettings) -> ssl.SSLContext | None:
         tls = database.client_tls

@@ -51,7 +51,11 @@ def _block(depth: int) -> str:
 
 _COMMENT = rf"{_LINE}|{_block(MAX_COMMENT_DEPTH)}"
 
-_SKIP = rf"(?:[ \n(),;:=*<>+%^|&!~@#?`\[\]\t\r\f\v]++|{WORD}|\.\.|\.(?![0-9])|{QUOTED}|-(?!-)|/(?!\*)|{PARAM})*+"
+# Most words start with a letter that begins no literal: these need no look-ahead. Negated classes are bitmaps to `re`.
+_NO_LETTER = r"\x00-@\[-^`{-\x7f"
+_EASY_WORD = rf"[^{_NO_LETTER}eEbBxXuU][^\x00-#%-/:-@\[-^`{{-\x7f]*+"
+_OTHER = r"[ \n(),;:=*<>+%^|&!~@#?`\[\]\t\r\f\v]++"
+_SKIP = rf"(?:{_OTHER}(?:{_EASY_WORD}{_OTHER})*+|{_EASY_WORD}|{WORD}|\.\.|\.(?![0-9])|{QUOTED}|-(?!-)|/(?!\*)|{PARAM})*+"
 
 
 _GAP = rf"(?:[ \t\n\r\f\v]++|{_COMMENT})*+"

@@ -20,33 +20,38 @@ _PREFIXES = {INTEGER: "int:", NUMERIC: "numeric:", TEXT: "text:", BIT: "bit:", H
 class Tokenizer:
     """Makes tokens under one key (16 to 64 bytes)."""
 
-    __slots__ = ("_key",)
+    __slots__ = ("_key", "_keyed")
 
     def __init__(self, key: bytes) -> None:
         if not 16 <= len(key) <= 64:
             raise ValueError(f"token key must be 16 to 64 bytes, not {len(key)}")
         self._key = key
+        self._keyed = blake2b(digest_size=8, key=key)
 
     def token(self, type: str, value: bytes) -> str:
         """Return `type:` and 16 hex digits for a value."""
-        return type + ":" + blake2b(value, digest_size=8, key=self._key).hexdigest()
+        digest = self._keyed.copy()
+        digest.update(value)
+        return type + ":" + digest.hexdigest()
 
     def hasher(self) -> blake2b:
-        """Return a keyed hash to feed with what is too long to hold: its 32 hex digits stand for the whole."""
-        return blake2b(digest_size=16, key=self._key)
+        """Return a keyed hash to feed with what is too long to hold: its 16 hex digits stand for the whole."""
+        return self._keyed.copy()
 
     def tokens(self, literals: Sequence[tuple[str, str]]) -> tuple[str, ...]:
         """Return the tokens of (sentinel, value) literals in order, at most MAX_PARAMS and then one for the rest."""
         if len(literals) > MAX_PARAMS:
             return (*self.tokens(literals[:MAX_PARAMS]), self._rest(literals[MAX_PARAMS:]))
-        key = self._key
-        return tuple(
-            [_PREFIXES[sentinel] + blake2b(value.encode(), digest_size=8, key=key).hexdigest() for sentinel, value in literals]
-        )
+        tokens: list[str] = []
+        for sentinel, value in literals:
+            digest = self._keyed.copy()
+            digest.update(value.encode())
+            tokens.append(_PREFIXES[sentinel] + digest.hexdigest())
+        return tuple(tokens)
 
     def _rest(self, literals: Sequence[tuple[str, str]]) -> str:
         """One token over `type:length:value` of each literal, as of bound parameters."""
-        digest = blake2b(digest_size=8, key=self._key)
+        digest = self._keyed.copy()
         for sentinel, value in literals:
             data = value.encode()
             digest.update(b"%b%d:%b" % (_PREFIXES[sentinel].encode(), len(data), data))

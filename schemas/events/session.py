@@ -37,7 +37,11 @@ class SessionClosed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthenticationFailed(Event):
-    """A login was refused. `claimed` is the user name as sent; `reason` is our word, never the credential."""
+    """A login was refused. `reason` is our word, never the credential.
+
+    `claimed` and `database` are what was sent where that is a name we know; else its token `name:…`, for people paste
+    passwords into the wrong field.
+    """
 
     claimed: str
     database: str

@@ -9,6 +9,7 @@ import struct
 import psycopg
 import pytest
 
+from tests.support import affidavit
 from tests.support.affidavit import Proxy
 from tests.support.clients import Comparison, Parameters, needle
 from tests.support.ports import wait_for
@@ -157,3 +158,28 @@ def test_a_client_that_vanishes(proxy: Proxy, pg: Postgres) -> None:
         ran = admin.execute("SELECT to_regclass('public.vanished') IS NOT NULL").fetchone() == (True,)
         assert event["outcome"]["status"] in (("ok", "unknown") if ran else ("unknown", "error", "cancelled"))
         admin.execute("DROP TABLE IF EXISTS vanished")
+
+
+def test_a_proxy_that_stops_in_order(pg: Postgres) -> None:
+    """Clients are told, what was under way is on record, every session has its end, and ProxyStopped is the last word."""
+    with affidavit.proxy(pg) as own:
+        idle = psycopg.connect(**own.app(), application_name="idle", autocommit=True)
+        busy = _raw_session(own, "busy")
+        text = b"SELECT pg_sleep(60) /*ticket='busy'*/\x00"
+        busy.sendall(b"Q" + struct.pack("!i", len(text) + 4) + text)
+        with pg.superuser() as admin:
+            asleep = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'busy' AND state = 'active'"
+            wait_for(lambda: admin.execute(asleep).fetchone(), "the statement to run")
+            own.stop()
+            admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'busy'")
+        with pytest.raises(psycopg.OperationalError) as caught:
+            idle.execute("SELECT 1")
+        assert caught.value.sqlstate == "57P01"
+        idle.close()
+        busy.close()
+        ended = {e["client"]["application"]: e["reason"] for e in own.trail.of_type("SessionClosed")}
+        assert ended == {"idle": "shutdown", "busy": "shutdown"}
+        [under_way] = [e for e in own.trail.events if e["type"] == "QueryExecuted"]
+        assert (under_way["claims"], under_way["outcome"]["status"]) == ({"ticket": "busy"}, "unknown")
+        assert own.trail.events[-1]["type"] == "ProxyStopped"
+        assert own.trail.events[-1]["statements"] == 1

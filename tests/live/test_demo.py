@@ -56,8 +56,8 @@ def test_it_serves_until_told_to_stop(tmp_path: Path) -> None:
         )
         said = output.read_text()
         assert demo.poll() is None, said
-        url = re.search(r"look +(http://\S+)/", said)
-        token = re.search(r"log in with +(\S+)", said)
+        url = re.search(r"look +(http://[^/\s]+)/", said)
+        token = re.search(r"/login#token=(\S+)", said)
         psql = re.search(r"PGPASSWORD=(\S+) psql -h (\S+) -p (\d+) -U (\S+) (\S+)", said)
         assert url
         assert token

@@ -87,7 +87,7 @@ def finished(tag: bytes, execution: Execution) -> int:
     if not rest or verb in _RETURNING_TAGS:
         return 0
     last = rest.rpartition(b" ")[2]
-    number = int(last) if last.isdigit() else 0
+    number = int(last) if len(last) < 20 and last.isdigit() else 0
     if verb == b"COPY" and not execution.copy_in:
         execution.rows = number
         return 0

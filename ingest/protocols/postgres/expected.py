@@ -35,15 +35,23 @@ class Simple(Enum):
 
 
 class Prepared:
-    """A prepared statement: what its text is, the tokens of its literals, and its parameters' type OIDs."""
+    """A prepared statement: what its text is, the tokens of its literals, and its parameters' type OIDs.
 
-    __slots__ = ("claims", "literals", "oids", "statement")
+    Until the server answers its Parse, `waiting` are the executions that rely on it. Should the server refuse or skip the Parse,
+    the name still means `instead`. `mentions` are the names in a statement that runs or fetches something by name.
+    """
+
+    __slots__ = ("claims", "failed", "instead", "literals", "mentions", "oids", "statement", "waiting")
 
     def __init__(self, statement: Statement, literals: tuple[str, ...], claims: dict[str, str], oids: tuple[int, ...]) -> None:
         self.statement = statement
         self.literals = literals
         self.claims = claims
         self.oids = oids
+        self.waiting: list[Execution] | None = None
+        self.failed = False
+        self.instead: Prepared | None = None
+        self.mentions: frozenset[bytes] | None = None
 
 
 class Portal:
@@ -70,12 +78,13 @@ class Batch:
 
 
 class Parsed:
-    """A Parse: which name it set and what the name meant before, should the server refuse it."""
+    """A Parse: which name it set, to what, and what the name meant before, should the server refuse it."""
 
-    __slots__ = ("before", "denial", "name")
+    __slots__ = ("before", "denial", "name", "prepared")
 
-    def __init__(self, name: bytes, before: Prepared | None) -> None:
+    def __init__(self, name: bytes, prepared: Prepared, before: Prepared | None) -> None:
         self.name = name
+        self.prepared = prepared
         self.before = before
         self.denial: Denial | None = None
 

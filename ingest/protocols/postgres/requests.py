@@ -2,7 +2,8 @@
 
 Messages that only carry data (CopyData) are never gathered. A Query, Parse or Bind longer than its limit streams through:
 its last byte is held until its intent is on record, so that the database cannot have run it first. Everything else
-is forwarded in the largest slices possible; only a refused message is replaced.
+is forwarded in the largest slices possible; only a refused message is replaced. One file past 500 lines, because what each
+message does to the names (`_prepared`, `_portals`) can only be judged together.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from typing import TYPE_CHECKING
 
 from ingest.core.actions import Action, Forward, Intend, Side
 from ingest.core.errors import ClientProtocolError
+from ingest.protocols.postgres.byname import acts_by_name, joined, names_in
 from ingest.protocols.postgres.executions import ALLOW, Denial, Execution, dynamic_fragment
 from ingest.protocols.postgres.expected import Batch, Described, Parsed, Portal, Prepared, Simple
 from ingest.protocols.postgres.parameters import function_call_tokens, parameter_tokens
 from ingest.protocols.postgres.repeats import Repeats
-from processors.statements import Analysis
+from processors.statements import Analysis, Statement
 from schemas.events import StatementFlag
 
 if TYPE_CHECKING:
@@ -35,8 +37,12 @@ _QUERY, _PARSE, _BIND, _EXECUTE, _SYNC, _COPY_DATA = b"QPBESd"
 _COPIES = frozenset((StatementFlag.COPY_IN, StatementFlag.COPY_OUT))
 _COPIES_ON_SERVER = frozenset((StatementFlag.COPY_FILE, StatementFlag.COPY_PROGRAM))
 """COPY between a table and the server's own files and programs: nothing of it crosses the wire."""
-_UNKNOWN_PORTAL = b"affidavit refused"
 _REFUSED_QUERY = b"affidavit_refused"
+_REFUSED_PARSE = b"P" + Struct(">I").pack(4 + 2 * 18 + 2) + 2 * (_REFUSED_QUERY + b"\x00") + b"\x00\x00"
+"""Stands for a refused Execute: a syntax error whatever the session has made, where a portal's name could be one of its own."""
+_MAX_JOINED_TEXT = 64 * 1024
+_MAX_NAME = 63
+"""The server knows statements and portals by this many bytes of their names (NAMEDATALEN)."""
 
 
 def message(kind: bytes, body: bytes) -> bytes:
@@ -198,7 +204,35 @@ class Requests:
         session = self._session
         denial = session.denial() if session.refusal else None
         analysis = session.analyser.analyse(data[pos : end - 1], session.lexing)
+        if (self._prepared or self._portals) and not session.skipping:
+            analysis = self._resolved(analysis, data[pos : end - 1])
         return self._run_batch(analysis, denial, end - pos + 5)
+
+    def _resolved(self, analysis: Analysis, text: bytes) -> Analysis:
+        """Put what statements run or fetch by name into them: EXECUTE, FETCH of what came by Parse and Bind."""
+        if not any(map(acts_by_name, analysis.statements)):
+            return analysis
+        names = names_in(text)
+        return Analysis(tuple(self._by_name(s, names) for s in analysis.statements), analysis.params, analysis.claims)
+
+    def _by_name(self, statement: Statement, names: frozenset[bytes]) -> Statement:
+        """The statement together with what it refers to; what it gives a new meaning to is forgotten."""
+        if not acts_by_name(statement):
+            return statement
+        verb = statement.facts.verbs[0] if statement.facts.verbs else ""
+        prepared, portals = self._prepared, self._portals
+        if verb in ("prepare", "declare"):
+            for name in names:
+                (prepared if verb == "prepare" else portals).pop(name, None)
+            if verb == "prepare":
+                self._repeats.forget()
+            return statement
+        found: list[Statement] = []
+        if verb not in ("fetch", "move"):
+            found += [prepared[name].statement for name in names if name in prepared]
+        if StatementFlag.EXECUTE not in statement.facts.flags:
+            found += [portals[name].prepared.statement for name in names if name in portals]
+        return joined(statement, found)
 
     def _run_batch(self, analysis: Analysis, denial: Denial | None, size: int) -> bytes | None:
         session = self._session
@@ -237,35 +271,82 @@ class Requests:
         if end - (text_end + 3) != 4 * count:
             raise ClientProtocolError(f"Parse message does not hold the {count} parameter types it announces")
         oids = tuple(_LENGTH.unpack_from(data, text_end + 3 + 4 * n)[0] for n in range(count))
-        self._remember(name, analysis, oids)
+        prepared = self._remember(name, analysis, oids)
+        if acts_by_name(prepared.statement):
+            prepared.mentions = names_in(data[name_end + 1 : text_end])
         return None
 
-    def _remember(self, name: bytes, analysis: Analysis, oids: tuple[int, ...]) -> None:
+    def _remember(self, name: bytes, analysis: Analysis, oids: tuple[int, ...]) -> Prepared:
         session = self._session
         prepared = Prepared(analysis.statements[0], analysis.params[0], dict(analysis.claims), oids)
         if session.skipping:
-            return
-        session.expected.append(Parsed(name, self._prepared.get(name)))
+            return prepared
+        name = name[:_MAX_NAME]
+        prepared.waiting = []
+        session.expected.append(Parsed(name, prepared, self._prepared.get(name)))
         if name not in self._prepared and len(self._prepared) >= session.limits.prepared:
             del self._prepared[next(iter(self._prepared))]
         self._prepared[name] = prepared
         self._repeats.forget()
+        return prepared
 
-    def parse_failed(self, entry: Parsed) -> None:
-        """The server did not accept a Parse: the name means what it meant before."""
+    def parse_failed(self, entry: Parsed, now: int, actions: list[Action]) -> None:
+        """The server did not accept a Parse, or skipped it: the name means what it meant before, also for what is under way.
+
+        A client that sent Bind and Execute ahead, behind a Sync, runs the statement of before: its event gets that text, and the
+        intent with the text of the Parse is one that was not executed. Failures are told in the order of their Parses.
+        """
         self._repeats.forget()
-        if entry.before is None:
-            self._prepared.pop(entry.name, None)
-        else:
-            self._prepared[entry.name] = entry.before
+        failed, before = entry.prepared, entry.before
+        if before is not None and before.failed:
+            before = before.instead
+        failed.failed, failed.instead = True, before
+        waiting, failed.waiting = failed.waiting, None
+        if self._prepared.get(entry.name) is failed:
+            if before is None:
+                del self._prepared[entry.name]
+            else:
+                self._prepared[entry.name] = before
+        if before is None and not entry.name:
+            return  # there is no unnamed statement: the server fails what relies on it
+        self._actions, self._now = actions, now
+        for execution in waiting or ():
+            if not execution.done and isinstance(portal := execution.portal, Portal):
+                self._reissue(execution, portal)
+
+    def _reissue(self, execution: Execution, portal: Portal) -> None:
+        session = self._session
+        wrong = Execution(execution.statement, execution.started, 0, execution.audited)
+        wrong.intent = execution.intent
+        session.conclude(wrong, self._now, b"not_executed", b"", 0, 0, self._actions)
+        prepared = self._actual(portal)
+        if prepared.waiting is not None:
+            prepared.waiting.append(execution)
+        statement = prepared.statement
+        if prepared.mentions is not None:
+            statement = self._by_name(statement, prepared.mentions)
+        if statement.settings:
+            session.unsettle(statement.settings)
+        execution.statement = statement
+        if execution.audited:
+            self._intend(execution, b"prepared", portal.params, prepared.claims)
+
+    def _actual(self, portal: Portal) -> Prepared:
+        """What a portal was really bound to, where its statement's Parse failed."""
+        prepared = portal.prepared
+        while prepared.failed:
+            tokens = portal.params[len(prepared.literals) :]
+            prepared = prepared.instead or self._unknown(b"a prepared statement this session does not remember")
+            portal.prepared, portal.params = prepared, [*prepared.literals, *tokens]
+        return prepared
 
     def _bind(self, data: bytes, pos: int, end: int) -> bytes | None:
         session = self._session
         portal_end = _terminator(data, pos, end)
         name_end = _terminator(data, portal_end + 1, end)
-        prepared = self._prepared.get(data[portal_end + 1 : name_end])
+        prepared = self._prepared.get(data[portal_end + 1 : min(name_end, portal_end + 1 + _MAX_NAME)])
         tokens = parameter_tokens(data, name_end + 1, end, prepared.oids if prepared else (), session.tokenizer)
-        if portal_end == pos and prepared is not None:
+        if portal_end == pos and prepared is not None and prepared.waiting is None and prepared.mentions is None:
             self._repeats.learn(data, pos, name_end + 1, end, prepared)
         self._open_portal(data[pos:portal_end], prepared, tokens, end - pos + 5)
         return None
@@ -307,9 +388,22 @@ class Requests:
         if prepared is None:
             prepared = self._unknown(b"a prepared statement this session does not remember")
         params = [*prepared.literals, *tokens] if prepared.literals else tokens
-        if name not in self._portals and len(self._portals) >= session.limits.portals:
+        name = name[:_MAX_NAME]
+        if name and (before := self._portals.get(name)) is not None:
+            # The server refuses a name in use; behind a savepoint the portal of before may still be the one executed.
+            prepared = self._either(prepared, before.prepared)
+        elif name not in self._portals and len(self._portals) >= session.limits.portals:
             del self._portals[next(iter(self._portals))]
         self._portals[name] = Portal(prepared, params, size)
+
+    def _either(self, prepared: Prepared, before: Prepared) -> Prepared:
+        """What stands for two statements of which one is executed."""
+        if prepared.statement.text_hash == before.statement.text_hash:
+            return prepared
+        both = joined(prepared.statement, [before.statement])
+        if len(both.text) > _MAX_JOINED_TEXT:
+            return self._unknown(b"a portal bound again and again")
+        return Prepared(both, prepared.literals, prepared.claims, prepared.oids)
 
     def _unknown(self, what: bytes) -> Prepared:
         """Stand in for a statement whose text is not known: analysed as text that does not parse, hence opaque."""
@@ -319,21 +413,24 @@ class Requests:
     def _execute(self, data: bytes, pos: int, end: int) -> bytes | None:
         session = self._session
         name = data[pos : _terminator(data, pos, end)]
-        portal = self._portals.get(name)
+        portal = self._portals.get(name[:_MAX_NAME])
         if portal is None:
             portal = Portal(self._unknown(b"a portal this session does not remember"), (), 0)
-        prepared = portal.prepared
+        prepared = self._actual(portal) if portal.prepared.failed else portal.prepared
+        statement = prepared.statement
+        if prepared.mentions is not None and not session.skipping:
+            statement = self._by_name(statement, prepared.mentions)
         denial = session.denial() if session.refusal else None
-        execution = Execution(prepared.statement, self._now, portal.bytes_in + end - pos + 5, not session.refusal)
+        execution = Execution(statement, self._now, portal.bytes_in + end - pos + 5, not session.refusal)
         execution.portal = portal
         portal.bytes_in = 0
         if denial is not None:
             execution.denial = denial
             if not session.skipping:
                 session.expected.append(execution)
-            return message(b"E", _UNKNOWN_PORTAL + b"\x00\x00\x00\x00\x00")
-        if prepared.statement.settings:
-            session.unsettle(prepared.statement.settings)
+            return _REFUSED_PARSE
+        if statement.settings:
+            session.unsettle(statement.settings)
         if execution.audited:
             self._intend(execution, b"fetch" if portal.fetched else b"prepared", portal.params, prepared.claims)
         session.statements += 1
@@ -341,6 +438,8 @@ class Requests:
             self._never_run([execution])
         else:
             session.expected.append(execution)
+            if prepared.waiting is not None:
+                prepared.waiting.append(execution)
         return None
 
     # Everything else
@@ -361,7 +460,7 @@ class Requests:
             return None
         if data[pos : pos + 1] == b"S":
             name = data[pos + 1 : _terminator(data, pos + 1, end)]
-            session.expected.append(Described(self._prepared.get(name)))
+            session.expected.append(Described(self._prepared.get(name[:_MAX_NAME])))
         else:
             session.expected.append(Simple.DESCRIBE)
         return None
@@ -370,7 +469,7 @@ class Requests:
         session = self._session
         if session.skipping:
             return None
-        name = data[pos + 1 : _terminator(data, pos + 1, end)]
+        name = data[pos + 1 : _terminator(data, pos + 1, end)][:_MAX_NAME]
         if data[pos : pos + 1] == b"S":
             self._prepared.pop(name, None)
             self._repeats.forget()
@@ -386,7 +485,7 @@ class Requests:
             session.expected.append(Batch([], denial))
             return message(b"Q", _REFUSED_QUERY + b"\x00")
         oid, tokens = function_call_tokens(data[pos:end], session.tokenizer)
-        analysis = session.analyser.analyse(b'SELECT "function with oid %d"()' % oid, session.lexing)
+        analysis = session.analyser.analyse(b"SELECT function_oid_%d()" % oid, session.lexing)
         execution = Execution(analysis.statements[0], self._now, end - pos + 5, not session.refusal)
         if execution.audited:
             self._intend(execution, b"function", tokens, {})
@@ -444,7 +543,7 @@ class Requests:
         if streamed.kind == _BIND:
             portal, _, rest = body.partition(b"\x00")
             name = rest.partition(b"\x00")[0]
-            self._open_portal(portal, self._prepared.get(name), [f"bind:{digest}"], streamed.total)
+            self._open_portal(portal, self._prepared.get(name[:_MAX_NAME]), [f"bind:{digest}"], streamed.total)
         elif streamed.kind == _PARSE:
             name, _, text = body.partition(b"\x00")
             analysis = session.analyser.oversize(text, streamed.total, digest, session.lexing)

@@ -6,6 +6,7 @@ possible and are never gathered; an ErrorResponse is held until whole, because a
 
 from __future__ import annotations
 
+import re
 from struct import Struct
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,8 @@ CLIENT = Side.CLIENT
 _BIND, _DESCRIBE, _SYNC, _COPY_END = Simple.BIND, Simple.DESCRIBE, Simple.SYNC, Simple.COPY_END
 _STREAMED = frozenset(b"DdTNA")
 """Messages whose content the session does not need: passed on while they arrive."""
+_SQLSTATE = re.compile(rb"[0-9A-Z]{5}").fullmatch
+_STATUSES = frozenset((b"I", b"T", b"E"))
 _KNOWN = frozenset(b"DdTCZENtA123nsISKGHWcVv")
 
 
@@ -212,11 +215,15 @@ class Responses:
     def _error(self, data: bytes, pos: int, end: int) -> bytes | None:
         session = self._session
         fields = parse_error_fields(data[pos:end])
-        sqlstate = fields.get("C", b"XX000")
+        sqlstate = fields.get("C", b"")
+        if not _SQLSTATE(sqlstate):  # it stands in the event as it is
+            sqlstate = b"XX000"
         status = b"cancelled" if sqlstate == QUERY_CANCELED else b"error"
         head = self._head()
         session.copying_in = False
         if head is None or head is _SYNC:
+            if head is _SYNC and fields.get("V", fields.get("S")) == b"ERROR":
+                self._commit_failed(status, sqlstate)
             return None
         if type(head) is Batch:
             for n, execution in enumerate(head.executions):
@@ -238,10 +245,21 @@ class Responses:
             elif type(entry) is Parsed:
                 failed.append(entry)
             first = False
-        for parsed in reversed(failed):
-            session.parse_failed(parsed)
+        for parsed in failed:
+            session.parse_failed(parsed, self._now, self._actions)
         self._drop_ignored()
         return self._rewrite(denial)
+
+    def _commit_failed(self, status: bytes, sqlstate: bytes) -> None:
+        """A Sync ends the transaction that nobody began; where that fails (a deferred constraint), a COMMIT failed.
+
+        What ran before it has its outcome already, as in a transaction whose own COMMIT fails.
+        """
+        session = self._session
+        statement = session.analyser.analyse(b"COMMIT", session.lexing).statements[0]
+        execution = Execution(statement, self._now, 0, True)
+        self._actions.append(session.intend(execution, dynamic_fragment(b"prepared", session.transaction, (), {}, ALLOW)))
+        self._conclude(execution, status, sqlstate)
 
     def _drop_ignored(self) -> None:
         """After an error in the extended protocol the server ignores everything, Query too, until a Sync it has or will get."""
@@ -254,7 +272,7 @@ class Responses:
             elif type(entry) is Execution:
                 self._conclude(entry, b"not_executed")
             elif type(entry) is Parsed:
-                self._session.parse_failed(entry)
+                self._session.parse_failed(entry, self._now, self._actions)
         if not expected:
             self._session.skipping = True
 
@@ -265,7 +283,18 @@ class Responses:
 
     def _ready(self, status: bytes) -> None:
         session = self._session
+        if status not in _STATUSES:
+            raise ServerProtocolError("ReadyForQuery must hold one of I, T, E")
         head = self._head()
+        if head is not _SYNC and session.swallowed and not (type(head) is Batch and head.at):
+            # COPY failed before it read any data, and so before it read the Sync it would have ignored.
+            session.swallowed -= 1
+            session.skipping = False
+            self._out = 0
+            if status == b"I":
+                session.transaction_ended()
+            session.settle(status)
+            return
         if type(head) is Batch:
             for execution in head.executions[head.at :]:
                 self._conclude(execution, b"not_executed")
@@ -281,13 +310,17 @@ class Responses:
 
     def _take(self, wanted: object, name: str) -> None:
         head = self._head()
-        if head is wanted or (isinstance(wanted, type) and type(head) is wanted):
+        if head is wanted:
             self._session.expected.popleft()
             return
         raise ServerProtocolError(f"{name} answers nothing that was asked")
 
     def _parse_complete(self, data: bytes, pos: int, end: int) -> bytes | None:
-        self._take(Parsed, "ParseComplete")
+        head = self._head()
+        if type(head) is not Parsed:
+            raise ServerProtocolError("ParseComplete answers nothing that was asked")
+        head.prepared.waiting = None
+        self._session.expected.popleft()
         return None
 
     def _bind_complete(self, data: bytes, pos: int, end: int) -> bytes | None:
@@ -335,7 +368,9 @@ class Responses:
             entry = expected.popleft()
             if entry is _COPY_END:
                 ended = True
-            elif entry is not _SYNC:
+            elif entry is _SYNC:
+                session.swallowed += 1
+            else:
                 kept.append(entry)
         expected.extendleft(reversed(kept))
         session.copying_in = not ended

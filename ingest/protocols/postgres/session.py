@@ -60,6 +60,8 @@ class PostgresSession:
         """The server ignores everything up to the next Sync, after an error in the extended protocol."""
         self.copying_in = False
         """The server reads COPY data: a Sync or Flush sent now is ignored by it."""
+        self.swallowed = 0
+        """Syncs that COPY ignores, unless it fails before it reads them: answers that may still come."""
         self.settled_at = 0
         """When the server last finished an execution: the next one's work cannot have begun earlier."""
         self.statements = 0
@@ -168,9 +170,9 @@ class PostgresSession:
         """Return the write-ahead of an execution that is about to run now."""
         return Intend(execution, execution.started, self.context, execution.statement.fragment, dynamic)
 
-    def parse_failed(self, entry: Parsed) -> None:
+    def parse_failed(self, entry: Parsed, now: int, actions: list[Action]) -> None:
         """The server did not accept a Parse."""
-        self._requests.parse_failed(entry)
+        self._requests.parse_failed(entry, now, actions)
 
     def transaction_ended(self) -> None:
         """The server is idle outside any transaction."""

@@ -108,6 +108,8 @@ class Collector:
         """Return the qualified name of a RangeVar's fields."""
         schema, name = range_var.get("schemaname"), range_var.get("relname", "")
         self.relation_names.update(n for n in (schema, name, range_var.get("catalogname")) if n)
+        if schema is None and range_var.get("relpersistence") == "t":
+            schema = "pg_temp"
         return self.namer.relation(schema, name)
 
     def read(self, name: str) -> None:

@@ -58,7 +58,6 @@ _WHOLE_ROW = frozenset(
         "jsonb_agg",
         "array_agg",
         "record_out",
-        "text",
     )
 )
 """Functions that also work written as a column of a row: `SELECT u.to_jsonb FROM users u` shows every column."""
@@ -87,6 +86,10 @@ class ExpressionWalk:
             if isinstance(item, list):
                 stack += [(i, now) for i in item]
             elif isinstance(item, dict):
+                if "relname" in item:
+                    # A RangeVar where the grammar allows nothing else, as in REFERENCES.
+                    self.facts.read(self.facts.relation(item))
+                    continue
                 for key, value in item.items():
                     if key == "ColumnRef":
                         self._column(value, scope, now, behind)
@@ -98,10 +101,12 @@ class ExpressionWalk:
                         stack += self._sublink(value, scope, now, behind)
                     elif key in ("SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"):
                         self._add(self.query({key: value}, scope, now), behind)
-                    elif key == "RangeVar":
-                        self.facts.read(self.facts.relation(value))
+                    elif key == "IndexElem" and "name" in value:
+                        self.facts.use(scope.unqualified(self.facts.namer.plain(value["name"])), *now)
                     elif key in ("A_Const", "ParamRef", "typeName", "TypeName", "String", "name", "alias"):
                         continue
+                    elif key == "SQLValueFunction":
+                        self.facts.functions[str(value.get("op", "")).removeprefix("SVFOP_").lower()] = None
                     elif key == "XmlExpr":
                         self.facts.functions[str(value.get("op", "xml")).removeprefix("IS_").lower()] = None
                         stack.append((value, (*now, "argument")))

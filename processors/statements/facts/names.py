@@ -38,6 +38,10 @@ class Namer:
         if len(search_path) == 1 and is_plain_relation(search_path[0]):
             self._schema = search_path[0]
 
+    def uncertain(self) -> Namer:
+        """Return a namer that resolves no unqualified name."""
+        return Namer(self._tokenizer, ())
+
     def plain(self, name: str) -> str:
         """Return the name, or what stands for it if it does not look like one."""
         return name if is_plain(name) else self._conceal(name)

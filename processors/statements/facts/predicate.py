@@ -1,7 +1,7 @@
 """Is a condition always true? Folds what stands in it as constants, by three values: true, false, not known.
 
 Flagged is a condition that folds to true as a whole, and any OR with an arm that does: `WHERE 1=1 AND id = 5`, as
-generators write it, is neither. Where a list was elided from the tree, a constant looked for in it counts as found.
+generators write it, is neither. Where lists were elided from the tree, a constant looked for in one makes the condition true.
 """
 
 from __future__ import annotations
@@ -184,7 +184,9 @@ def _in(fields: Node, name: str, facts: Collector, depth: int) -> Any:
     wanted = _fold(fields.get("lexpr", {}), facts, depth)
     if wanted is UNKNOWN or wanted is None:
         return UNKNOWN
-    found = facts.elided
+    if facts.elided:
+        return True
+    found = False
     for item in fields.get("rexpr", {}).get("List", {}).get("items", ()):
         value = _fold(item, facts, depth)
         if value is UNKNOWN:

@@ -140,7 +140,7 @@ class QueryWalk(ExpressionWalk):
 
     def _starred(self, qualifier: list[str], scope: Scope) -> list[Source]:
         if not qualifier:
-            return scope.sources
+            return [s for s in scope.sources if not s.hidden]
         source = scope.source(qualifier[-1], qualifier[-2] if len(qualifier) > 1 else None)
         return [source] if source else [Source(qualifier[-1], self.facts.namer.relation(None, qualifier[-1]))]
 
@@ -265,18 +265,14 @@ class QueryWalk(ExpressionWalk):
         returning = fields.get("returningClause", {}).get("exprs") or fields.get("returningList") or []
         if returning:
             self.facts.read(target)
-            for option in fields.get("returningClause", {}).get("options", ()):
-                name = option.get("ReturningOption", {}).get("value", "")
-                scope.sources.append(Source(name, target))
-            shown = Scope(outer, [source], scope.ctes) if kind == "InsertStmt" else scope
-            return self._targets(returning, self._with_old_and_new(shown, target), OUTPUT)
+            # RETURNING may say `old.x` and `new.x` (PostgreSQL 18), or give these names of its own.
+            options = [
+                o.get("ReturningOption", {}).get("value", "") for o in fields.get("returningClause", {}).get("options", ())
+            ]
+            seen = [source] if kind == "InsertStmt" else scope.sources
+            rows = [Source(name, target, hidden=True) for name in ("old", "new", *options)]
+            return self._targets(returning, Scope(outer, [*seen, *rows], scope.ctes, scope.merged), OUTPUT)
         return Output()
-
-    @staticmethod
-    def _with_old_and_new(scope: Scope, target: str) -> Scope:
-        """RETURNING may say `old.x` and `new.x` (PostgreSQL 18): an outer level that only qualified names reach."""
-        names = Scope(scope.outer, [Source("old", None, stars=(target,)), Source("new", None, stars=(target,))], scope.ctes)
-        return Scope(names, scope.sources, scope.ctes, scope.merged) if scope.source("old") is None else scope
 
     def _insert(self, fields: Node, scope: Scope, source: Source) -> None:
         target = str(source.base)

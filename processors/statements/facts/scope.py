@@ -16,8 +16,9 @@ NOTHING: Names = frozenset()
 class Source:
     """One FROM item. A table has `base`; a subquery, CTE or function has `outputs` (name to the columns behind it).
 
-    `stars` are tables whose columns all show through; `sealed` says that nothing but
-    `outputs` and `stars` can; `behind` is what else any of its columns may come from (a function's arguments).
+    `stars` are tables whose columns all show through; `sealed` says that nothing but `outputs` and `stars` can; `hidden`
+    that only qualified names reach it (`old`, `new`); `behind` is what else any of its columns may come from (a function's
+    arguments).
     """
 
     alias: str
@@ -28,6 +29,7 @@ class Source:
     schema: str | None = None
     renamed: tuple[str, ...] = ()
     behind: Names = NOTHING
+    hidden: bool = False
 
     def column(self, name: str) -> Names:
         """Return the table columns behind a column of this source."""
@@ -48,6 +50,8 @@ class Source:
 
     def may_own(self, name: str) -> bool:
         """Tell whether an unqualified name could be a column of this source."""
+        if self.hidden:
+            return False
         return self.base is not None or bool(self.stars) or name in self.outputs or not self.sealed or bool(self.renamed)
 
 
@@ -110,8 +114,9 @@ class Scope:
             if any(s.base is None and name in s.outputs for s in scope.sources) or len(owners) > 1:
                 break
             scope = scope.outer
-        if len(owners) == 1:
-            return owners[0].column(name)
+        found = {owner.column(name) for owner in owners}
+        if len(found) == 1:
+            return found.pop()
         if owners and all(s.base is None and name in s.outputs for s in owners):
-            return NOTHING.union(*(s.outputs[name] for s in owners))
+            return NOTHING.union(*found)
         return frozenset((f"?.{name}",))

@@ -37,7 +37,9 @@ SPECIFIED: dict[str, tuple[str, tuple[F, ...]]] = {
     "CommentStmt": ("comment", (F.DDL,)),
     "CompositeTypeStmt": ("create_type", (F.DDL,)),
     "ConstraintsSetStmt": ("set", (F.TRANSACTION,)),
+    "AlterEnumStmt": ("alter_type", (F.DDL,)),
     "CreateEnumStmt": ("create_type", (F.DDL,)),
+    "CreateEventTrigStmt": ("create_event_trigger", (F.DDL,)),
     "CreateExtensionStmt": ("create_extension", (F.DDL,)),
     "CreateForeignTableStmt": ("create_foreign_table", (F.DDL,)),
     "CreateFunctionStmt": ("create_function", (F.DDL,)),
@@ -75,7 +77,7 @@ SPECIFIED: dict[str, tuple[str, tuple[F, ...]]] = {
 }
 """Node to verb and flags, where its fields need no rule of their own."""
 
-_TARGETS = ("relation", "view", "sequence", "base")
+_TARGETS = ("relation", "view", "sequence", "base", "table")
 """Fields in which a definition names the relation it defines or changes."""
 
 
@@ -102,8 +104,8 @@ class StatementWalk(QueryWalk):
             verb = "move"
         self.facts.verb(verb)
         self.facts.flag(*flags)
-        if kind == "CreateStmt" and fields.get("relation", {}).get("relpersistence") == "t":
-            self.facts.relation_names.add("pg_temp")
+        if kind in ("CreateTrigStmt", "CreateEventTrigStmt"):
+            self.facts.functions[self.function_name(fields.get("funcname", ()))] = None
         self._definition(fields)
         if kind in ("CreateFunctionStmt", "RuleStmt"):
             self._body(fields)
@@ -272,6 +274,21 @@ class StatementWalk(QueryWalk):
         self.facts.verb("call")
         self.expression({"FuncCall": fields.get("funccall", {})}, Scope(None), ("argument",))
 
+    def create_schema(self, fields: Node) -> None:
+        self.facts.verb("create_schema")
+        self.facts.flag(F.DDL)
+        name = fields.get("schemaname") or fields.get("authrole", {}).get("rolename") or "?"
+        self.facts.relation_names.add(name)
+        # The new schema comes first in the search path of what stands inside.
+        outside, self.facts.namer = self.facts.namer, self.facts.namer.uncertain()
+        for element in fields.get("schemaElts", ()):
+            for inner in element.values():
+                target = inner.get("relation") or inner.get("view") or inner.get("sequence")
+                if isinstance(target, dict):
+                    target.setdefault("schemaname", name)
+            self.statement(element)
+        self.facts.namer = outside
+
     def truncate(self, fields: Node) -> None:
         self.facts.verb("truncate")
         for item in fields.get("relations", ()):
@@ -350,6 +367,7 @@ _RULES: dict[str, Callable[[StatementWalk, Any], None]] = {
     "AlterTableStmt": StatementWalk.alter_table,
     "CallStmt": StatementWalk.call,
     "CopyStmt": StatementWalk.copy,
+    "CreateSchemaStmt": StatementWalk.create_schema,
     "CreateTableAsStmt": StatementWalk.create_table_as,
     "DeclareCursorStmt": StatementWalk.declare,
     "DiscardStmt": StatementWalk.discard,

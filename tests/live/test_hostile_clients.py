@@ -1,0 +1,116 @@
+"""What is left of a login that was refused, or of a client that sends and never reads: no secret, no socket, an event?"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from ingest.identity.tokens import TokenStore
+from tests.support.affidavit import Proxy
+from tests.support.affidavit import proxy as running_proxy
+from tests.support.clients import needle
+from tests.support.ports import wait_for
+from tests.support.postgres import Postgres
+
+
+@pytest.fixture(scope="module")
+def proxied(pg: Postgres) -> Iterator[Proxy]:
+    with running_proxy(pg, {"proxy": {"login_timeout_seconds": 20}}) as running:
+        yield running
+
+
+def refused(proxy: Proxy, **changes: Any) -> tuple[str, dict[str, Any]]:
+    """Return what the client reads and the one event of a login that must fail."""
+    before = len(proxy.trail.of_type("AuthenticationFailed"))
+    with pytest.raises(psycopg.OperationalError) as caught:
+        psycopg.connect(**{**proxy.app(), "sslmode": "disable", **changes})
+    found = wait_for(lambda: proxy.trail.of_type("AuthenticationFailed")[before:], "an AuthenticationFailed", poll=0.05)
+    return str(caught.value), found[0]
+
+
+def test_a_token_given_as_user_or_database_stands_nowhere(proxied: Proxy) -> None:
+    token = proxied.token("bob")
+    _, first = refused(proxied, user=token, password="x")
+    _, again = refused(proxied, user=token, password="y")
+    assert first["claimed"].startswith("name:")
+    assert first["claimed"] == again["claimed"]
+    _, event = refused(proxied, dbname=token)
+    assert event["database"].startswith("name:")
+    assert event["claimed"] == "ana"
+    proxied.assert_nowhere(token)
+
+
+def test_a_known_name_is_told(proxied: Proxy) -> None:
+    _, event = refused(proxied, user="app_owner", password="wrong")
+    assert event["claimed"] == "app_owner"
+    assert event["database"] == "shop"
+
+
+def test_what_a_server_says_of_startup_options_reaches_the_client_alone(proxied: Proxy) -> None:
+    secret = needle()
+    words, event = refused(proxied, options=f"-c work_mem={secret}")
+    assert secret in words
+    assert event["reason"] == "upstream"
+    assert "22023" in proxied.said()
+    proxied.assert_nowhere(secret)
+
+
+def test_startup_parameters_too_long_for_the_server_are_refused_at_once(proxied: Proxy) -> None:
+    words, event = refused(proxied, user="ana", application_name="x" * 9950)
+    assert "startup parameters take" in words
+    assert event["reason"] == "upstream"
+
+
+def sockets(proxy: Proxy) -> int:
+    found = 0
+    for entry in os.listdir(f"/proc/{proxy.pid}/fd"):
+        with contextlib.suppress(OSError):
+            found += os.readlink(f"/proc/{proxy.pid}/fd/{entry}").startswith("socket:")
+    return found
+
+
+def test_a_client_that_never_reads_cannot_keep_its_socket(proxied: Proxy) -> None:
+    token = proxied.token("carl")
+    before = sockets(proxied)
+    connection = psycopg.connect(**proxied.app("carl", token), autocommit=True)
+    connection.pgconn.send_query(b"SELECT repeat('x', 1000000) FROM generate_series(1, 100)")
+    connection.pgconn.flush()
+    store = TokenStore(proxied.data_dir / "identity.db", lambda: 1, os.urandom)
+    try:
+        [mine] = [t for t in store.tokens() if t.principal_id == "carl"]
+        store.revoke(mine.token_id, "tests")
+    finally:
+        store.close()
+    wait_for(lambda: sockets(proxied) == before, "both sockets to be closed while the client still has its own", 30)
+    connection.close()
+
+
+def test_a_flood_that_nobody_reads_waits_and_others_do_not(proxied: Proxy) -> None:
+    """Each open statement takes room in the spool; one client must not take all of it."""
+    flood = psycopg.connect(**proxied.app("dora"), autocommit=True, sslmode="disable")
+    raw = socket.socket(fileno=os.dup(flood.pgconn.socket))
+    raw.setblocking(True)
+    raw.settimeout(2)
+    text = b"SELECT 1\0"
+    queries = (b"Q" + struct.pack(">I", len(text) + 4) + text) * 2000
+    sent = 0
+    with contextlib.suppress(TimeoutError):  # backpressure: at some point nothing more is taken
+        while sent < 300:
+            raw.sendall(queries)
+            sent += 1
+    assert sent < 300
+    with psycopg.connect(**proxied.app("erik")) as other:
+        assert other.execute("SELECT 41 + 1").fetchone() == (42,)
+    assert "spool refuses" not in proxied.said()
+    received = 0
+    while received < 1_000_000:  # and when it reads, it goes on
+        received += len(raw.recv(65536))
+    raw.close()
+    flood.close()
