@@ -180,8 +180,8 @@ class Spool:
         self._unsealed_since = 0
         self._look_at = _NEVER
         self._wake = Event()
-        self._thread: Thread | None = None
-        self._inline = False
+        self._sealing_thread: Thread | None = None
+        self._in_process = False
 
     def _begin(
         self,
@@ -211,13 +211,13 @@ class Spool:
             self._keeper = SealerProcess(directory, source, rules, destination, lock)
         else:
             self._keeper = OwnSealer(Sealer(directory, source, rules, signer), self._clock, lock)
-        self._inline = destination is None and not background
-        if self._inline:
+        self._in_process = destination is None and not background
+        if self._in_process:
             self._look_at = 1
             self._work()
         else:
-            self._thread = Thread(target=self._run, name=f"spool {source}", daemon=True)
-            self._thread.start()
+            self._sealing_thread = Thread(target=self._run, name=f"spool {source}", daemon=True)
+            self._sealing_thread.start()
         self._refresh()
 
     @property
@@ -339,7 +339,7 @@ class Spool:
     def _after_commit(self) -> None:
         """What few commits need."""
         self._write_problem = ""
-        if self._inline:
+        if self._in_process:
             sealed = self._keeper.state().sealed_seq
             if self._seq - sealed >= self._rules.max_events:
                 self._work()
@@ -372,7 +372,7 @@ class Spool:
 
     def seal_due(self, now: int) -> bool:
         """Whether there is anything for `seal` to do. Cheap."""
-        if not self._inline:
+        if not self._in_process:
             return True
         waits = self._unsealed_since and now - self._unsealed_since >= self._rules.interval_us
         return bool(waits) or not self.accepting or self._spare is None
@@ -384,9 +384,9 @@ class Spool:
         case, unless the disk refuses blocks (see `refusal`) or it takes longer than FLUSH_SECONDS.
         """
         self.commit()
-        if self._inline or wait:
+        if self._in_process or wait:
             self._keeper.flush(now)
-        if self._inline:
+        if self._in_process:
             self._work()
             if self._seq == self._keeper.state().sealed_seq:
                 self._unsealed_since, self._look_at = 0, self._seq + 1
@@ -471,7 +471,7 @@ class Spool:
             self._definitions = definitions
             self._spare_wanted = self._rules.segment_bytes
         self._room_falls = True
-        if self._inline:
+        if self._in_process:
             self._work()
         else:
             self._wake.set()
@@ -589,9 +589,9 @@ class Spool:
             self.commit()
         finally:
             self._closed = True
-            if self._thread is not None:
+            if self._sealing_thread is not None:
                 self._wake.set()
-                self._thread.join()
+                self._sealing_thread.join()
             self._keeper.close(now, ship_seconds)
             if self._spare is not None:
                 self._spare.delete()
