@@ -8,7 +8,7 @@ SOURCES := schemas processors ingest query_api deploy
 CHECKED := $(SOURCES) tests bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lint format types bench provision constraints clean
+.PHONY: help demo test soak lint format types compiled bench provision constraints clean
 
 help: ## list what can be done
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -19,7 +19,7 @@ demo: $(VENV)/.installed ## run the demonstration (ARGS=--once: do the work, pri
 test: $(VENV)/.installed-dev provision ## set up the real servers and run the whole suite (ARGS: pytest's arguments)
 	$(BIN)/python -m pytest $(ARGS)
 
-soak: $(VENV)/.installed-dev provision ## the crash and size tests at their full count, about half an hour
+soak: $(VENV)/.installed-dev provision ## the crash and size tests at their full count, about five minutes
 	AFFIDAVIT_SOAK=1 $(BIN)/python -m pytest tests/live/test_crash.py tests/live/test_bounded.py $(ARGS)
 
 lint: $(VENV)/.installed-dev ## ruff's checks and formatting, and the import contracts between folders
@@ -34,7 +34,10 @@ format: $(VENV)/.installed-dev ## rewrite the sources as ruff formats them
 types: $(VENV)/.installed-dev ## mypy --strict on schemas, processors and ingest
 	$(BIN)/mypy
 
-bench: $(VENV)/.installed-dev provision ## run every benchmark of bench/, one after the other (see bench/README.md)
+compiled: $(VENV)/.installed-dev ## build/compiled: the packages with the hot modules compiled to C (needs cc)
+	$(BIN)/python -m deploy.compiled build/compiled
+
+bench: $(VENV)/.installed-dev provision compiled ## run every benchmark of bench/, one after the other (see bench/README.md)
 	@set -e; for file in $$(grep -l '^if __name__ == "__main__"' bench/*.py); do \
 	  module=$$(basename $$file .py); printf '\n== bench.%s\n' "$$module"; $(BIN)/python -m bench.$$module $(ARGS); done
 

@@ -4,6 +4,8 @@
 audit at the default durability; and direct against a second server whose pgaudit logs reads, writes and parameters.
 No connection is encrypted. Rounds alternate (A B C D A B C D …); medians are printed, ratios first.
 
+`compiled` is the same worker from `make compiled` (hot modules compiled to C), where that was built.
+
     throughput   8 clients, simple and prepared mode: transactions a second, as a share of PgBouncer's
     latency      1 client: median of each transaction's own time; what a proxy adds is its median less the direct one's
 """
@@ -24,6 +26,7 @@ from typing import Any
 from tests.support import affidavit, binaries, pgbouncer, postgres
 
 PGAUDIT = {"shared_preload_libraries": "pgaudit", "pgaudit.log": "all", "pgaudit.log_parameter": "on"}
+COMPILED = Path(__file__).parents[1] / "build" / "compiled"
 MODES = ("simple", "prepared")
 
 
@@ -52,9 +55,15 @@ def targets(scale: int) -> Iterator[dict[str, dict[str, Any]]]:
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(postgres.running(oracle=False))
         bouncer = stack.enter_context(pgbouncer.running(server))
-        audit = {"audit": {}} if os.environ.get("AFFIDAVIT_BENCH_TEST_SETTINGS") else {"audit": DEFAULT_AUDIT}
+        audit = {"audit": DEFAULT_AUDIT}
         ours = stack.enter_context(affidavit.proxy(server, audit))
         found = {"direct": server.app(), "pgbouncer": bouncer.app(), "affidavit": ours.app("shop")}
+        if COMPILED.is_dir():
+            quick = affidavit.Proxy(server, audit)
+            stack.callback(quick.remove)
+            quick.packages = COMPILED
+            stack.callback(quick.start().kill)
+            found["compiled"] = quick.app("shop")
         if binaries.has_pgaudit(binaries.server()):
             audited = stack.enter_context(postgres.running({**PGAUDIT, "logging_collector": "on"}, oracle=False))
             with audited.superuser() as connection:
@@ -119,9 +128,11 @@ def report(mode: str, tps: dict[str, list[float]], latency: dict[str, list[float
         of_direct = f"{rate[name] / rate['direct']:.2f}" if "direct" in rate else "-"
         added = f"{median[name] - median['direct']:+.0f} µs" if "direct" in median else "-"
         print(f"  {name:<12} {rate[name]:8.0f}   {of_bouncer:>12}   {of_direct:>9}   {median[name]:12.0f} µs   {added:>15}")
-    if {"direct", "pgbouncer", "affidavit"} <= rate.keys():
-        ours, theirs = median["affidavit"] - median["direct"], median["pgbouncer"] - median["direct"]
-        print(f"  added latency, Affidavit to PgBouncer: {ours / theirs:.2f}\n" if theirs > 0 else "")
+    theirs = median.get("pgbouncer", 0) - median.get("direct", 0)
+    for name in ("affidavit", "compiled"):
+        if name in median and theirs > 0:
+            print(f"  added latency, {name} to PgBouncer: {(median[name] - median['direct']) / theirs:.2f}")
+    print()
 
 
 if __name__ == "__main__":

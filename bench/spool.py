@@ -1,4 +1,4 @@
-"""What does the spool cost per statement? Prints microseconds of the calling thread, and of everything, sealing included.
+"""What does the spool cost per statement? Prints microseconds of the calling thread, and of the sealer's process.
 
     python -m bench.spool [--quick] [--statements 200000] [--tick 1,8] [--durability write]
 
@@ -9,12 +9,13 @@ Fragments have the sizes of an ordinary event line (about 1 kB). Figures in docs
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import tempfile
 import time
 from pathlib import Path
 
-from ingest.spool import Spool, load_or_create_signer
+from ingest.spool import Destination, Spool, load_or_create_signer
 from schemas.config import AuditSettings, Durability
 
 CONTEXT = (
@@ -43,35 +44,55 @@ def clock() -> int:
 
 def run(statements: int, tick: int, durability: Durability) -> None:
     folder = Path(tempfile.mkdtemp(prefix="affidavit-bench-"))
-    signer = load_or_create_signer(folder / "keys", "proxy/0")
-    spool = Spool.open(folder / "spool", "proxy/0", AuditSettings(durability=durability), clock, signer)
+    keys = folder / "keys"
+    signer = load_or_create_signer(keys, "proxy/0")
+    destination = Destination(folder / "log.db", "NORMAL", keys)
+    settings = AuditSettings(durability=durability)
+    spool = Spool.open(folder / "spool", "proxy/0", settings, clock, signer, destination=destination)
     shapes = [STATEMENT % (i, i) for i in range(50)]
     dynamics = [DYNAMIC % (i * 7919) for i in range(1000)]
     outcomes = [OUTCOME % (clock(), i) for i in range(1000)]
-    wall, thread, process = time.perf_counter_ns(), time.thread_time_ns(), time.process_time_ns()
+    spool.record("ProxyStarted", clock(), b"")
+    spool.seal(clock(), wait=True)  # the sealer runs
+    sealer = Path(f"/proc/{spool.sealer_pid}/stat")
+    before = cpu_seconds(sealer)
+    wall, thread = time.perf_counter_ns(), time.thread_time_ns()
     slowest = 0
+    ended: list[int] = []
     for first in range(0, statements, tick):
         began = time.perf_counter_ns()
         at = clock()
-        numbers = [spool.intend(at, CONTEXT, shapes[i % 50], dynamics[i % 1000]) for i in range(first, first + tick)]
+        for number in ended:
+            spool.conclude(number, outcomes[number % 1000])
+        ended = [spool.intend(at, CONTEXT, shapes[i % 50], dynamics[i % 1000]) for i in range(first, first + tick)]
         spool.commit()
         if durability is Durability.FSYNC:
             spool.sync()
-        for number in numbers:
-            spool.conclude(number, outcomes[number % 1000])
         slowest = max(slowest, time.perf_counter_ns() - began)
-        if spool.blocks.unacked_blocks > 100:
-            spool.blocks.ack(spool.blocks.oldest(1, 1)[0].header)
+    thread, wall = time.thread_time_ns() - thread, time.perf_counter_ns() - wall
+    for number in ended:
+        spool.conclude(number, outcomes[number % 1000])
     spool.seal(clock(), wait=True)
     done = statements * 1000
-    stats = spool.stats
+    sealing = cpu_seconds(sealer) - before
     print(
-        f"{durability:>5} tick {tick:>3}: loop thread {(time.thread_time_ns() - thread) / done:5.2f} µs/statement, "
-        f"all threads {(time.process_time_ns() - process) / done:5.2f}, wall {(time.perf_counter_ns() - wall) / done:5.2f}, "
-        f"slowest tick {slowest / 1000:.0f} µs, {stats.blocks_sealed} blocks"
+        f"{durability:>5} tick {tick:>3}: loop thread {thread / done:5.2f} µs/statement, wall {wall / done:5.2f}, "
+        f"slowest tick {slowest / 1000:.0f} µs; sealer {sealing * 1e6 / statements:5.2f}, "
+        f"{memory_mib(spool.sealer_pid):.0f} MiB, {spool.stats.blocks_sealed} blocks"
     )
-    spool.close(clock())
+    spool.close(clock(), 10)
     shutil.rmtree(folder)
+
+
+def cpu_seconds(stat: Path) -> float:
+    """Processor time of a process so far, in user and system."""
+    fields = stat.read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def memory_mib(pid: int) -> float:
+    """Resident memory of a process."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1024**2
 
 
 def main() -> None:

@@ -37,11 +37,9 @@ from ingest.net.tls import server_context
 from ingest.net.upstream import read_password, send_cancel
 from ingest.protocols.postgres import messages
 from ingest.protocols.postgres.scram import ScramKeys
-from ingest.spool import Shipper, Spool, SpoolError, load_or_create_signer, spool_directory
+from ingest.spool import Destination, Spool, SpoolError, load_or_create_signer, spool_directory
 from processors.statements import Analyser, Tokenizer
 from schemas.config import ClientTlsMode, Config, DatabaseSettings, Durability, OnFailure, Upstream
-from schemas.log import LogError
-from schemas.log.sqlite import SqliteLog
 
 CREDENTIAL_CHECK_SECONDS = 2.0
 """How often the tokens of open sessions are looked at again: an expired or revoked one ends its sessions."""
@@ -86,10 +84,11 @@ class Worker:
             config.audit,
             now_us,
             load_or_create_signer(data / "keys", self.source),
+            destination=Destination(
+                data / "log" / "log.db", "FULL" if config.audit.durability is Durability.FSYNC else "NORMAL", data / "keys"
+            ),
         )
         self.gate = Gate(self.spool, config.audit.durability, loop)
-        self.event_log = SqliteLog(data / "log" / "log.db", "FULL" if config.audit.durability is Durability.FSYNC else "NORMAL")
-        self.shipper = Shipper(self.spool, self.event_log, now_us)
         self.connections: set[Connection] = set()
         self.statements = 0
         self.unaudited = 0
@@ -112,7 +111,6 @@ class Worker:
         }
         self.spool.record("ProxyStarted", self.clock(), b"," + orjson.dumps(body)[1:-1])
         self.spool.commit()
-        self.shipper.start()
         by_address: dict[str, list[DatabaseSettings]] = {}
         for database in self.config.databases:
             by_address.setdefault(database.listen, []).append(database)
@@ -227,7 +225,7 @@ class Worker:
     # Time
 
     def _tick(self) -> None:
-        """Seal what is due; beat when nothing else was said."""
+        """Look whether the spool has room; beat when nothing else was said."""
         now = self.clock()
         if now - self._last_beat >= self.config.audit.heartbeat_seconds * 1_000_000:
             self._last_beat = now
@@ -243,7 +241,7 @@ class Worker:
             if self.spool.seal_due(now):
                 self.spool.seal(now)
         except SpoolError as error:
-            self.log.error("seal_failed", reason=str(error))
+            self.log.error("spool_failed", reason=str(error))
         self.loop.call_later(self.config.audit.seal_interval_ms / 1000, self._tick)
 
     def _check_credentials(self) -> None:
@@ -278,12 +276,8 @@ class Worker:
         self.note("ProxyStopped", self.clock(), b"," + orjson.dumps(body)[1:-1])
 
     def finish(self) -> None:
-        """Write and ship what is left."""
-        self.spool.commit()
-        self.spool.seal(self.clock(), wait=True)
-        self.shipper.stop(SHUTDOWN_SHIP_SECONDS)
-        self.spool.close(self.clock())
-        self.event_log.close()
+        """Write what is left; its sealer seals and ships it."""
+        self.spool.close(self.clock(), SHUTDOWN_SHIP_SECONDS)
         self.tokens.close()
 
 
@@ -331,7 +325,7 @@ def run_worker(config: Config, index: int) -> int:
     """Run worker `index` until it is told to stop; return the exit code. Problems are one line on stderr."""
     try:
         uvloop.run(_serve(config, index))
-    except (IngestError, SpoolError, TokenStoreError, LogError) as error:
+    except (IngestError, SpoolError, TokenStoreError) as error:
         print(f"affidavit proxy {config.proxy.name}/{index}: {error}", file=sys.stderr)
         return 1
     return 0

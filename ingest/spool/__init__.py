@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ingest.spool.errors import RecordTooLargeError, SpoolError, SpoolFullError, SpoolLockedError
+from ingest.spool.keeper import Destination
 from ingest.spool.lines import UNKNOWN_OUTCOME
 from ingest.spool.restart import Recovery
 from ingest.spool.shipper import Shipper
@@ -11,6 +12,7 @@ from ingest.spool.spool import Spool, SpoolStats, spool_directory
 
 __all__ = [
     "UNKNOWN_OUTCOME",
+    "Destination",
     "RecordTooLargeError",
     "Recovery",
     "Shipper",

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING
 from zlib import crc32
 
 import zstandard
@@ -22,6 +23,9 @@ from ingest.spool.records import RECORD_HEAD, StoredBlock
 from ingest.spool.segments import BLOCKS, Segment, create_segment, sync_directory
 from schemas.integrity import Block, BlockHeader, IntegrityError, leaf_hash, merkle_root
 
+if TYPE_CHECKING:
+    from ingest.spool.recovery import Recovered
+
 BODY_CACHE_BYTES = 8 * 1024 * 1024
 """Bodies kept in memory for the shipper, so that a block sealed a moment ago is not read and decompressed again."""
 
@@ -29,29 +33,28 @@ MAX_BLOCK_BYTES = 1024 * 1024
 """A block is closed once its lines pass this, so that it fits a log message; one longer line is a block alone."""
 
 ZSTD_LEVEL = 1
-"""Spool blocks live for moments: the fastest level; the log compresses again for keeps."""
+"""The fastest level: blocks are compressed once, here, and a log that stores zstd takes the frame as it is."""
 
 
 @dataclass(slots=True)
 class Batch:
-    """Lines that make one block: contiguous from `first_seq`, with their leaf hashes and the intents they conclude."""
+    """Lines that make one block: contiguous from `first_seq`, with the intents they conclude."""
 
     epoch: int
     first_seq: int
     lines: list[bytes]
-    leaves: list[bytes]
     intents: array[int]
-    sealed_at: int
 
     @property
     def last_seq(self) -> int:
         """The sequence number of the last line."""
         return self.first_seq + len(self.lines) - 1
 
-    @classmethod
-    def of(cls, epoch: int, first_seq: int, lines: list[bytes], intents: array[int], sealed_at: int) -> Batch:
-        """Make a batch of lines whose leaves are not known yet."""
-        return cls(epoch, first_seq, lines, [leaf_hash(line) for line in lines], intents, sealed_at)
+    def add(self, intent: int, line: bytes) -> None:
+        """Add the next line; `intent` 0: it concludes none."""
+        self.lines.append(line)
+        if intent:
+            self.intents.append(intent)
 
 
 class BlocksFile:
@@ -73,6 +76,7 @@ class UnackedBlock:
     offset: int
     size: int
     body: bytes | None = None
+    stored: StoredBlock | None = None
 
 
 class BlockStore:
@@ -100,9 +104,16 @@ class BlockStore:
         self._next_file = next_file
         self._file: BlocksFile | None = None
         self._lock = Lock()
-        self._zstd = zstandard.ZstdCompressor(level=ZSTD_LEVEL)
+        self._zstd = zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_checksum=True)
 
-    def seal(self, batch: Batch) -> BlockHeader:
+    @classmethod
+    def of(
+        cls, found: Recovered, directory: Path, source: str, signer: Callable[[bytes], bytes] | None, capacity: int, durable: bool
+    ) -> BlockStore:
+        """Go on where a directory's files end."""
+        return cls(directory, source, signer, capacity, durable, found.number, found.block_id, found.unacked, found.next_blocks)
+
+    def seal(self, batch: Batch, now: int) -> BlockHeader:
         """Write one block; raise SpoolFullError, SpoolError or OSError with nothing changed. One thread at a time."""
         header = BlockHeader(
             self._source,
@@ -110,21 +121,25 @@ class BlockStore:
             self.number + 1,
             batch.first_seq,
             len(batch.lines),
-            batch.sealed_at,
+            now,
             self.block_id,
-            merkle_root(batch.leaves).hex(),
+            merkle_root([leaf_hash(line) for line in batch.lines]).hex(),
         )
         encoded = header.encode()
         signature = self._signer(encoded) if self._signer else b""
         body = b"\n".join(batch.lines) + b"\n"
-        payload = StoredBlock(encoded, signature, batch.intents, self._zstd.compress(body)).encode()
+        stored = StoredBlock(encoded, signature, batch.intents, self._zstd.compress(body))
+        payload = stored.encode()
         file = self._file_for(len(payload))
         assert file.segment is not None
         offset = file.segment.append(batch.epoch, payload)
         with self._lock:
             keep = self._cached + len(body) <= BODY_CACHE_BYTES
             self._cached += len(body) if keep else 0
-            self._unacked.append(UnackedBlock(header, file, offset, len(payload), body if keep else None))
+            entry = UnackedBlock(header, file, offset, len(payload))
+            if keep:
+                entry.body, entry.stored = body, stored
+            self._unacked.append(entry)
             file.unacked += 1
             self.unacked_bytes += len(payload)
             self.number, self.block_id = header.number, header.block_id
@@ -163,27 +178,27 @@ class BlockStore:
             dirty = {id(b.file): (b.file, b.file.segment.tail) for b in self._unacked if b.file.segment is not None}
         for file, tail in dirty.values():
             if file.synced < tail:
-                _sync_path(file.path)
+                sync_path(file.path)
                 file.synced = tail
 
     def oldest(self, limit: int, max_bytes: int) -> list[Block]:
         """Return the oldest blocks not acknowledged, at least one if there is any, up to `max_bytes` of bodies."""
+        return [block for block, _ in self.oldest_compressed(limit, max_bytes)]
+
+    def oldest_compressed(self, limit: int, max_bytes: int) -> list[tuple[Block, bytes]]:
+        """Return what `oldest` does, each with its body as one zstd frame."""
         with self._lock:
             wanted = [self._unacked[i] for i in range(min(limit, len(self._unacked)))]
-        blocks: list[Block] = []
+        blocks: list[tuple[Block, bytes]] = []
         size = 0
         for entry in wanted:
-            block = self._read(entry)
-            size += len(block.body)
+            stored = entry.stored or read_stored_block(entry)
+            body = entry.body if entry.body is not None else decompress(stored.compressed)
+            size += len(body)
             if blocks and size > max_bytes:
                 break
-            blocks.append(block)
+            blocks.append((Block(entry.header, stored.signature, body), stored.compressed))
         return blocks
-
-    def _read(self, entry: UnackedBlock) -> Block:
-        stored = read_stored_block(entry)
-        body = entry.body if entry.body is not None else decompress(stored.compressed)
-        return Block(entry.header, stored.signature, body)
 
     def ack(self, header: BlockHeader) -> None:
         """The log has every block up to this one: remember so, then delete files that hold nothing else."""
@@ -222,7 +237,7 @@ class BlockStore:
                     self._file.segment.delete()
 
 
-def _sync_path(path: Path) -> None:
+def sync_path(path: Path) -> None:
     """Sync by a descriptor of our own, so that another thread may close and delete the file meanwhile."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -14,18 +14,19 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import NamedTuple
 from zlib import crc32
 
 MAGIC = b"\xfaAF\xf1"
 _HEADER = struct.Struct("<4sIIIII")
 _CHECKED = struct.Struct("<III")
+_HEADER_OF, _CHECKED_OF = _HEADER.pack, _CHECKED.pack
 _END = b"\n"
 FRAME_OVERHEAD = _HEADER.size + len(_END)
 MAX_PAYLOAD = 0x7FFF_FFFF
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """One readable frame: where it stands (`offset`, `end`), and what it holds."""
 
     offset: int
@@ -55,8 +56,9 @@ class Scan:
 
 def encode_frame(epoch: int, number: int, payload: bytes) -> bytes:
     """Return the bytes of one frame."""
-    checked = _CHECKED.pack(len(payload), epoch, number)
-    return b"".join((_HEADER.pack(MAGIC, crc32(checked), len(payload), epoch, number, crc32(payload)), payload, _END))
+    length = len(payload)
+    header = _HEADER_OF(MAGIC, crc32(_CHECKED_OF(length, epoch, number)), length, epoch, number, crc32(payload))
+    return b"%b%b\n" % (header, payload)
 
 
 def scan(data: bytes) -> Scan:
@@ -66,7 +68,7 @@ def scan(data: bytes) -> Scan:
     damage: list[Damage] = []
     at = expected = 0
     while at < written:
-        frame = _frame_at(data, at)
+        frame = frame_at(data, at)
         if frame is None:
             frame = _next_frame(data, at + 1, written)
             if frame is None:
@@ -82,7 +84,8 @@ def scan(data: bytes) -> Scan:
     return Scan(tuple(frames), tuple(damage), None)
 
 
-def _frame_at(data: bytes, at: int) -> Frame | None:
+def frame_at(data: bytes, at: int) -> Frame | None:
+    """Return the frame that stands whole at `at`, None if none does (yet)."""
     if at + FRAME_OVERHEAD > len(data):
         return None
     magic, header_crc, length, epoch, number, payload_crc = _HEADER.unpack_from(data, at)
@@ -96,10 +99,18 @@ def _frame_at(data: bytes, at: int) -> Frame | None:
     return Frame(at, end, epoch, number, payload)
 
 
+def frame_size(data: bytes) -> int:
+    """Return how many bytes the frame beginning here takes, 0 if no readable header stands here."""
+    if len(data) < _HEADER.size:
+        return 0
+    magic, header_crc, length, _, _, _ = _HEADER.unpack_from(data)
+    return FRAME_OVERHEAD + length if magic == MAGIC and crc32(data[8:20]) == header_crc else 0
+
+
 def _next_frame(data: bytes, start: int, written: int) -> Frame | None:
     at = data.find(MAGIC, start, written)
     while at >= 0:
-        frame = _frame_at(data, at)
+        frame = frame_at(data, at)
         if frame is not None:
             return frame
         at = data.find(MAGIC, at + 1, written)

@@ -30,8 +30,14 @@ LOST_STATEMENT = (
 )
 """Stands for a statement whose definition was in a damaged region: opaque, the riskiest thing it could be."""
 
+LOST_DYNAMIC = (
+    b',"kind":"simple","transaction":"I","params":[],"claims":{},"decision":{"verdict":"allow","policies":[],"bundle":"","risk":0,'
+    b'"approval_id":""}'
+)
+"""Stands for what was particular to a statement when only its outcome can still be read."""
+
 LINE_OVERHEAD = 640
-"""Bytes of a line beyond its context, statement and dynamic fragments: envelope and outcome, generously."""
+"""Bytes kept for a statement beyond its fragments: heads of records, and its outcome, generously."""
 
 
 class LineFormat:

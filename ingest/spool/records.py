@@ -3,35 +3,38 @@
 - HEAD     first of every write-ahead segment: where the chain stood, and how many frames the segment before it had
 - DEFINE   a context or statement fragment, by a number that intents of the same segment use
 - INTENT   a statement about to be forwarded
-- LINE     a complete event line with its sequence number, and the intent it concludes (0: none)
+- OUTCOME  how a statement ended: the sequence number of its event and its outcome fragment; with the intent that makes the line
+- EVENT    any other event: sequence number, time, type and body fragment
 - BLOCK    a sealed block (in `blocks-*` files): header, signature, the intents it concludes, zstd-compressed body
+
+Definitions and intents stand before what uses them in the same segment: a segment needs nothing of the one before it.
 """
 
 from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-
-from ingest.spool.errors import SpoolError
 
 RECORD_HEAD = struct.Struct("<BI")
 _DEFINE = struct.Struct("<BII")
 _INTENT = struct.Struct("<BIQqII")
-_LINE = struct.Struct("<BIQQ")
+_OUTCOME = struct.Struct("<BIQQ")
+_EVENT = struct.Struct("<BIQqB")
 _BLOCK = struct.Struct("<BIHHI")
 _HEAD_BODY = "<IQQQI64s"
 _HEAD = struct.Struct("<BI" + _HEAD_BODY[1:])
 
 pack_intent = _INTENT.pack
 """(INTENT, 24 + len(dynamic), intent, at, context id, statement id); `dynamic` follows."""
-pack_line = _LINE.pack
-"""(LINE, 16 + len(line), intent or 0, seq); the line follows."""
+pack_outcome = _OUTCOME.pack
+"""(OUTCOME, 16 + len(outcome), intent, seq); the outcome fragment follows."""
+pack_event = _EVENT.pack
+"""(EVENT, 17 + len(type) + len(body), seq, at, len(type)); type and body follow."""
 INTENT_BODY = _INTENT.size - RECORD_HEAD.size
-LINE_BODY = _LINE.size - RECORD_HEAD.size
-RECORD_OVERHEAD = max(_INTENT.size, _LINE.size, _DEFINE.size)
+OUTCOME_BODY = _OUTCOME.size - RECORD_HEAD.size
+EVENT_BODY = _EVENT.size - RECORD_HEAD.size
 
 
 class Kind(IntEnum):
@@ -40,8 +43,9 @@ class Kind(IntEnum):
     HEAD = 1
     DEFINE = 2
     INTENT = 3
-    LINE = 4
     BLOCK = 5
+    OUTCOME = 6
+    EVENT = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,26 +80,6 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
-class Intent:
-    """An intent as read: `context` and `statement` are definition numbers of its segment."""
-
-    number: int
-    at: int
-    context: int
-    statement: int
-    dynamic: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """An event line as read; `intent` 0 if it concludes none."""
-
-    intent: int
-    seq: int
-    line: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class StoredBlock:
     """A sealed block as stored: canonical header bytes, signature, intents it concludes, compressed body."""
 
@@ -124,30 +108,3 @@ class StoredBlock:
 def encode_definition(number: int, fragment: bytes) -> bytes:
     """Return a DEFINE record."""
     return _DEFINE.pack(Kind.DEFINE, 4 + len(fragment), number) + fragment
-
-
-def read_records(payload: bytes) -> Iterator[Head | tuple[int, bytes] | Intent | Line | StoredBlock]:
-    """Yield the records of a frame's payload (definitions as pairs); raise SpoolError if they do not fill it exactly."""
-    at = 0
-    while at < len(payload):
-        if at + RECORD_HEAD.size > len(payload):
-            raise SpoolError(f"record cut short at byte {at} of its frame")
-        kind, length = RECORD_HEAD.unpack_from(payload, at)
-        body = payload[at + RECORD_HEAD.size : at + RECORD_HEAD.size + length]
-        at += RECORD_HEAD.size + length
-        if at > len(payload):
-            raise SpoolError(f"record of kind {kind} runs past its frame")
-        if kind == Kind.LINE:
-            intent, seq = struct.unpack_from("<QQ", body)
-            yield Line(intent, seq, body[16:])
-        elif kind == Kind.INTENT:
-            number, when, context, statement = struct.unpack_from("<QqII", body)
-            yield Intent(number, when, context, statement, body[24:])
-        elif kind == Kind.DEFINE:
-            yield struct.unpack_from("<I", body)[0], body[4:]
-        elif kind == Kind.HEAD:
-            yield Head.decode(body)
-        elif kind == Kind.BLOCK:
-            yield StoredBlock.decode(body)
-        else:
-            raise SpoolError(f"record kind {kind} is not known: the spool was written by a newer version")

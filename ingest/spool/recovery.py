@@ -1,9 +1,9 @@
 """What a spool's directory still holds when it is opened: read everything, decide nothing on disk.
 
 Rules, in order:
-1. A line is *covered* if it is in an acknowledged block or in a readable sealed block. Lines that are not covered are sealed
-   again, byte for byte, in the epoch they belong to.
-2. An intent of the newest epoch that neither a line nor a block concludes becomes an event with outcome `unknown`.
+1. An event is *covered* if it is in an acknowledged block or in a readable sealed block. Events that are not covered are sealed,
+   with the bytes the sealer would have given them, in the epoch they belong to.
+2. An intent of the newest epoch that neither an outcome nor a block concludes becomes an event with outcome `unknown`.
 3. A torn frame at the end of an epoch's last write-ahead segment is dropped: its commit never returned, nothing in it was
    forwarded.
 4. Any other unreadable region is damage: what can be read before and after it is kept, the file is kept, and it is reported.
@@ -21,21 +21,10 @@ from pathlib import Path
 from ingest.spool.blocks import BlocksFile, UnackedBlock, read_ack
 from ingest.spool.errors import SpoolError
 from ingest.spool.frames import Damage, Scan, scan
-from ingest.spool.lines import LOST_CONTEXT, LOST_STATEMENT
-from ingest.spool.records import RECORD_HEAD, Head, Intent, Line, StoredBlock, read_records
+from ingest.spool.records import RECORD_HEAD, Head, StoredBlock
+from ingest.spool.replay import Concluded, OpenIntent, Replay
 from ingest.spool.segments import BLOCKS, WAL, next_number, segment_paths
 from schemas.integrity import GENESIS, BlockHeader, IntegrityError
-
-
-@dataclass(frozen=True, slots=True)
-class OpenIntent:
-    """An intent without an outcome, with its fragments."""
-
-    number: int
-    at: int
-    context: bytes
-    statement: bytes
-    dynamic: bytes
 
 
 @dataclass(slots=True)
@@ -46,8 +35,9 @@ class Recovered:
     last_seq: int = 0
     number: int = 0
     block_id: str = GENESIS
+    acked: int = 0
     placed: bool = False
-    lines: list[tuple[int, Line]] = field(default_factory=list)
+    events: list[tuple[int, Concluded]] = field(default_factory=list)
     unknown: list[OpenIntent] = field(default_factory=list)
     unacked: list[UnackedBlock] = field(default_factory=list)
     damage: list[tuple[Path, Damage]] = field(default_factory=list)
@@ -70,46 +60,47 @@ class Recovered:
             self.number, self.block_id = number, block_id
 
 
-def recover(directory: Path) -> Recovered:
-    """Read a spool's directory; raise SpoolError if files are there but the source's place in its chain cannot be told."""
-    found = Recovered()
-    covered = _Covered()
+def recover_blocks(directory: Path) -> tuple[Recovered, Covered]:
+    """Read the sealed half: where the chain stands, which blocks wait for the log, what they cover. Raises SpoolError."""
+    found, covered = Recovered(), Covered()
     acked = _read_ack(directory, found)
     if acked is not None:
         covered.acked = (acked.epoch, acked.first_seq + acked.count - 1)
         found.saw(*covered.acked)
         found.chain(acked.number, acked.block_id)
-    blocks = segment_paths(directory, BLOCKS)
+        found.acked = acked.number
     found.next_blocks = next_number(directory, BLOCKS)
-    for _, path in blocks:
-        _read_blocks(path, acked.number if acked else 0, found, covered)
+    for _, path in segment_paths(directory, BLOCKS):
+        _read_blocks(path, found.acked, found, covered)
     found.unacked.sort(key=lambda b: b.header.number)
+    return found, covered
+
+
+def recover(directory: Path) -> Recovered:
+    """Read a spool's directory; raise SpoolError if files are there but the source's place in its chain cannot be told."""
+    found, covered = recover_blocks(directory)
     segments = segment_paths(directory, WAL)
     found.wal_paths = [path for _, path in segments]
     found.next_wal = next_number(directory, WAL)
     wal = _Wal()
     for number, path in segments:
-        wal.read(number, path, found)
+        wal.read(number, path, found, covered)
     wal.report_cut_segments(found)
     if found.damage and (found.epoch == 0 or (not found.placed and any(path.name == "ACK" for path, _ in found.damage))):
         raise SpoolError(
             f"spool {directory} is damaged beyond telling where its chain stood: move the directory aside and keep it, "
             "and give the proxy a new name (proxy.name) so that a new source begins"
         )
-    _report_missing_blocks(directory, acked.number if acked else 0, found)
-    found.lines = sorted(
-        ((epoch, line) for (epoch, seq), line in wal.lines.items() if not covered.has(epoch, seq)),
-        key=lambda pair: (pair[0], pair[1].seq),
-    )
-    for epoch, line in found.lines:
-        found.saw(epoch, line.seq)
-    concluded = {line.intent for (epoch, _), line in wal.lines.items() if epoch == found.epoch}
-    concluded |= covered.intents.get(found.epoch, set())
-    found.unknown = [intent for number, intent in sorted(wal.intents.get(found.epoch, {}).items()) if number not in concluded]
+    _report_missing_blocks(directory, found.acked, found)
+    found.events = [(epoch, wal.events[epoch, seq]) for epoch, seq in sorted(wal.events)]
+    sealed = covered.intents.get(found.epoch, set())
+    if found.epoch in wal.epochs:
+        intents = wal.epochs[found.epoch].intents
+        found.unknown = [intents[number] for number in sorted(intents) if number not in sealed]
     return found
 
 
-class _Covered:
+class Covered:
     """Which lines are in a sealed block already, and which intents those blocks conclude."""
 
     def __init__(self) -> None:
@@ -119,11 +110,18 @@ class _Covered:
         self._sorted = False
 
     def add(self, header: BlockHeader, intents: array[int]) -> None:
+        """Note a readable block."""
         self._ranges.append((header.epoch, header.first_seq, header.first_seq + header.count - 1))
         self._sorted = False
         self.intents.setdefault(header.epoch, set()).update(intents)
 
+    def last_seq(self, epoch: int) -> int:
+        """Return the newest event of an epoch that is in a block."""
+        newest = max((last for of, _, last in self._ranges if of == epoch), default=0)
+        return max(newest, self.acked[1]) if self.acked[0] == epoch else newest
+
     def has(self, epoch: int, seq: int) -> bool:
+        """Whether an event is in a block."""
         if (epoch, seq) <= self.acked:
             return True
         if not self._sorted:
@@ -137,35 +135,28 @@ class _Wal:
     """Gathers the records of the write-ahead segments."""
 
     def __init__(self) -> None:
-        self.lines: dict[tuple[int, int], Line] = {}
-        self.intents: dict[int, dict[int, OpenIntent]] = {}
+        self.events: dict[tuple[int, int], Concluded] = {}
+        self.epochs: dict[int, Replay] = {}
         self._segments: dict[int, tuple[Path, Scan, Head | None]] = {}
 
-    def read(self, segment: int, path: Path, found: Recovered) -> None:
+    def read(self, segment: int, path: Path, found: Recovered, covered: Covered) -> None:
         result = _scan(path)
         found.damage.extend((path, damage) for damage in result.damage)
-        definitions: dict[int, bytes] = {}
         head: Head | None = None
+        for replay in self.epochs.values():
+            replay.begin_segment()
         for frame in result.frames:
             found.saw(frame.epoch, 0)
-            for record in read_records(frame.payload):
-                if isinstance(record, Line):
-                    self.lines[frame.epoch, record.seq] = record
-                    found.saw(frame.epoch, record.seq)
-                elif isinstance(record, Intent):
-                    self.intents.setdefault(frame.epoch, {})[record.number] = OpenIntent(
-                        record.number,
-                        record.at,
-                        definitions.get(record.context, LOST_CONTEXT),
-                        definitions.get(record.statement, LOST_STATEMENT),
-                        record.dynamic,
-                    )
-                elif isinstance(record, Head):
-                    head = record
-                    found.saw(record.epoch, record.next_seq - 1)
-                    found.chain(record.next_block - 1, record.prev)
-                elif isinstance(record, tuple):
-                    definitions[record[0]] = record[1]
+            replay = self.epochs.setdefault(frame.epoch, Replay())
+            for event in replay.read(frame.payload):
+                found.saw(frame.epoch, event.seq)
+                if not covered.has(frame.epoch, event.seq):
+                    self.events[frame.epoch, event.seq] = event
+            if replay.head is not None and replay.head is not head:
+                head = replay.head
+                found.saw(head.epoch, head.next_seq - 1)
+                found.chain(head.next_block - 1, head.prev)
+                replay.head = None
         if result.frames or result.damage or result.torn_at is not None:
             self._segments[segment] = (path, result, head)
 
@@ -199,7 +190,7 @@ def _read_ack(directory: Path, found: Recovered) -> BlockHeader | None:
         return None
 
 
-def _read_blocks(path: Path, acked: int, found: Recovered, covered: _Covered) -> None:
+def _read_blocks(path: Path, acked: int, found: Recovered, covered: Covered) -> None:
     result = _scan(path)
     found.damage.extend((path, damage) for damage in result.damage)
     file = BlocksFile(path)

@@ -11,6 +11,7 @@ import structlog
 from ingest.spool.blocks import MAX_BLOCK_BYTES, Batch, BlockStore
 from ingest.spool.lines import UNKNOWN_OUTCOME, LineFormat
 from ingest.spool.recovery import Recovered
+from ingest.spool.replay import Concluded
 
 log = structlog.get_logger(__name__)
 
@@ -34,16 +35,12 @@ def seal_recovered(found: Recovered, blocks: BlockStore, source: str, max_events
             bytes_lost=damage.bytes_lost,
             reason=damage.reason,
         )
-    epoch = max(found.epoch, 1)
-    lines = [(e, record.seq, record.intent, record.line) for e, record in found.lines]
-    seq = found.last_seq
+    events, seq = found.events, found.last_seq
     if found.unknown or found.damage:
-        found.epoch = epoch
-        format = LineFormat(source, epoch)
+        found.epoch = epoch = max(found.epoch, 1)
         for intent in found.unknown:
             seq += 1
-            line = format.query(seq, intent.at, intent.dynamic, intent.context, intent.statement, UNKNOWN_OUTCOME)
-            lines.append((epoch, seq, intent.number, line))
+            events.append((epoch, Concluded(seq, intent.number, intent, UNKNOWN_OUTCOME)))
         for path, damage in found.damage:
             seq += 1
             name = path.name if path.is_dir() else f"{path.name}.corrupt"
@@ -53,25 +50,25 @@ def seal_recovered(found: Recovered, blocks: BlockStore, source: str, max_events
                 damage.bytes_lost,
                 orjson.dumps(damage.reason),
             )
-            lines.append((epoch, seq, 0, format.event("SpoolDamaged", seq, now, body)))
+            events.append((epoch, Concluded(seq, 0, None, body, "SpoolDamaged", now)))
     found.last_seq = seq
-    batch: list[tuple[int, int, int, bytes]] = []
+    batch = Batch(0, 0, [], array("Q"))
+    format = LineFormat(source, 0)
     size = 0
-    for entry in lines:
-        gap = batch and (entry[0] != batch[-1][0] or entry[1] != batch[-1][1] + 1)
-        if gap or len(batch) >= max_events or (batch and size + len(entry[3]) > MAX_BLOCK_BYTES):
-            _seal_batch(blocks, batch, now)
-            batch, size = [], 0
-        batch.append(entry)
-        size += len(entry[3])
-    if batch:
-        _seal_batch(blocks, batch, now)
-    return Recovery(len(lines) - len(found.unknown) - len(found.damage), len(found.unknown), len(found.damage))
-
-
-def _seal_batch(blocks: BlockStore, batch: list[tuple[int, int, int, bytes]], now: int) -> None:
-    intents = array("Q", (intent for _, _, intent, _ in batch if intent))
-    blocks.seal(Batch.of(batch[0][0], batch[0][1], [line for _, _, _, line in batch], intents, now))
+    for epoch, event in events:
+        if epoch != batch.epoch:
+            format = LineFormat(source, epoch)
+        line = event.line(format)
+        gap = epoch != batch.epoch or event.seq != batch.last_seq + 1
+        if gap or len(batch.lines) >= max_events or size + len(line) > MAX_BLOCK_BYTES:
+            if batch.lines:
+                blocks.seal(batch, now)
+            batch, size = Batch(epoch, event.seq, [], array("Q")), 0
+        batch.add(event.number, line)
+        size += len(line)
+    if batch.lines:
+        blocks.seal(batch, now)
+    return Recovery(len(events) - len(found.unknown) - len(found.damage), len(found.unknown), len(found.damage))
 
 
 def set_aside(found: Recovered, blocks: BlockStore, durable: bool) -> None:

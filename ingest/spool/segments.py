@@ -34,16 +34,16 @@ class Segment:
     def append(self, epoch: int, payload: bytes) -> int:
         """Write one frame with one `pwrite`; return the offset of its payload. On OSError nothing counts as written."""
         frame = encode_frame(epoch, self.frames, payload)
-        at = self.tail
+        at, size = self.tail, len(frame)
         written = os.pwrite(self.fd, frame, at)
-        while written < len(frame):
+        while written < size:
             more = os.pwrite(self.fd, frame[written:], at + written)
             if more == 0:
                 raise OSError(errno.EIO, "file does not take more bytes", str(self.path))
             written += more
-        self.tail = at + len(frame)
+        self.tail = tail = at + size
         self.frames += 1
-        return self.tail - len(payload) - 1
+        return tail - len(payload) - 1
 
     def sync(self) -> None:
         """Put what was appended on disk."""

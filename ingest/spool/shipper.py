@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from threading import Event, Thread
+from typing import Protocol
 
 import structlog
 
+from ingest.spool.blocks import BlockStore
 from ingest.spool.errors import SpoolError
-from ingest.spool.spool import Spool
-from schemas.config import Durability
 from schemas.log import Log, LogError, LogUnavailableError, NewRecord
 from schemas.topics import EVENTS
 
@@ -27,10 +27,26 @@ MAX_BYTES = 4 * 1024 * 1024
 FIRST_WAIT_SECONDS, LAST_WAIT_SECONDS = 0.05, 5.0
 
 
+class Ships(Protocol):
+    """What blocks are taken from: a spool that seals in this process, or a sealer."""
+
+    @property
+    def source(self) -> str:
+        """Whose blocks they are."""
+
+    @property
+    def durable(self) -> bool:
+        """Whether blocks must be on disk before the log gets them."""
+
+    @property
+    def blocks(self) -> BlockStore:
+        """The blocks."""
+
+
 class Shipper(Thread):
     """Ships one spool to one log until stopped. `last_latency_us` is from sealing to acknowledgement, of the newest block."""
 
-    def __init__(self, spool: Spool, log: Log, clock: Callable[[], int], poll_seconds: float = 0.02) -> None:
+    def __init__(self, spool: Ships, log: Log, clock: Callable[[], int], poll_seconds: float = 0.02) -> None:
         super().__init__(name=f"shipper {spool.source}", daemon=True)
         self.blocks_shipped = self.failures = self.last_latency_us = 0
         self.problem = ""
@@ -58,16 +74,17 @@ class Shipper(Thread):
 
     def step(self) -> int:
         """Ship the oldest blocks once; return how many. Raises LogError, SpoolError, OSError with nothing acknowledged."""
-        blocks = self._spool.blocks.oldest(MAX_BLOCKS, MAX_BYTES)
+        blocks = self._spool.blocks.oldest_compressed(MAX_BLOCKS, MAX_BYTES)
         if not blocks:
             return 0
-        if self._spool.settings.durability is Durability.FSYNC:
+        if self._spool.durable:
             self._spool.blocks.sync()
         key = self._spool.source.encode()
-        self._log.append(EVENTS.name, [NewRecord(key, block.body, block.log_headers()) for block in blocks])
-        self._spool.blocks.ack(blocks[-1].header)
+        self._log.append(EVENTS.name, [NewRecord(key, block.body, block.log_headers(), zstd) for block, zstd in blocks])
+        newest = blocks[-1][0].header
+        self._spool.blocks.ack(newest)
         self.blocks_shipped += len(blocks)
-        self.last_latency_us = self._clock() - blocks[-1].header.sealed_at
+        self.last_latency_us = self._clock() - newest.sealed_at
         if self.problem:
             log.info("log takes blocks again", source=self._spool.source)
             self.problem = ""

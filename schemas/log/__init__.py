@@ -43,11 +43,15 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class NewRecord:
-    """One record to append. Names of headers hold no zero character."""
+    """One record to append. Names of headers hold no zero character.
+
+    `zstd`: the value as one zstd frame that tells its size, for logs that store such; or empty.
+    """
 
     key: bytes
     value: bytes
     headers: Mapping[str, bytes] = field(default_factory=dict)
+    zstd: bytes = b""
 
 
 class Log(Protocol):

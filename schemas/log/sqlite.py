@@ -1,7 +1,8 @@
 """The log on one machine: one SQLite file in WAL mode, one table, several processes appending at once.
 
-Values are zstd-compressed. An append is one transaction. With `synchronous` FULL it is on disk when it returned; with NORMAL it
-survives the death of any process and, after power loss, is missing whole or there whole. `truncate_before` is the retention.
+Values are zstd-compressed, here or by whoever appends. An append is one transaction. With `synchronous` FULL it is on disk when
+it returned; with NORMAL it survives the death of any process and, after power loss, is missing whole or there whole.
+`truncate_before` is the retention.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ class SqliteLog:
         """Append all records or none; see `schemas.log.Log.append`."""
         if not records:
             return
-        rows = [(r.key, self._compressor.compress(r.value), _encode_headers(r.headers)) for r in records]
+        rows = [(r.key, r.zstd or self._compressor.compress(r.value), _encode_headers(r.headers)) for r in records]
         with self._lock, self._errors(f"did not take {len(records)} records for {topic}"):
             db = self._db
             db.execute("BEGIN IMMEDIATE")

@@ -47,6 +47,7 @@ class Affidavit:
     """
 
     def __init__(self, server: Postgres, overrides: Mapping[str, Any] | None = None, folder: Path | None = None) -> None:
+        self.packages = ROOT  # where the processes find our packages; `deploy.compiled` makes another such folder
         self.folder = folder or Path(tempfile.mkdtemp(prefix="affidavit-test-"))
         self.config_path = self.folder / "affidavit.yaml"
         self.data_dir = self.folder / "data"
@@ -114,7 +115,7 @@ class Affidavit:
                 stdin=stdin,
                 stdout=output,
                 stderr=output,
-                cwd=ROOT,
+                cwd=self.packages,
                 env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
                 start_new_session=True,
             )

@@ -13,6 +13,7 @@ from unittest import mock
 import orjson
 
 from ingest.spool import UNKNOWN_OUTCOME, Spool
+from ingest.spool.keeper import OwnSealer
 from schemas.config import AuditSettings, Durability
 from schemas.integrity import Block, BlockHeader, verify_block, verify_successor
 
@@ -73,6 +74,10 @@ def abandon(spool: Spool) -> None:
     segments += [spool.blocks._file.segment] if spool.blocks._file and spool.blocks._file.segment else []
     for segment in segments:
         segment.close()
+    assert isinstance(spool._keeper, OwnSealer)
+    if spool._keeper.sealer._fd >= 0:
+        os.close(spool._keeper.sealer._fd)
+    spool._keeper._file_lock.release()
     spool._lock.release()
 
 

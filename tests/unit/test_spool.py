@@ -19,6 +19,7 @@ from ingest.spool import (
     SpoolFullError,
     SpoolLockedError,
     load_or_create_signer,
+    sealing,
     spool_directory,
 )
 from ingest.spool import spool as spool_module
@@ -147,7 +148,7 @@ def test_seal_due_after_the_interval_and_a_full_block_at_once(tmp_path: Path) ->
 
 
 def test_blocks_are_bounded_by_bytes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spool_module, "MAX_BLOCK_BYTES", 10_000)
+    monkeypatch.setattr(sealing, "MAX_BLOCK_BYTES", 10_000)
     spool, reader = open_spool(tmp_path, settings=small(max_events_per_block=1000)), Reader()
     for i in range(6):
         statement(spool, f"n{i}", 4_000)

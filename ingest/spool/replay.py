@@ -1,0 +1,108 @@
+"""What write-ahead frames say when they are read again: which intents are open, and the event lines of those that ended.
+
+The sealer reads the frames of the running epoch this way while they are written, recovery those of an epoch that ended. Both get
+the same lines, because a line is made here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import re
+from struct import Struct
+from typing import NamedTuple
+
+from ingest.spool.errors import SpoolError
+from ingest.spool.lines import LOST_CONTEXT, LOST_DYNAMIC, LOST_STATEMENT, LineFormat
+from ingest.spool.records import RECORD_HEAD, Head, Kind
+
+_HEAD, _DEFINE, _INTENT, _OUTCOME, _EVENT = map(int, (Kind.HEAD, Kind.DEFINE, Kind.INTENT, Kind.OUTCOME, Kind.EVENT))
+_read_head = RECORD_HEAD.unpack_from
+_read_define = Struct("<I").unpack_from
+_read_intent = Struct("<QqII").unpack_from
+_read_outcome = Struct("<QQ").unpack_from
+_read_event = Struct("<QqB").unpack_from
+_ENDED_AT = re.compile(rb',"ended_at":(\d{1,18})')
+
+
+class OpenIntent(NamedTuple):
+    """An intent without an outcome, with its fragments."""
+
+    number: int
+    at: int
+    context: bytes
+    statement: bytes
+    dynamic: bytes
+
+
+class Concluded(NamedTuple):
+    """An event whose line can be made: a statement that ended (`type` empty), or anything else (`intent` None)."""
+
+    seq: int
+    number: int
+    intent: OpenIntent | None
+    outcome: bytes
+    type: str = ""
+    at: int = 0
+
+    def line(self, format: LineFormat) -> bytes:
+        """Return the event line."""
+        if self.type:
+            return format.event(self.type, self.seq, self.at, self.outcome)
+        if self.intent is None:  # the frame with the intent is damaged: the statement is counted, as the riskiest it could be
+            ended = _ENDED_AT.match(self.outcome)
+            at = int(ended[1]) if ended else 0
+            return format.query(self.seq, at, LOST_DYNAMIC, LOST_CONTEXT, LOST_STATEMENT, self.outcome)
+        _, at, context, statement, dynamic = self.intent
+        return format.query(self.seq, at, dynamic, context, statement, self.outcome)
+
+
+class Replay:
+    """Reads the frames of one epoch in order. `intents` are those open so far, `head` the newest segment's."""
+
+    def __init__(self) -> None:
+        self.intents: dict[int, OpenIntent] = {}
+        self.head: Head | None = None
+        self._definitions: dict[int, bytes] = {}
+
+    def begin_segment(self) -> None:
+        """What follows is from another file: definitions count anew there."""
+        self._definitions = {}
+
+    def read(self, payload: bytes, after: int = 0) -> list[Concluded]:
+        """Take one frame; return what it concludes past sequence number `after`. Raises SpoolError if it makes no sense."""
+        concluded: list[Concluded] = []
+        intents, definitions = self.intents, self._definitions
+        at, end = 0, len(payload)
+        while at < end:
+            if at + 5 > end:
+                raise SpoolError(f"record cut short at byte {at} of its frame")
+            kind, length = _read_head(payload, at)
+            start = at + 5
+            at = start + length
+            if at > end:
+                raise SpoolError(f"record of kind {kind} runs past its frame")
+            if kind == _INTENT:
+                number, when, context, statement = _read_intent(payload, start)
+                intents[number] = OpenIntent(
+                    number,
+                    when,
+                    definitions.get(context, LOST_CONTEXT),
+                    definitions.get(statement, LOST_STATEMENT),
+                    payload[start + 24 : at],
+                )
+            elif kind == _OUTCOME:
+                number, seq = _read_outcome(payload, start)
+                intent = intents.pop(number, None)
+                if seq > after:
+                    concluded.append(Concluded(seq, number, intent, payload[start + 16 : at]))
+            elif kind == _EVENT:
+                seq, when, size = _read_event(payload, start)
+                body = start + 17 + size
+                if seq > after:
+                    concluded.append(Concluded(seq, 0, None, payload[body:at], payload[start + 17 : body].decode("ascii"), when))
+            elif kind == _DEFINE:
+                definitions[_read_define(payload, start)[0]] = payload[start + 4 : at]
+            elif kind == _HEAD:
+                self.head = Head.decode(payload[start:at])
+            else:
+                raise SpoolError(f"record kind {kind} is not known here: the spool was written by another version")
+        return concluded
