@@ -60,19 +60,25 @@ class ApiClient:
                 return
 
     def stream(self, path: str, **parameters: str | int | None) -> Iterator[dict[str, Any]]:
-        """Yield the JSON of each server-sent event until the connection ends. Raises ApiError."""
+        """Yield each audit event of the stream. Raises ApiError, also with the reason the server gives for ending it."""
         given = {name.rstrip("_"): value for name, value in parameters.items() if value not in (None, "")}
         try:
             with self._http.stream("GET", path, params=given, timeout=httpx.Timeout(10.0, read=None)) as response:
                 if response.status_code != 200:
                     raise ApiError(self._word(response.status_code, response.read()))
-                data: list[str] = []
+                name, data = "", []
                 for line in response.iter_lines():
-                    if line.startswith("data:"):
+                    if line.startswith("event:"):
+                        name = line[6:].strip()
+                    elif line.startswith("data:"):
                         data.append(line[5:].removeprefix(" "))
-                    elif not line and data:
-                        yield orjson.loads("\n".join(data))
-                        data = []
+                    elif not line:
+                        message = orjson.loads("\n".join(data)) if data else {}
+                        if name in ("problem", "end"):
+                            raise ApiError(f"the stream from {self._url} ended: {message.get('detail', name)}")
+                        if data and not name:
+                            yield message
+                        name, data = "", []
         except httpx.HTTPError as error:
             raise ApiError(f"the stream from {self._url} ended: {error or type(error).__name__}") from None
 

@@ -334,7 +334,7 @@ def _check_files(config: Config, lines: dict[Location, int]) -> Iterator[Problem
         for section, names in (("client_tls", ("cert_file", "key_file")), ("upstream", ("ca_file", "cert_file", "key_file"))):
             for name in names:
                 file = getattr(getattr(database, section), name)
-                location = ("databases", index, section, name)
+                location: Location = ("databases", index, section, name)
                 if file is not None and not file.is_file():
                     yield Problem(setting_path(location), _line(location, lines), f"there is no file {file}")
                 elif file is not None and not os.access(file, os.R_OK):

@@ -6,7 +6,8 @@ process of its own that reads the files while they are written (`destination`), 
 next segment ahead of need and sees that the sealer's process lives. docs/adr/0003-spool.md says why it is as it is.
 
 Room. Every accepted intent has room reserved for itself, for being carried into the next segment and for its outcome, so an
-outcome always fits; `accepting` turns False before that promise would break, and True again by itself.
+outcome always fits; `accepting` turns False before that promise would break, and True again by itself. Room, segments and
+records are counted together at every call, which is why this one file is past 500 lines.
 """
 
 from __future__ import annotations
