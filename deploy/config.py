@@ -331,7 +331,10 @@ def _check_addresses(config: Config, lines: dict[Location, int]) -> Iterator[Pro
 
 def _check_files(config: Config, lines: dict[Location, int]) -> Iterator[Problem]:
     for index, database in enumerate(config.databases):
-        for section, names in (("client_tls", ("cert_file", "key_file")), ("upstream", ("ca_file", "cert_file", "key_file"))):
+        for section, names in (
+            ("client_tls", ("cert_file", "key_file", "client_ca_file")),
+            ("upstream", ("ca_file", "cert_file", "key_file")),
+        ):
             for name in names:
                 file = getattr(getattr(database, section), name)
                 location: Location = ("databases", index, section, name)
@@ -339,11 +342,16 @@ def _check_files(config: Config, lines: dict[Location, int]) -> Iterator[Problem
                     yield Problem(setting_path(location), _line(location, lines), f"there is no file {file}")
                 elif file is not None and not os.access(file, os.R_OK):
                     yield Problem(setting_path(location), _line(location, lines), f"{file} is not readable for this user")
+    for index, issuer in enumerate(config.identity.issuers):
+        for name in ("jwks_file", "ca_file"):
+            yield from _readable(getattr(issuer, name), ("identity", "issuers", index, name), lines)
     for name in ("ca_file", "cert_file", "key_file"):
-        file = getattr(config.log.kafka.security, name)
-        location = ("log", "kafka", "security", name)
-        if file is not None and not os.access(file, os.R_OK):
-            yield Problem(setting_path(location), _line(location, lines), f"{file} is not there or not readable for this user")
+        yield from _readable(getattr(config.log.kafka.security, name), ("log", "kafka", "security", name), lines)
+
+
+def _readable(file: Path | None, location: Location, lines: dict[Location, int]) -> Iterator[Problem]:
+    if file is not None and not os.access(file, os.R_OK):
+        yield Problem(setting_path(location), _line(location, lines), f"{file} is not there or not readable for this user")
 
 
 def _with_passwords(config: Config, lines: dict[Location, int], environ: Mapping[str, str], problems: list[Problem]) -> Config:

@@ -8,8 +8,11 @@ from __future__ import annotations
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+from schemas.events.base import PrincipalKind
 
 Alias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,63}$")]
 HostPort = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+):[0-9]{1,5}$")]
@@ -66,16 +69,26 @@ class ClientTlsMode(StrEnum):
 
 
 class ClientTls(Settings):
-    """TLS towards clients. Without a certificate, one is generated under the data directory (local use)."""
+    """TLS towards clients. Without a certificate, one is generated under the data directory (local use).
+
+    With `client_ca_file` a client may log in by a certificate from those authorities, and then needs no token.
+    """
 
     mode: ClientTlsMode = ClientTlsMode.ALLOW
     cert_file: Path | None = None
     key_file: Path | None = None
+    client_ca_file: Path | None = None
+    client_kind: PrincipalKind = PrincipalKind.SERVICE
+    require_client_certificate: bool = False
 
     @model_validator(mode="after")
     def _both_or_neither(self) -> ClientTls:
         if (self.cert_file is None) != (self.key_file is None):
             raise ValueError("cert_file and key_file go together")
+        if self.client_ca_file is not None and self.mode is ClientTlsMode.OFF:
+            raise ValueError("client_ca_file is for TLS: set mode to allow or require")
+        if self.require_client_certificate and (self.client_ca_file is None or self.mode is not ClientTlsMode.REQUIRE):
+            raise ValueError("require_client_certificate needs client_ca_file and mode require")
         return self
 
 
@@ -125,6 +138,71 @@ class DatabaseSettings(Settings):
     upstream: Upstream
     client_tls: ClientTls = ClientTls()
     allow_replication: bool = False
+
+
+class Algorithm(StrEnum):
+    """Signatures of identity tokens that can be accepted: asymmetric ones only (RFC 7518, RFC 9864)."""
+
+    RS256 = "RS256"
+    RS384 = "RS384"
+    RS512 = "RS512"
+    PS256 = "PS256"
+    PS384 = "PS384"
+    PS512 = "PS512"
+    ES256 = "ES256"
+    ES384 = "ES384"
+    ES512 = "ES512"
+    ED25519 = "Ed25519"
+    EDDSA = "EdDSA"
+
+
+class IssuerSettings(Settings):
+    """One issuer of identity tokens (JWT, RFC 7519) that clients may give as password.
+
+    Without `jwks_url` and `jwks_file` the keys' address comes from the issuer's OpenID Connect discovery document.
+    """
+
+    issuer: Annotated[str, Field(min_length=1, max_length=500)]
+    audience: Annotated[str, Field(min_length=1, max_length=500)]
+    jwks_url: str | None = None
+    jwks_file: Path | None = None
+    ca_file: Path | None = None
+    algorithms: tuple[Algorithm, ...] = ()
+    principal_claim: str = "sub"
+    groups_claim: str = "groups"
+    kind: PrincipalKind = PrincipalKind.HUMAN
+    clock_skew_seconds: float = Field(60.0, ge=0, le=600)
+    refresh_seconds: float = Field(3600.0, ge=60, le=86_400)
+
+    @model_validator(mode="after")
+    def _reachable(self) -> IssuerSettings:
+        if self.jwks_url is not None and self.jwks_file is not None:
+            raise ValueError("give one of jwks_url, jwks_file")
+        fetched = self.jwks_url or (None if self.jwks_file is not None else self.issuer)
+        if fetched is not None and not is_safe_url(fetched):
+            raise ValueError("keys are fetched over https (http only from this machine itself); give jwks_url, or jwks_file")
+        return self
+
+
+def is_safe_url(url: str) -> bool:
+    """Tell whether what an address answers can be believed: https, or http from this machine."""
+    parts = urlsplit(url)
+    return bool(parts.hostname) and (
+        parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in ("127.0.0.1", "::1", "localhost"))
+    )
+
+
+class IdentitySettings(Settings):
+    """Who else, beside the tokens issued here, says who a client is."""
+
+    issuers: tuple[IssuerSettings, ...] = ()
+
+    @model_validator(mode="after")
+    def _distinct(self) -> IdentitySettings:
+        names = [i.issuer for i in self.issuers]
+        if len(set(names)) != len(names):
+            raise ValueError("an issuer is given twice")
+        return self
 
 
 class ApiSettings(Settings):
@@ -229,6 +307,7 @@ class Config(Settings):
     audit: AuditSettings = AuditSettings()
     proxy: ProxySettings = ProxySettings()
     databases: tuple[DatabaseSettings, ...] = ()
+    identity: IdentitySettings = IdentitySettings()
     log: LogSettings = LogSettings()
     api: ApiSettings = ApiSettings()
     clickhouse: ClickHouseSettings = ClickHouseSettings()

@@ -53,7 +53,11 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A verified token: who it is for. `expires_at` is microseconds UTC, 0 for never."""
+    """A verified credential: who it is for. `expires_at` is microseconds UTC, 0 for never.
+
+    `token_id` names a token of this store only where `auth_method` is `token`. `delegation`, where given, runs from the actor to
+    the one it finally acts for.
+    """
 
     token_id: str
     principal_id: str
@@ -62,17 +66,19 @@ class Credential:
     groups: tuple[str, ...]
     roles: frozenset[Role]
     expires_at: int
+    auth_method: str = "token"
+    delegation: tuple[str, ...] = ()
 
-    def principal(self, auth_method: str = "token") -> Principal:
+    def principal(self) -> Principal:
         """Return the principal as it stands in events."""
         return Principal(
             id=self.principal_id,
             kind=self.kind,
             groups=self.groups,
-            auth_method=auth_method,
+            auth_method=self.auth_method,
             credential_id=self.token_id,
             on_behalf_of=self.on_behalf_of,
-            delegation=(self.on_behalf_of,) if self.on_behalf_of else (),
+            delegation=self.delegation or ((self.on_behalf_of,) if self.on_behalf_of else ()),
         )
 
 
@@ -326,8 +332,13 @@ def _digest(secret: str) -> bytes:
     return sha256(secret.encode("ascii")).digest()
 
 
+def is_name(name: str) -> bool:
+    """Tell whether a text can name a principal or a group."""
+    return _NAME.match(name) is not None and len(name) <= MAX_NAME_CHARS
+
+
 def _check_name(what: str, name: str) -> None:
-    if not _NAME.match(name) or len(name) > MAX_NAME_CHARS:
+    if not is_name(name):
         raise TokenStoreError(f"{what} must be 1 to {MAX_NAME_CHARS} characters without spaces or commas, not {name[:60]!r}")
 
 

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ingest.core.actions import Action, Close, Conclude, Forward, Intend, ObserveText, Record, Side
-from ingest.identity.tokens import Credential, Refusal, TokenStoreError
+from ingest.identity.tokens import Credential, TokenStoreError
 from ingest.net.described import Described
+from ingest.net.logins import LoginRefusedError
 from ingest.net.upstream import ServerSide, UpstreamError, log_in
 from ingest.protocols.postgres import messages
 from ingest.protocols.postgres.session import PostgresSession
@@ -49,12 +50,6 @@ CROWDED, EASED = 8192, 4096
 that all share. A server keeps back at most 8 KiB of answers until Sync, of 5 bytes or more each: fewer than EASED."""
 WRITE_HIGH_WATER = 256 * 1024
 """Bytes buffered towards a slow reader before its peer is paused; a thousand of them must fit in memory."""
-
-REASONS = {
-    Refusal.UNKNOWN: ("unknown_token", "is not a token this proxy knows"),
-    Refusal.EXPIRED: ("expired_token", "has expired"),
-    Refusal.REVOKED: ("revoked_token", "was revoked"),
-}
 
 
 class Connection(asyncio.Protocol):
@@ -158,10 +153,23 @@ class Connection(asyncio.Protocol):
         self._client = transport
         transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
         tls = transport.get_extra_info("ssl_object")
-        self._start(self._startup.tls_started(tls.selected_alpn_protocol() if tls else None))
+        self._start(self._startup.tls_started(tls.selected_alpn_protocol() if tls else None, bool(self._certificate())))
+
+    def _certificate(self) -> bytes:
+        """The client's certificate, which TLS has verified where it was asked for; empty if there is none."""
+        tls = self._client.get_extra_info("ssl_object") if self._client else None
+        if tls is None or self.listener.databases[0].client_tls.client_ca_file is None:
+            return b""
+        return tls.getpeercert(binary_form=True) or b""
 
     async def _log_in(self, asked: LoginRequested) -> None:
-        credential = self._authenticate(asked)
+        try:
+            credential = await self._authenticate(asked)
+        except Exception as error:
+            # Whatever went wrong, the client is told and the event is written; its text may hold what the client sent.
+            self.worker.log.error("login_failed", error=type(error).__name__)
+            self._refuse_login("58000", "the login failed for a reason within the proxy", "internal_error", claimed=asked)
+            return
         if credential is None:
             return
         database = self.listener.database(asked.database)
@@ -203,26 +211,26 @@ class Connection(asyncio.Protocol):
             return
         self._open(asked, credential, database, side, done)
 
-    def _authenticate(self, asked: LoginRequested) -> Credential | None:
+    async def _authenticate(self, asked: LoginRequested) -> Credential | None:
+        worker, certificate = self.worker, self._certificate()
+        host = self._address.rpartition(":")[0]
+        wait = worker.throttle.wait(host, worker.clock())
+        if wait:
+            await asyncio.sleep(wait)
         try:
-            found = self.worker.tokens.verify(asked.password.decode("utf-8", "replace"), self.worker.clock())
+            if certificate:
+                return worker.logins.by_certificate(certificate, self.listener.databases[0])
+            return await worker.logins.by_password(asked.password, worker.clock())
         except TokenStoreError as error:
-            self.worker.log.error("token_store", reason=str(error))
+            worker.log.error("token_store", reason=str(error))
             self._refuse_login(
                 "58000", "logins are not possible: the identity store cannot be read", "token_store", claimed=asked
             )
-            return None
-        if isinstance(found, Refusal):
-            reason, words = REASONS[found]
-            self._refuse_login(
-                "28P01",
-                f'authentication failed for user "{asked.user}": the password {words}',
-                reason,
-                hint="The password is a token: create one with `affidavit token create`.",
-                claimed=asked,
-            )
-            return None
-        return found
+        except LoginRefusedError as refused:
+            worker.throttle.failed(host, worker.clock())
+            text = f'authentication failed for user "{asked.user}": {refused}'
+            self._refuse_login(refused.sqlstate, text, refused.reason, hint=worker.logins.hint, claimed=asked)
+        return None
 
     def _open(
         self, asked: LoginRequested, credential: Credential, database: DatabaseSettings, side: ServerSide, done: LoginDone

@@ -22,14 +22,20 @@ from schemas.config import ServerTlsMode
 ALPN = "postgresql"
 
 
-def server_context(files: CertificateFiles) -> ssl.SSLContext:
-    """Context for connections from clients. Raises CertificateError if OpenSSL refuses what `certificates` let pass."""
+def server_context(files: CertificateFiles, client_ca: Path | None = None, require_client: bool = False) -> ssl.SSLContext:
+    """Context for connections from clients. Raises CertificateError if OpenSSL refuses what `certificates` let pass.
+
+    With `client_ca` a client's certificate is asked for and must come from there; with `require_client` it must have one.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET
     context.num_tickets = 0  # sessions are long; tickets would only cost bytes and memory at each login
     context.set_alpn_protocols([ALPN])
     _load_chain(context, files.cert_file, files.key_file)
+    if client_ca is not None:
+        _load_authorities(context, client_ca)
+        context.verify_mode = ssl.CERT_REQUIRED if require_client else ssl.CERT_OPTIONAL
     return context
 
 
@@ -50,11 +56,7 @@ def client_context(
     context.check_hostname = mode is ServerTlsMode.VERIFY_FULL
     context.verify_mode = ssl.CERT_REQUIRED if verifies else ssl.CERT_NONE
     if verifies and ca_file is not None:
-        read_certificates(ca_file)  # for its clear errors
-        try:
-            context.load_verify_locations(cafile=str(ca_file))
-        except (ssl.SSLError, OSError) as e:
-            raise CertificateError(f"cannot use the authorities in {ca_file}: {_openssl_words(e)}") from e
+        _load_authorities(context, ca_file)
     elif verifies:
         context.load_default_certs(ssl.Purpose.SERVER_AUTH)
     if cert_file is not None:
@@ -98,6 +100,14 @@ def handshake_failure(error: Exception, mode: ServerTlsMode, host: str) -> str:
         )
         return f"the certificate of {host} was not accepted (tls: {mode.value}): {why}; {remedy}"
     return f"TLS handshake with {host} failed (tls: {mode.value}): {_openssl_words(error)}"
+
+
+def _load_authorities(context: ssl.SSLContext, ca_file: Path) -> None:
+    read_certificates(ca_file)  # for its clear errors
+    try:
+        context.load_verify_locations(cafile=str(ca_file))
+    except (ssl.SSLError, OSError) as e:
+        raise CertificateError(f"cannot use the authorities in {ca_file}: {_openssl_words(e)}") from e
 
 
 def _load_chain(context: ssl.SSLContext, cert_file: Path, key_file: Path) -> None:

@@ -27,12 +27,14 @@ import uvloop
 
 from ingest.core.errors import IngestError
 from ingest.core.limits import Limits
+from ingest.identity.throttle import Throttle
 from ingest.identity.tokens import Refusal, TokenStore, TokenStoreError
 from ingest.net.cancel import CancelKeys
 from ingest.net.certificates import configured_certificate, generated_certificate
 from ingest.net.connection import Connection
 from ingest.net.gate import Gate
 from ingest.net.listener import Listener
+from ingest.net.logins import Logins
 from ingest.net.tls import server_context
 from ingest.net.upstream import read_password, send_cancel
 from ingest.protocols.postgres import messages
@@ -74,6 +76,8 @@ class Worker:
         self.source = f"{config.proxy.name}/{index}"
         data = config.data_dir
         self.tokens = TokenStore(data / "identity.db", now_us, secrets.token_bytes)
+        self.throttle = Throttle()
+        self.logins = Logins(self.tokens, config.identity, time.monotonic)
         self.tokenizer = Tokenizer(token_key(data))
         self.analyser = Analyser(self.tokenizer, max_text_bytes=config.proxy.max_statement_bytes)
         self.cancel_keys = CancelKeys(index, secrets.token_bytes)
@@ -132,8 +136,10 @@ class Worker:
         host = database.listen.rpartition(":")[0].strip("[]")
         now = datetime.fromtimestamp(self.clock() / 1e6, UTC)
         if tls.cert_file is not None and tls.key_file is not None:
-            return server_context(configured_certificate(tls.cert_file, tls.key_file, now))
-        return server_context(generated_certificate(self.config.data_dir / "tls", [host], now))
+            files = configured_certificate(tls.cert_file, tls.key_file, now)
+        else:
+            files = generated_certificate(self.config.data_dir / "tls", [host], now)
+        return server_context(files, tls.client_ca_file, tls.require_client_certificate)
 
     # Connections
 
@@ -254,10 +260,10 @@ class Worker:
                 if credential is None:
                     continue
                 if credential.token_id not in valid:
-                    valid[credential.token_id] = self.tokens.standing(credential.token_id, now)
+                    valid[credential.token_id] = self.logins.standing(credential, now)
                 refusal = valid[credential.token_id]
                 if refusal is not None:
-                    connection.kill("28000", f"this session's token is no longer valid ({refusal.value})", refusal.value)
+                    connection.kill("28000", f"this session's credential is no longer valid ({refusal.value})", refusal.value)
         except TokenStoreError as error:
             self.log.error("token_store", reason=str(error))
         self.loop.call_later(CREDENTIAL_CHECK_SECONDS, partial(self._check_credentials))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,10 +40,11 @@ def _builder(subject: str, issuer: str, key: ec.EllipticCurvePublicKey) -> x509.
     )
 
 
-def issue(folder: Path, common_name: str = "localhost", client: bool = False) -> Issued:
+def issue(folder: Path, common_name: str = "localhost", client: bool = False, names: Sequence[x509.GeneralName] = ()) -> Issued:
     """Write `ca.crt`, `<name>.crt` and `<name>.key` (0600) into `folder`; the certificate is for localhost and 127.0.0.1.
 
-    Called again for the same folder, it makes another authority: keep one folder per authority.
+    A `client` certificate has the alternative `names` instead. Called again for the same folder, it makes another
+    authority: keep one folder per authority.
     """
     ca_key = ec.generate_private_key(ec.SECP256R1())
     ca = (
@@ -53,7 +55,8 @@ def issue(folder: Path, common_name: str = "localhost", client: bool = False) ->
     key = ec.generate_private_key(ec.SECP256R1())
     builder = _builder(common_name, "affidavit test authority", key.public_key())
     if not client:
-        names: list[x509.GeneralName] = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    if names:
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     cert = builder.sign(ca_key, hashes.SHA256())
     issued = Issued(folder / f"{common_name}.crt", folder / f"{common_name}.key", folder / "ca.crt")

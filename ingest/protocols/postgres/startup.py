@@ -7,6 +7,7 @@ password message, as `ProcessStartupPacket` in the server does it. Sans-IO: byte
     start ── 0x16 (direct TLS) ───▶ StartTls ─────── tls_started() ──▶ start (encrypted)
     start ── SSLRequest, TLS off; GSSENCRequest ──▶ "N" ──▶ start
     start ── CancelRequest ──▶ done     start ── StartupMessage ──▶ password asked ── PasswordMessage ──▶ done
+    A client whose certificate was accepted (`tls_started(…, certified=True)`) is not asked for a password.
 """
 
 from __future__ import annotations
@@ -95,11 +96,12 @@ class _State(Enum):
 class ClientStartup:
     """State machine of one client connection until login. `tls_active`: the connection is encrypted already."""
 
-    __slots__ = ("_buffer", "_gss_asked", "_ssl_asked", "_state", "_tls_active", "_tls_mode", "_words", "startup")
+    __slots__ = ("_buffer", "_certified", "_gss_asked", "_ssl_asked", "_state", "_tls_active", "_tls_mode", "_words", "startup")
 
     def __init__(self, tls_mode: TlsMode, tls_active: bool = False) -> None:
         self._tls_mode = tls_mode
         self._tls_active = tls_active
+        self._certified = False
         self._state = _State.START
         self._buffer = bytearray()
         self._ssl_asked = tls_active  # also after direct TLS: nobody asks for TLS inside TLS
@@ -138,11 +140,15 @@ class ClientStartup:
             self._fail(actions, messages.fatal("08P01", str(e)), str(e))
         return actions
 
-    def tls_started(self, alpn: str | None = None) -> list[StartupAction]:
-        """The TLS handshake is done; `alpn` is the protocol it agreed on. Startup goes on inside."""
+    def tls_started(self, alpn: str | None = None, certified: bool = False) -> list[StartupAction]:
+        """The TLS handshake is done; `alpn` is the protocol it agreed on. Startup goes on inside.
+
+        `certified`: the client showed a certificate that was verified, and logs in by it.
+        """
         if self._state is not _State.TLS_HANDSHAKE:
             raise RuntimeError("no TLS handshake was started")
         self._tls_active = True
+        self._certified = certified
         self._state = _State.START
         actions: list[StartupAction] = []
         # Direct TLS without ALPN would let a browser's request be replayed here (the server's rule too).
@@ -237,6 +243,10 @@ class ClientStartup:
         self.startup = startup
         if packet.minor > messages.NEWEST_MINOR or startup.unknown_options:
             actions.append(ReplyBytes(messages.negotiate_protocol_version(startup.minor, startup.unknown_options)))
+        if self._certified:
+            self._state = _State.DONE
+            actions.append(startup)
+            return
         actions.append(ReplyBytes(messages.authentication_cleartext_password()))
         self._state = _State.PASSWORD
 
