@@ -227,7 +227,8 @@ class Connection(asyncio.Protocol):
                 "58000", "logins are not possible: the identity store cannot be read", "token_store", claimed=asked
             )
         except LoginRefusedError as refused:
-            worker.throttle.failed(host, worker.clock())
+            if refused.sqlstate == "28P01":
+                worker.throttle.failed(host, worker.clock())
             text = f'authentication failed for user "{asked.user}": {refused}'
             self._refuse_login(refused.sqlstate, text, refused.reason, hint=worker.logins.hint, claimed=asked)
         return None
