@@ -26,7 +26,7 @@ from deploy.config import split_address, to_wire
 from deploy.layout import DataDir, write_private
 from deploy.supervisor import ChildSpec, Supervisor, owning, pid_file
 from schemas.config import Config
-from schemas.topics import EVENTS
+from schemas.topics import CONTROL, EVENTS
 
 if TYPE_CHECKING:
     from deploy.node_source import NodeSource
@@ -45,6 +45,7 @@ ORPHAN_PATIENCE_SECONDS = 25.0  # children of a killed supervisor stop by themse
 API_CLIENTS = 4  # searches at once; each holds a client of the store
 PIPELINE_RETRY_SECONDS = 10.0
 RETENTION_SECONDS = 600.0
+TOMBSTONE_SECONDS = 86_400  # as long as Kafka keeps them by default
 LOCAL_PRINCIPAL = "local"  # whoever can read run/local.token
 
 
@@ -378,8 +379,12 @@ class Node:
         return {a.number for a in actions if (str(a.number), a.at) in known}
 
     def _forget_old_records(self) -> None:
-        """Drop records from the log that are archived and older than the topic's retention."""
-        horizon = now_us() - EVENTS.retention_ms * 1000
+        """Drop records from the log: archived events older than their retention, control messages that hold no more."""
+        from schemas.control import expired
+
+        now = now_us()
+        self._event_log.compact(CONTROL.name, now - TOMBSTONE_SECONDS * 1_000_000, expired(self._event_log, now))
+        horizon = now - EVENTS.retention_ms * 1000
         low, high = self._event_log.start_offset(EVENTS.name), int(self._runtime.status["next_offset"])
         while low < high:  # the first record younger than the horizon, by bisection
             middle = (low + high) // 2

@@ -32,6 +32,7 @@ from ingest.identity.tokens import Refusal, TokenStore, TokenStoreError
 from ingest.net.cancel import CancelKeys
 from ingest.net.certificates import configured_certificate, generated_certificate
 from ingest.net.connection import Connection
+from ingest.net.control import Control
 from ingest.net.gate import Gate
 from ingest.net.listener import Listener
 from ingest.net.logins import Logins
@@ -42,6 +43,7 @@ from ingest.protocols.postgres.scram import ScramKeys
 from ingest.spool import Destination, Spool, SpoolError, load_or_create_signer, spool_directory
 from processors.statements import Analyser, Tokenizer
 from schemas.config import ClientTlsMode, Config, DatabaseSettings, Durability, OnFailure, Upstream
+from schemas.log import Log
 
 CREDENTIAL_CHECK_SECONDS = 2.0
 """How often the tokens of open sessions are looked at again: an expired or revoked one ends its sessions."""
@@ -93,6 +95,7 @@ class Worker:
             ),
         )
         self.gate = Gate(self.spool, config.audit.durability, loop)
+        self.control = Control(self._open_log, loop, now_us)
         self.connections: set[Connection] = set()
         self.statements = 0
         self.unaudited = 0
@@ -124,10 +127,16 @@ class Worker:
             self._listeners.append(listener)
             self.log.info("listening", address=address, databases=[d.alias for d in databases])
         await self._open_cancel_socket()
+        self.control.start()
         self._tick()
         self._check_credentials()
         gc.collect()
         gc.freeze()  # what was loaded stays: a later collection need not walk it while statements wait
+
+    def _open_log(self) -> Log:
+        from schemas.log.sqlite import SqliteLog
+
+        return SqliteLog(self.config.data_dir / "log" / "log.db")
 
     def _tls_context(self, database: DatabaseSettings) -> ssl.SSLContext | None:
         tls = database.client_tls
@@ -276,6 +285,7 @@ class Worker:
             listener.close()
         if self._cancel_server is not None:
             self._cancel_server.close()
+        self.control.close()
         for connection in list(self.connections):
             connection.kill("57P01", "terminating connection: the proxy is shutting down", "shutdown")
         body = {"reason": reason, "statements": self.statements, "passed_unaudited": self.unaudited}

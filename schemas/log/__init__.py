@@ -30,7 +30,10 @@ class LogCorruptError(LogError):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record as read. `offset` counts up per topic and partition; `timestamp` is microseconds UTC at append."""
+    """One record as read. `offset` counts up per topic and partition; `timestamp` is microseconds UTC at append.
+
+    A `tombstone` says that its key has no value any more.
+    """
 
     topic: str
     offset: int
@@ -39,6 +42,7 @@ class Record:
     headers: Mapping[str, bytes] = field(default_factory=dict)
     partition: int = 0
     timestamp: int = 0
+    tombstone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +50,14 @@ class NewRecord:
     """One record to append. Names of headers hold no zero character.
 
     `zstd`: the value as one zstd frame that tells its size, for logs that store such; or empty.
+    `tombstone`, with an empty value: the key has no value any more; compaction drops what was appended for it.
     """
 
     key: bytes
     value: bytes
     headers: Mapping[str, bytes] = field(default_factory=dict)
     zstd: bytes = b""
+    tombstone: bool = False
 
 
 class Log(Protocol):
@@ -65,6 +71,12 @@ class Log(Protocol):
 
     def read(self, topic: str, offset: int, limit: int, max_bytes: int = 32 * 1024 * 1024, partition: int = 0) -> list[Record]:
         """Return up to `limit` records from `offset` on, at least one if there is any, stopping past `max_bytes`."""
+
+    def wait(self, topic: str, offset: int, seconds: float, partition: int = 0) -> bool:
+        """Return whether there is a record at `offset` or after it, as soon as there is one, at the latest after `seconds`.
+
+        False is no proof that the log was in reach; `end_offset` is.
+        """
 
     def end_offset(self, topic: str, partition: int = 0) -> int:
         """Return the offset the partition's next record will get."""

@@ -32,14 +32,21 @@ RECORD_OVERHEAD_BYTES = 512
 class KafkaLog:
     """A log on the brokers of `settings`. Threads may share it; appends go one after the other, and so do reads."""
 
-    def __init__(self, settings: KafkaSettings) -> None:
-        """Check the settings; raises LogError where no client can be made of them, a certificate that is none for instance."""
+    def __init__(self, settings: KafkaSettings, reads_only: bool = False) -> None:
+        """Check the settings; raises LogError where no client can be made of them, a certificate that is none for instance.
+
+        With `reads_only` no producer is made before the first append.
+        """
         self._settings = settings
         self._producing, self._consuming = Lock(), Lock()
         self._append_telling, self._read_telling = Telling(settings), Telling(settings)
-        self._producer: Producer | None = self._new_producer()
         self._consumer: Consumer | None = None
         self._cursor: _Cursor | None = None
+        self._producer: Producer | None = None
+        if reads_only:
+            self._reader()
+        else:
+            self._producer = self._new_producer()
 
     def append(self, topic: str, records: Sequence[NewRecord]) -> None:
         """Append all records; see `schemas.log.Log.append`."""
@@ -89,7 +96,7 @@ class KafkaLog:
             headers: list[Any] = list(r.headers.items())
             while True:
                 try:
-                    producer.produce(name, r.value, r.key, headers=headers, on_delivery=confirmed)
+                    producer.produce(name, None if r.tombstone else r.value, r.key, headers=headers, on_delivery=confirmed)
                     break
                 except BufferError:
                     producer.poll(0.05)
@@ -141,7 +148,7 @@ class KafkaLog:
 
     def _at(self, consumer: Consumer, name: str, partition: int, offset: int, what: str) -> _Cursor:
         cursor = self._cursor
-        if cursor is None or (cursor.name, cursor.partition) != (name, partition) or not cursor.low <= offset <= cursor.high:
+        if cursor is None or not cursor.serves(name, partition, offset):
             self._watermarks(consumer, name, partition, what)  # an unknown topic is told here, at once
             consumer.assign([TopicPartition(name, partition, offset)])
             cursor = self._cursor = _Cursor(name, partition, offset)
@@ -168,6 +175,37 @@ class KafkaLog:
                 raise self._read_telling.word(error, what)
             cursor.high = max(cursor.high, message.offset() or 0)
         return None
+
+    def wait(self, topic: str, offset: int, seconds: float, partition: int = 0) -> bool:
+        """Return whether there is a record at `offset` or after it, waiting for one; see `schemas.log.Log.wait`.
+
+        The broker answers when there is one: nothing is asked again and again.
+        """
+        with self._consuming:
+            name = self._settings.topic_prefix + topic
+            what = f"cannot read {name}, partition {partition}"
+            deadline = time.monotonic() + seconds
+            consumer = self._reader()
+            try:
+                cursor = self._cursor
+                if cursor is None or not cursor.serves(name, partition, offset):
+                    cursor = self._at(consumer, name, partition, offset, what)
+                while not cursor.ahead:
+                    message = consumer.poll(max(0.0, min(0.2, deadline - time.monotonic())))
+                    self._read_telling.check(what)
+                    if message is None:
+                        if time.monotonic() >= deadline:
+                            return False
+                        continue
+                    error = message.error()
+                    if error is None:
+                        cursor.ahead.append(message)
+                    elif error.code() != KafkaError._PARTITION_EOF:
+                        raise self._read_telling.word(error, what)
+                return True
+            except BaseException:
+                self._cursor = None
+                raise
 
     def end_offset(self, topic: str, partition: int = 0) -> int:
         """Return the offset the partition's next record will get."""
@@ -265,6 +303,10 @@ class _Cursor:
         self.end = 0
         self.ahead: deque[Message] = deque()
 
+    def serves(self, name: str, partition: int, offset: int) -> bool:
+        """Whether a read there goes on from here."""
+        return (self.name, self.partition) == (name, partition) and self.low <= offset <= self.high
+
 
 def _record(topic: str, message: Message) -> Record:
     held: list[tuple[str, Any]] = list(message.headers() or [])  # type: ignore[arg-type]
@@ -278,4 +320,5 @@ def _record(topic: str, message: Message) -> Record:
         headers,
         message.partition() or 0,
         message.timestamp()[1] * 1000,
+        value is None,
     )

@@ -2,7 +2,8 @@
 
 Values are zstd-compressed, here or by whoever appends. An append is one transaction. With `synchronous` FULL it is on disk when
 it returned; with NORMAL it survives the death of any process and, after power loss, is missing whole or there whole.
-`truncate_before` is the retention.
+`truncate_before` is the retention, `compact` keeps each key's newest record. A tombstone is a record without any bytes, which
+no zstd frame is.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from schemas.log import LogCorruptError, LogError, LogUnavailableError, NewRecor
 
 BUSY_TIMEOUT_MS = 5_000
 """How long an append waits for another process's before it is reported as unavailable."""
+
+WAIT_POLL_SECONDS = 0.05
+"""How often a waiting reader looks for new records; one look is a lookup by key in a cached page."""
 
 CACHE_KIB = 4096
 """SQLite's page cache per connection: appends and reads are sequential, more would not help."""
@@ -73,15 +77,26 @@ class SqliteLog:
             self._db = sqlite3.connect(path, timeout=busy_timeout_ms / 1000, isolation_level=None, check_same_thread=False)
         try:
             with self._errors("cannot be opened"):
-                self._prepare(synchronous)
+                self._prepare_patiently(synchronous, time.monotonic() + busy_timeout_ms / 1000)
         except BaseException:
             self._db.close()
             raise
 
+    def _prepare_patiently(self, synchronous: str, deadline: float) -> None:
+        """Prepare; where several make the file at once, SQLite's own patience does not cover the change of the journal's mode."""
+        while True:
+            try:
+                return self._prepare(synchronous)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+
     def _prepare(self, synchronous: str) -> None:
         db = self._db
-        application, version = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
+        # In this order: another process making the file this moment commits tables and marks together.
         tables = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        application, version = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
         if tables and application != _APPLICATION_ID:
             raise LogError(f"log {self.path} is a SQLite database of something else: move it away, or name another data_dir")
         if version > _SCHEMA_VERSION:
@@ -109,7 +124,7 @@ class SqliteLog:
         """Append all records or none; see `schemas.log.Log.append`."""
         if not records:
             return
-        rows = [(r.key, r.zstd or self._compressor.compress(r.value), _encode_headers(r.headers)) for r in records]
+        rows = [(r.key, self._stored(r), _encode_headers(r.headers)) for r in records]
         with self._lock, self._errors(f"did not take {len(records)} records for {topic}"):
             db = self._db
             db.execute("BEGIN IMMEDIATE")
@@ -129,6 +144,9 @@ class SqliteLog:
                 self._rollback()
                 raise
 
+    def _stored(self, record: NewRecord) -> bytes:
+        return b"" if record.tombstone else record.zstd or self._compressor.compress(record.value)
+
     def read(self, topic: str, offset: int, limit: int, max_bytes: int = 32 * 1024 * 1024, partition: int = 0) -> list[Record]:
         """Return records from `offset` on; see `schemas.log.Log.read`. Records before the retention are skipped."""
         self._only_partition(topic, partition)
@@ -142,11 +160,11 @@ class SqliteLog:
             )
             try:
                 for at, key, compressed, headers, timestamp in cursor:
-                    value = self._decompress(topic, at, compressed)
+                    value = self._decompress(topic, at, compressed) if compressed else b""
                     size += len(value)
                     if found and size > max_bytes:
                         break
-                    found.append(Record(topic, at, key, value, _decode_headers(headers), 0, timestamp))
+                    found.append(Record(topic, at, key, value, _decode_headers(headers), 0, timestamp, not compressed))
             finally:
                 cursor.close()
         return found
@@ -164,6 +182,16 @@ class SqliteLog:
     def partitions(self, topic: str) -> int:
         """Return 1: one file has nothing to spread."""
         return 1
+
+    def wait(self, topic: str, offset: int, seconds: float, partition: int = 0) -> bool:
+        """Return whether there is a record at `offset` or after it, waiting for one; see `schemas.log.Log.wait`."""
+        deadline = time.monotonic() + seconds
+        while self.end_offset(topic, partition) <= offset:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            time.sleep(min(WAIT_POLL_SECONDS, left))
+        return True
 
     def end_offset(self, topic: str, partition: int = 0) -> int:
         """Return the offset the next record will get."""
@@ -191,6 +219,33 @@ class SqliteLog:
             dropped = self._db.execute('DELETE FROM records WHERE topic = ? AND "offset" < ?', (topic, offset)).rowcount
             self._db.executescript("PRAGMA incremental_vacuum")  # `execute` would step it once, which frees one page
             return int(dropped)
+
+    def compact(self, topic: str, tombstones_before: int, also: Sequence[int] = ()) -> int:
+        """Drop every record that has a newer one of its key, tombstones appended before a time (µs UTC), and offsets `also`.
+
+        Returns how many; offsets of the others stay. A reader that follows has read an old tombstone long ago; one that begins
+        needs none.
+        """
+        with self._lock, self._errors(f"cannot compact {topic}"):
+            db = self._db
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                before = db.total_changes
+                db.execute(
+                    'DELETE FROM records WHERE topic = ? AND "offset" NOT IN '
+                    '(SELECT max("offset") FROM records WHERE topic = ? GROUP BY key)',
+                    (topic, topic),
+                )
+                db.execute(
+                    "DELETE FROM records WHERE topic = ? AND length(value) = 0 AND timestamp < ?", (topic, tombstones_before)
+                )
+                db.executemany('DELETE FROM records WHERE topic = ? AND "offset" = ?', [(topic, at) for at in also])
+                dropped = db.total_changes - before
+                db.execute("COMMIT")
+            except BaseException:
+                self._rollback()
+                raise
+            return dropped
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""

@@ -145,6 +145,34 @@ def test_any_bytes_come_back(
     log.close()
 
 
+def test_a_tombstone_comes_back_as_one_and_an_empty_value_does_not(opener: Opener) -> None:
+    log = opener()
+    log.append("t", [NewRecord(b"k", b"v"), NewRecord(b"k", b"", {"h": b"1"}, tombstone=True), NewRecord(b"k", b"")])
+    found = [(r.key, r.value, dict(r.headers), r.tombstone) for r in log.read("t", 0, 10)]
+    assert found == [(b"k", b"v", {}, False), (b"k", b"", {"h": b"1"}, True), (b"k", b"", {}, False)]
+
+
+def test_waiting_ends_with_the_first_record_or_with_the_time(opener: Opener) -> None:
+    log, other = opener(), opener()
+    assert not log.wait("t", 0, 0.1)
+    other.append("t", [NewRecord(b"", b"0")])
+    assert log.wait("t", 0, 30)
+    assert [r.value for r in log.read("t", 0, 10)] == [b"0"], "waiting took nothing away"
+    assert log.wait("t", 0, 30), "what is there already is waited for no more"
+    assert not log.wait("t", 1, 0.1)
+    heard: list[bool] = []
+    waiting = threading.Thread(target=lambda: heard.append(log.wait("t", 1, 60)))
+    waiting.start()
+    other.append("t", [NewRecord(b"", b"1"), NewRecord(b"", b"2")])
+    waiting.join(30)
+    assert heard == [True]
+    offset, values = 1, []
+    while records := log.read("t", offset, 10):
+        values += [r.value for r in records]
+        offset = records[-1].offset + 1
+    assert values == [b"1", b"2"]
+
+
 def test_one_partition_is_one_partition(opener: Opener) -> None:
     log = opener()
     assert log.partitions("t") == 1
@@ -173,6 +201,27 @@ def test_sqlite_takes_several_processes_at_once(tmp_path: Path) -> None:
     for n in range(3):
         assert [r.value for r in records if r.key == b"%d" % n] == [b"%d" % i for i in range(40)]
     log.close()
+
+
+def test_sqlite_is_made_by_several_at_once(tmp_path: Path) -> None:
+    """Proxies, their sealers and the node all open it at the first start."""
+    failures: list[BaseException] = []
+
+    def open_all(start: threading.Barrier) -> None:
+        for n in range(20):
+            start.wait(30)
+            try:
+                SqliteLog(tmp_path / f"{n}.db").close()
+            except BaseException as error:
+                failures.append(error)
+
+    start = threading.Barrier(4)
+    threads = [threading.Thread(target=open_all, args=(start,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
 
 
 def test_sqlite_says_unavailable_while_another_process_holds_it(tmp_path: Path) -> None:
@@ -223,6 +272,23 @@ def test_sqlite_truncates_and_never_reuses_offsets(tmp_path: Path) -> None:
     log.append("t", [NewRecord(b"", b"next")])
     assert [r.offset for r in log.read("t", 0, 100)] == [10]
     assert [r.value for r in log.read("other", 0, 100)] == [b"stays"]
+    log.close()
+
+
+def test_sqlite_compacts_to_the_newest_of_each_key(tmp_path: Path) -> None:
+    times = iter(range(100, 200))
+    log = SqliteLog(tmp_path / "log.db", clock=lambda: next(times))
+    for key, value in ((b"a", b"1"), (b"b", b"1"), (b"a", b"2"), (b"b", None), (b"c", b"1"), (b"c", None), (b"d", b"1")):
+        log.append("t", [NewRecord(key, value or b"", tombstone=value is None)])
+    log.append("other", [NewRecord(b"a", b"stays"), NewRecord(b"a", b"stays too")])
+    assert log.compact("t", tombstones_before=104) == 4  # a=1, b=1, c=1, and b's tombstone, of time 103
+    left = [(r.offset, r.key, r.value, r.tombstone) for r in log.read("t", 0, 100)]
+    assert left == [(2, b"a", b"2", False), (5, b"c", b"", True), (6, b"d", b"1", False)]
+    assert log.compact("t", tombstones_before=104, also=[6]) == 1
+    log.append("t", [NewRecord(b"d", b"2")])
+    assert [r.offset for r in log.read("t", 3, 100)] == [5, 7], "offsets are never used again"
+    assert log.end_offset("t") == 8
+    assert len(log.read("other", 0, 100)) == 2
     log.close()
 
 

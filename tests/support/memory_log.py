@@ -18,7 +18,8 @@ class MemoryLog:
     def append(self, topic: str, records: Sequence[NewRecord]) -> None:
         self._fail()
         held = self.topics.setdefault(topic, [])
-        held += [Record(topic, n, r.key, r.value, dict(r.headers)) for n, r in enumerate(records, len(held))]
+        for n, r in enumerate(records, len(held)):
+            held.append(Record(topic, n, r.key, r.value, dict(r.headers), tombstone=r.tombstone))
 
     def read(self, topic: str, offset: int, limit: int, max_bytes: int = 32 * 1024 * 1024, partition: int = 0) -> list[Record]:
         self._fail()
@@ -30,6 +31,9 @@ class MemoryLog:
                 break
             found.append(record)
         return found
+
+    def wait(self, topic: str, offset: int, seconds: float, partition: int = 0) -> bool:
+        return self.end_offset(topic) > offset  # nobody else appends: there is nothing to wait for
 
     def end_offset(self, topic: str, partition: int = 0) -> int:
         self._fail()
