@@ -12,7 +12,7 @@ from processors.statements.facts.collector import Collector, Node
 from processors.statements.facts.expression import ExpressionWalk, strings
 from processors.statements.facts.predicate import judge
 from processors.statements.facts.scope import NOTHING, Names, Output, Scope, Source
-from schemas.events import StatementFlag
+from schemas.events import Danger, StatementFlag
 
 _DML = ("InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt")
 QUERIES = ("SelectStmt", *_DML)
@@ -261,6 +261,7 @@ class QueryWalk(ExpressionWalk):
             if kind != "MergeStmt":
                 if "whereClause" not in fields:
                     self.facts.flag(StatementFlag.NO_WHERE)
+                    self.facts.danger(Danger.MASS_DELETE if kind == "DeleteStmt" else Danger.MASS_UPDATE)
                 self._condition(fields.get("whereClause"), scope)
         returning = fields.get("returningClause", {}).get("exprs") or fields.get("returningList") or []
         if returning:
