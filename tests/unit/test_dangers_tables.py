@@ -1,4 +1,4 @@
-"""The tables of dangers: functions, settings and tables of the server by name, and the statements that are dangers by their kind."""
+"""The tables of dangers: functions, settings and tables of the server by name, and statements by their kind."""
 
 from __future__ import annotations
 
