@@ -83,7 +83,7 @@ def up(config: ConfigFile = DEFAULT_CONFIG) -> None:
 
 @app.command()
 def proxy(config: ConfigFile = DEFAULT_CONFIG) -> None:
-    """Run the proxies alone, writing to the embedded log of this data directory; a later `up` projects what they wrote."""
+    """Run the proxies alone, shipping to Kafka, or to the embedded log of this data directory for a later `up` to project."""
     from deploy.config import load
     from deploy.single import run_up
 

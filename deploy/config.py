@@ -24,7 +24,7 @@ import yaml
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
-from schemas.config import Config, DatabaseSettings, KafkaSecurity, Upstream
+from schemas.config import Config, DatabaseSettings, KafkaSecurity, Upstream, with_secrets
 
 MAX_FILE_BYTES = 1024**2  # a configuration is written by people; this bounds what a mistaken path can make us read
 MAX_NODES = 50_000  # bounds what YAML aliases can unfold to
@@ -99,13 +99,7 @@ def parse(data: bytes, path: Path, environ: Mapping[str, str], *, complete: bool
 
 def to_wire(config: Config) -> bytes:
     """Return a configuration as JSON with its passwords, for a child process's pipe. Never write this anywhere else."""
-
-    def plain(value: object) -> object:
-        if isinstance(value, SecretStr):
-            return value.get_secret_value()
-        return str(value)
-
-    return orjson.dumps(config.model_dump(mode="python"), default=plain)
+    return orjson.dumps(with_secrets(config))
 
 
 def from_wire(data: bytes) -> Config:

@@ -63,8 +63,8 @@ def now_us() -> int:
 
 def run_up(config: Config, roles: tuple[str, ...]) -> int:
     """Run the roles (`proxy`, `node`) until SIGTERM or SIGINT. Raises UpError, AlreadyRunningError, ChildFatalError."""
-    if config.log.kind == "kafka":
-        raise UpError("log.kind: `up` and `proxy` keep the embedded log so far; set it to embedded")
+    if config.log.kind == "kafka" and "node" in roles:
+        raise UpError("log.kind: `up` runs on the embedded log; set it to embedded, or run `affidavit proxy` for Kafka")
     if "node" not in roles and not config.databases:
         raise UpError("databases: none is configured, so there is nothing for a proxy to do; add one")
     data = DataDir(config.data_dir)

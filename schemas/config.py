@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
@@ -22,6 +22,21 @@ class Settings(BaseModel):
     """Base of all sections: frozen, nothing unknown."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def with_secrets(settings: BaseModel) -> dict[str, Any]:
+    """Return settings as plain values for JSON, passwords included: for a child process's pipe, never for anything else."""
+
+    def plain(value: object) -> object:
+        if isinstance(value, dict):
+            return {name: plain(v) for name, v in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(v) for v in value]
+        if isinstance(value, SecretStr):
+            return value.get_secret_value()
+        return str(value) if isinstance(value, Path | StrEnum) else value
+
+    return {name: plain(value) for name, value in settings.model_dump(mode="python").items()}
 
 
 class Durability(StrEnum):

@@ -42,8 +42,9 @@ from ingest.protocols.postgres import messages
 from ingest.protocols.postgres.scram import ScramKeys
 from ingest.spool import Destination, Spool, SpoolError, load_or_create_signer, spool_directory
 from processors.statements import Analyser, Tokenizer
-from schemas.config import ClientTlsMode, Config, DatabaseSettings, Durability, OnFailure, Upstream
+from schemas.config import ClientTlsMode, Config, DatabaseSettings, OnFailure, Upstream
 from schemas.log import Log
+from schemas.log.place import LogPlace
 
 CREDENTIAL_CHECK_SECONDS = 2.0
 """How often the tokens of open sessions are looked at again: an expired or revoked one ends its sessions."""
@@ -84,15 +85,14 @@ class Worker:
         self.analyser = Analyser(self.tokenizer, max_text_bytes=config.proxy.max_statement_bytes)
         self.cancel_keys = CancelKeys(index, secrets.token_bytes)
         self.scram_keys = ScramKeys()
+        self._place = LogPlace.of(config.log, data / "log" / "log.db", config.audit.durability)
         self.spool = Spool.open(
             spool_directory(data, self.source),
             self.source,
             config.audit,
             now_us,
             load_or_create_signer(data / "keys", self.source),
-            destination=Destination(
-                data / "log" / "log.db", "FULL" if config.audit.durability is Durability.FSYNC else "NORMAL", data / "keys"
-            ),
+            destination=Destination(self._place, data / "keys"),
         )
         self.gate = Gate(self.spool, config.audit.durability, loop)
         self.control = Control(self._open_log, loop, now_us)
@@ -134,9 +134,7 @@ class Worker:
         gc.freeze()  # what was loaded stays: a later collection need not walk it while statements wait
 
     def _open_log(self) -> Log:
-        from schemas.log.sqlite import SqliteLog
-
-        return SqliteLog(self.config.data_dir / "log" / "log.db")
+        return self._place.open(reads_only=True)
 
     def _tls_context(self, database: DatabaseSettings) -> ssl.SSLContext | None:
         tls = database.client_tls

@@ -20,6 +20,7 @@ from ingest.spool.errors import SpoolError
 from ingest.spool.lock import FileLock, lock_sealer
 from ingest.spool.sealing import Sealer, SealRules
 from ingest.spool.status import SealerState, StatusPage
+from schemas.log.place import LogPlace
 
 log = structlog.get_logger(__name__)
 
@@ -33,10 +34,9 @@ STEADY_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where a sealer's process ships to: the log's file and its `synchronous`; and the signing keys' folder (None: unsigned)."""
+    """Where a sealer's process ships to, and the signing keys' folder (None: unsigned)."""
 
-    log: Path
-    synchronous: str
+    log: LogPlace
     keys: Path | None
 
 
@@ -95,8 +95,7 @@ class SealerProcess:
             "directory": str(directory),
             "source": source,
             "rules": asdict(rules),
-            "log": str(destination.log),
-            "synchronous": destination.synchronous,
+            "log": destination.log.wire(),
             "keys": str(destination.keys) if destination.keys else None,
         }
         self._lock = Lock()
@@ -120,8 +119,8 @@ class SealerProcess:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))}
         self._began = time.monotonic()
         try:
-            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                [sys.executable, "-m", "ingest.spool.sealer", orjson.dumps(order).decode()],
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "ingest.spool.sealer"],
                 stdin=subprocess.PIPE,
                 pass_fds=(self._file_lock.fd, self._page.fd),
                 env=environment,
@@ -129,6 +128,7 @@ class SealerProcess:
         except OSError as error:
             raise SpoolError(f"spool {self._directory}: its sealer cannot be started: {error}") from error
         self._file_lock.release()  # the process has it now
+        self._say(orjson.dumps(order) + b"\n")  # not an argument: others could read the log's password there
 
     def state(self) -> SealerState:
         """Return what the sealer said last."""

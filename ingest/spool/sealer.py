@@ -1,8 +1,9 @@
-"""The sealer's process: `python -m ingest.spool.sealer ORDER`, started by a spool's writer and by nobody else.
+"""The sealer's process: `python -m ingest.spool.sealer`, started by a spool's writer and by nobody else.
 
-Its standard input is a pipe from the writer: `flush` and `end MILLISECONDS` are said there, and its end is the writer's end,
-however that came. Then what is whole in the write-ahead files is sealed and shipped for a bounded time; open statements are left
-to the next `Spool.open`, which waits for this process. Signals to the group (Ctrl-C, a container's stop) are for the writer.
+Its standard input is a pipe from the writer: its order is the first line, `flush` and `end MILLISECONDS` are said later, and
+its end is the writer's end, however that came. Then what is whole in the write-ahead files is sealed and shipped for a bounded
+time; open statements are left to the next `Spool.open`, which waits for this process. Signals to the group (Ctrl-C, a
+container's stop) are for the writer.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from ingest.spool.sealing import Sealer, SealRules
 from ingest.spool.shipper import Shipper
 from ingest.spool.signing import load_or_create_signer
 from ingest.spool.status import SealerState, StatusPage
-from schemas.log import LogError
-from schemas.log.sqlite import SqliteLog
+from schemas.log import Log, LogError
+from schemas.log.place import LogPlace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +54,17 @@ class Writer:
         self.ship_seconds = -1.0
         self._said = b""
 
+    def order(self) -> dict[str, Any] | None:
+        """Wait for the order and return it; None if the writer ended before it was said."""
+        while b"\n" not in self._said:
+            heard = os.read(0, 65536)
+            if not heard:
+                return None
+            self._said += heard
+        line, _, self._said = self._said.partition(b"\n")
+        found: dict[str, Any] = orjson.loads(line)
+        return found
+
     def listen(self, seconds: float) -> bool:
         """Wait for a word for so long; return whether everything is to be sealed."""
         if not select.select([0], [], [], seconds)[0]:
@@ -69,7 +81,7 @@ class Writer:
 class Process:
     """Seals and ships one spool until its writer is gone."""
 
-    def __init__(self, order: dict[str, Any], page: StatusPage, clock: Callable[[], int]) -> None:
+    def __init__(self, order: dict[str, Any], writer: Writer, page: StatusPage, clock: Callable[[], int]) -> None:
         self._order, self._page, self._clock = order, page, clock
         self._signer = load_or_create_signer(Path(order["keys"]), order["source"]) if order["keys"] else None
         self._sealer = Sealer(
@@ -79,10 +91,11 @@ class Process:
             self._signer,
             before=page.read(),
         )
-        self._log: SqliteLog | None = None
+        self._place = LogPlace.from_wire(order["log"])
+        self._log: Log | None = None
         self._shipper: Shipper | None = None
         self._log_at, self._log_problem = 0.0, ""
-        self._writer = Writer()
+        self._writer = writer
 
     def run(self) -> None:
         """Work until the writer is gone, then finish."""
@@ -106,7 +119,7 @@ class Process:
         if self._log is not None or time.monotonic() < self._log_at:
             return
         try:
-            self._log = SqliteLog(Path(self._order["log"]), self._order["synchronous"])
+            self._log = self._place.open()
         except LogError as error:
             if str(error) != self._log_problem:
                 structlog.get_logger(__name__).error("log cannot be opened", error=str(error))
@@ -126,6 +139,8 @@ class Process:
             return
         while self._sealer.blocks.unacked_blocks and time.monotonic() < deadline and not (orphaned and shipper.problem):
             time.sleep(0.005)
+        if self._log is not None:
+            self._log.interrupt()  # brokers that are away would be waited for
         shipper.stop()
 
     def _show(self, now: int) -> None:
@@ -140,7 +155,10 @@ def main() -> int:
     """Run; problems that end it are told in the page and on standard error."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    order = orjson.loads(sys.argv[1])
+    writer = Writer()
+    order = writer.order()
+    if order is None:
+        return 0
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -154,7 +172,7 @@ def main() -> int:
     page = StatusPage(order["page"])
     try:
         sign(order["lock"])
-        Process(order, page, now_us).run()
+        Process(order, writer, page, now_us).run()
     except (SpoolError, OSError) as error:
         structlog.get_logger(__name__).error("sealer cannot go on", directory=order["directory"], error=str(error))
         before = page.read()

@@ -16,7 +16,6 @@ from schemas.events.proxy import Heartbeat, ProxyStarted, ProxyStopped, SpoolDam
 from schemas.events.session import AuthenticationFailed, ProtocolGap, SessionClosed, SessionOpened
 from schemas.events.statement import (
     ColumnUse,
-    Danger,
     Decision,
     ExecutionKind,
     Facts,
@@ -52,7 +51,6 @@ __all__ = [
     "AuthenticationFailed",
     "Client",
     "ColumnUse",
-    "Danger",
     "Database",
     "Decision",
     "Event",

@@ -84,5 +84,8 @@ class Log(Protocol):
     def partitions(self, topic: str) -> int:
         """Return how many partitions the topic has, counted from 0."""
 
+    def interrupt(self) -> None:
+        """Have appends that wait for others, now and later, raise LogUnavailableError instead. From any thread; for good."""
+
     def close(self) -> None:
         """Release files and connections."""

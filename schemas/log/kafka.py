@@ -16,7 +16,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from schemas.config import KafkaSettings
-from schemas.log import LogError, NewRecord, Record
+from schemas.log import LogError, LogUnavailableError, NewRecord, Record
 from schemas.log.kafka_client import Telling, made, properties, sliced
 
 QUEUE_KIB = 64 * 1024
@@ -42,6 +42,7 @@ class KafkaLog:
         self._append_telling, self._read_telling = Telling(settings), Telling(settings)
         self._consumer: Consumer | None = None
         self._cursor: _Cursor | None = None
+        self._interrupted = False
         self._producer: Producer | None = None
         if reads_only:
             self._reader()
@@ -106,6 +107,8 @@ class KafkaLog:
 
     def _wait_on(self, deadline: float, what: str) -> None:
         self._append_telling.check(what)
+        if self._interrupted:
+            raise LogUnavailableError(f"{self._append_telling.where} {what}: given up, this process ends")
         if time.monotonic() > deadline:
             raise self._append_telling.word(KafkaError(KafkaError._MSG_TIMED_OUT), what)
 
@@ -234,6 +237,10 @@ class KafkaLog:
                 return len(about.partitions)
 
             return int(sliced(ask, self._serve, self._read_telling, what, self._settings.timeout_seconds))
+
+    def interrupt(self) -> None:
+        """Have appends give up; see `schemas.log.Log.interrupt`."""
+        self._interrupted = True
 
     def close(self) -> None:
         """Release connections; a second call does nothing."""

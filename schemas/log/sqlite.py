@@ -247,6 +247,9 @@ class SqliteLog:
                 raise
             return dropped
 
+    def interrupt(self) -> None:
+        """See `schemas.log.Log.interrupt`: an append here waits for nobody longer than a busy file's few seconds."""
+
     def close(self) -> None:
         """Close the file; a second call does nothing."""
         with self._lock:

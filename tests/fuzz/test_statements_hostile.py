@@ -70,6 +70,11 @@ CASES: dict[str, str] = {
     "words": "a " * (SIZE // 2),
     "white space": "select 1" + " " * SIZE,
     "columns": "select " + ",".join(f"c{i}" for i in range(15_000)) + " from t",
+    "aliases": "select " + ",".join(f"1 as a{i:050}" for i in range(15_000)),
+    "columns of many tables": "select "
+    + ",".join(f"c{i}" for i in range(5_000))
+    + " from "
+    + ",".join(f"t{i}" for i in range(5_000)),
     "joins": "select 1 from a0 " + " ".join(f"join a{i} using (id)" for i in range(1, 400)),
     "like": "select 1 from t where '" + "a" * 900 + "' like '" + "%a" * 90 + "b'",
     "settings": "set a to " + "set b to " * 20_000,

@@ -16,6 +16,7 @@ from ingest.spool import Destination, Spool, SpoolFullError, load_or_create_sign
 from ingest.spool import spool as spool_module
 from schemas.integrity import Block
 from schemas.log import Record
+from schemas.log.place import LogPlace
 from schemas.log.sqlite import SqliteLog
 from schemas.topics import EVENTS
 from tests.support.spools import CONTEXT, OK_OUTCOME, SOURCE, STATEMENT, Reader, dynamic, small
@@ -30,7 +31,7 @@ def opened(folder: Path, **changes: object) -> Spool:
     signer = load_or_create_signer(keys, SOURCE)
     settings = small(**{"seal_interval_ms": 20, "wal_segment_bytes": 1024**2, **changes})
     return Spool.open(
-        folder / "spool", SOURCE, settings, clock, signer, destination=Destination(folder / "log.db", "NORMAL", keys)
+        folder / "spool", SOURCE, settings, clock, signer, destination=Destination(LogPlace(folder / "log.db"), keys)
     )
 
 

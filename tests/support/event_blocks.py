@@ -215,7 +215,6 @@ def _statement_fragment(which: int) -> bytes:
                     "columns": columns,
                     "functions": [],
                     "flags": about.get("flags", []),
-                    "dangers": about.get("dangers", []),
                 },
             }
         )

@@ -197,8 +197,7 @@ class Kafka:
         command = kafka_jars.command(
             "kafka.tools.StorageTool",
             "format",
-            "--cluster-id",
-            self._cluster_id,
+            f"--cluster-id={self._cluster_id}",  # one word: an id may begin with a hyphen
             "--config",
             str(node.folder / "server.properties"),
             *users,

@@ -42,6 +42,9 @@ class MemoryLog:
     def partitions(self, topic: str) -> int:
         return 1
 
+    def interrupt(self) -> None:
+        pass
+
     def close(self) -> None:
         """Nothing to release."""
 

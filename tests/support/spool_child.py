@@ -19,6 +19,7 @@ import structlog
 
 from ingest.spool import Destination, Shipper, Spool
 from schemas.config import AuditSettings
+from schemas.log.place import LogPlace
 from schemas.log.sqlite import SqliteLog
 from tests.support.spools import CONTEXT, OK_OUTCOME, SOURCE, STARTED, STATEMENT, dynamic
 
@@ -47,7 +48,7 @@ def write_until_killed(folder: Path, seed: int) -> None:
     settings = AuditSettings(seal_interval_ms=5, max_events_per_block=50, wal_segment_bytes=1024**2)
     if MODE == "process":
         spool = Spool.open(
-            folder / "spool", SOURCE, settings, clock, None, destination=Destination(folder / "log.db", "NORMAL", None)
+            folder / "spool", SOURCE, settings, clock, None, destination=Destination(LogPlace(folder / "log.db"), None)
         )
     else:
         spool = Spool.open(folder / "spool", SOURCE, settings, clock, None)

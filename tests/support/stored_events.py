@@ -46,7 +46,6 @@ class Statement:
     columns: tuple[tuple[str, tuple[str, ...]], ...] = ()
     functions: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
-    dangers: tuple[str, ...] = ()
     params: tuple[str, ...] = ()
     rows: tuple[int, int] = (0, 0)
     affected: tuple[int, int] = (0, 0)
@@ -145,7 +144,6 @@ STATEMENTS: tuple[Statement, ...] = (
         (5, 1),
         writes=(_O,),
         flags=("no_where",),
-        dangers=("mass_update",),
         status="denied",
         sqlstate="42501",
         verdict="deny",
@@ -293,7 +291,6 @@ class Shop:
                 "columns": [{"name": n, "roles": list(r)} for n, r in statement.columns],
                 "functions": list(statement.functions),
                 "flags": list(statement.flags),
-                "dangers": list(statement.dangers),
             },
             "outcome": {
                 "status": statement.status,
@@ -437,7 +434,7 @@ def _row(e: dict[str, Any]) -> dict[str, Any]:
         "database_name": e["database"]["name"],
         "client_address": e["client"]["address"],
         **{name: e["client"][name] for name in ("application", "driver", "tls")},
-        **{name: e["facts"][name] for name in ("verbs", "reads", "writes", "functions", "flags", "dangers")},
+        **{name: e["facts"][name] for name in ("verbs", "reads", "writes", "functions", "flags")},
         "columns": [u["name"] for u in uses],
         "column_roles": [",".join(u["roles"]) for u in uses],
         "data_classes": list(e["exposure"]),

@@ -1,9 +1,9 @@
-"""What the audit trail says, read from the embedded log itself: decoded events, block by block, each block checked."""
+"""What the audit trail says, read from the log itself: decoded events, block by block, each block checked."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from schemas import topics
 from schemas.events import EVENT_TYPES
 from schemas.integrity import Block, BlockHeader, verify_block, verify_successor
+from schemas.log import Log
 from schemas.log.sqlite import SqliteLog
 from tests.support.ports import wait_for
 
@@ -27,37 +28,41 @@ def checked(line: bytes) -> Event:
 
 
 class Trail:
-    """Reads a data directory's log on and on; keeps every event seen, in log order."""
+    """Reads a data directory's log on and on, or the one that `open_log` opens; keeps every event seen, in log order."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, open_log: Callable[[], Log] | None = None) -> None:
         self.path = data_dir / "log" / "log.db"
+        self._open_log = open_log
         self.events: list[Event] = []
-        self._offset = 0
+        self._offsets: dict[int, int] = {}
         self.repeats = 0
         self._heads: dict[str, BlockHeader] = {}
         self._blocks: dict[tuple[str, int], str] = {}
 
     def refresh(self) -> list[Event]:
         """Read what is new, verify each block and its chain, drop repeats, return every event so far."""
-        if not self.path.exists():
+        if self._open_log is None and not self.path.exists():
             return self.events
-        log = SqliteLog(self.path)
+        log = self._open_log() if self._open_log is not None else SqliteLog(self.path)
         try:
-            while records := log.read(topics.EVENTS.name, self._offset, 1000):
-                for record in records:
-                    block = Block.from_log(record.value, dict(record.headers))
-                    verify_block(block)
-                    known = self._blocks.setdefault((block.header.source, block.header.number), block.header.block_id)
-                    if known == block.header.block_id and self._is_behind(block.header):
-                        self.repeats += 1  # shipped again: its acknowledgement was lost
-                        continue
-                    verify_successor(self._heads.get(block.header.source), block.header)
-                    self._heads[block.header.source] = block.header
-                    self.events.extend(checked(line) for line in block.lines())
-                self._offset = records[-1].offset + 1
+            for partition in range(log.partitions(topics.EVENTS.name)):
+                while records := log.read(topics.EVENTS.name, self._offsets.get(partition, 0), 1000, partition=partition):
+                    for record in records:
+                        self._take(Block.from_log(record.value, dict(record.headers)))
+                    self._offsets[partition] = records[-1].offset + 1
         finally:
             log.close()
         return self.events
+
+    def _take(self, block: Block) -> None:
+        verify_block(block)
+        known = self._blocks.setdefault((block.header.source, block.header.number), block.header.block_id)
+        if known == block.header.block_id and self._is_behind(block.header):
+            self.repeats += 1  # shipped again: its acknowledgement was lost
+            return
+        verify_successor(self._heads.get(block.header.source), block.header)
+        self._heads[block.header.source] = block.header
+        self.events.extend(checked(line) for line in block.lines())
 
     def _is_behind(self, header: BlockHeader) -> bool:
         head = self._heads.get(header.source)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from processors.statements.facts.names import Namer, is_plain
-from schemas.events import ColumnUse, Danger, Facts, StatementFlag
+from schemas.events import ColumnUse, Facts, StatementFlag
 
 Node = dict[str, Any]
 """A node of libpg_query's JSON: one key, the node type, and its fields."""
@@ -91,7 +91,6 @@ class Collector:
         self.writes: dict[str, None] = {}
         self.functions: dict[str, None] = {}
         self.flags: set[StatementFlag] = set()
-        self.dangers: set[Danger] = set()
         self.columns: dict[str, dict[str, None]] = {}
         self.settings: dict[str, str | None] = {}
         self.relation_names: set[str] = set()
@@ -104,9 +103,6 @@ class Collector:
 
     def flag(self, *flags: StatementFlag) -> None:
         self.flags.update(flags)
-
-    def danger(self, *dangers: Danger) -> None:
-        self.dangers.update(dangers)
 
     def relation(self, range_var: Node) -> str:
         """Return the qualified name of a RangeVar's fields."""
@@ -185,5 +181,4 @@ class Collector:
             columns=tuple(ColumnUse(name=name, roles=tuple(sorted(roles))) for name, roles in columns),
             functions=tuple(sorted(self.functions)[:MAX_NAMES]),
             flags=tuple(f for f in StatementFlag if f in self.flags),
-            dangers=tuple(d for d in Danger if d in self.dangers) if self.dangers else (),
         )

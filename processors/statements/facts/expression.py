@@ -8,11 +8,45 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from processors.statements.dangers import of_function, of_setting
-from processors.statements.dangers.functions import DYNAMIC
 from processors.statements.facts.collector import FOLLOWED_SETTINGS, UNKNOWN, Collector, Node
 from processors.statements.facts.scope import NOTHING, Names, Output, Scope
 from schemas.events import StatementFlag
+
+_DYNAMIC = frozenset(
+    (
+        "query_to_xml",
+        "query_to_xmlschema",
+        "query_to_xml_and_xmlschema",
+        "cursor_to_xml",
+        "cursor_to_xmlschema",
+        "table_to_xml",
+        "table_to_xmlschema",
+        "table_to_xml_and_xmlschema",
+        "schema_to_xml",
+        "schema_to_xmlschema",
+        "schema_to_xml_and_xmlschema",
+        "database_to_xml",
+        "database_to_xmlschema",
+        "database_to_xml_and_xmlschema",
+        "dblink",
+        "dblink_exec",
+        "dblink_open",
+        "dblink_send_query",
+        "ts_stat",
+        "crosstab",
+        "crosstab2",
+        "crosstab3",
+        "crosstab4",
+        "crosstabn",
+        "connectby",
+        "schedule",
+        "schedule_in_database",
+        "pg_background_launch",
+        "execute",
+        "exec",
+    )
+)
+"""Functions that run SQL given to them as a value."""
 
 _WHOLE_ROW = frozenset(
     (
@@ -143,11 +177,8 @@ class ExpressionWalk:
         name = self.function_name(fields.get("funcname", ()))
         self.facts.functions[name] = None
         short = name.rsplit(".", 1)[-1]
-        dangers = of_function(short)
-        if dangers:
-            self.facts.dangers |= dangers
-            if short in DYNAMIC:
-                self.facts.flag(StatementFlag.DYNAMIC_SQL)
+        if short in _DYNAMIC:
+            self.facts.flag(StatementFlag.DYNAMIC_SQL)
         if short == "set_config":
             self._set_config(fields.get("args", ()))
         if "over" in fields:
@@ -164,7 +195,6 @@ class ExpressionWalk:
         constants = [a["A_Const"] for a in args[:2] if "A_Const" in a]
         name = self.facts.constant(constants[0]) if constants and "A_Const" in args[0] else UNKNOWN
         name = name.lower() if isinstance(name, str) else "*"
-        self.facts.dangers |= of_setting(name)
         value = self.facts.constant(constants[1]) if name in FOLLOWED_SETTINGS and len(constants) > 1 else None
         self.facts.change_setting(name, value if isinstance(value, str) else None)
 

@@ -12,7 +12,7 @@ from processors.statements.facts.collector import Collector, Node
 from processors.statements.facts.expression import ExpressionWalk, strings
 from processors.statements.facts.predicate import judge
 from processors.statements.facts.scope import NOTHING, Names, Output, Scope, Source
-from schemas.events import Danger, StatementFlag
+from schemas.events import StatementFlag
 
 _DML = ("InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt")
 QUERIES = ("SelectStmt", *_DML)
@@ -50,7 +50,8 @@ class QueryWalk(ExpressionWalk):
                 self._from(item, scope)
             output = self._targets(fields.get("targetList", ()), scope, roles)
             named = {t["ResTarget"]["name"] for t in fields.get("targetList", ()) if t.get("ResTarget", {}).get("name")}
-            scope.aliases = {n: c for n, c in output.columns if n in set(self.shown(named))}
+            shown = set(self.shown(named))
+            scope.aliases = {n: c for n, c in output.columns if n in shown}
             self._condition(fields.get("whereClause"), scope)
             self._condition(fields.get("havingClause"), scope)
             self._keys(fields.get("groupClause", ()), scope, output, "group")
@@ -261,7 +262,6 @@ class QueryWalk(ExpressionWalk):
             if kind != "MergeStmt":
                 if "whereClause" not in fields:
                     self.facts.flag(StatementFlag.NO_WHERE)
-                    self.facts.danger(Danger.MASS_DELETE if kind == "DeleteStmt" else Danger.MASS_UPDATE)
                 self._condition(fields.get("whereClause"), scope)
         returning = fields.get("returningClause", {}).get("exprs") or fields.get("returningList") or []
         if returning:

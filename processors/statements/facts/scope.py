@@ -109,7 +109,14 @@ class Scope:
         owners: list[Source] = []
         scope: Scope | None = self
         while scope is not None:
-            owners += [s for s in scope.sources if s.may_own(name)]
+            bases: set[str] = set()
+            for source in scope.sources:
+                if source.may_own(name):
+                    owners.append(source)
+                    if source.base is not None:
+                        bases.add(source.base)
+                        if len(bases) > 1:  # two tables may own it: how many more, of thousands, changes nothing
+                            return frozenset((f"?.{name}",))
             # An explicit output of a sealed subquery is certain: the search ends at the level that has the name.
             if any(s.base is None and name in s.outputs for s in scope.sources) or len(owners) > 1:
                 break

@@ -10,8 +10,6 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from processors.statements.dangers import of_setting
-from processors.statements.dangers.statements import of_statement
 from processors.statements.facts.collector import FOLLOWED_SETTINGS, Collector, Node
 from processors.statements.facts.expression import strings
 from processors.statements.facts.query import QUERIES, QueryWalk
@@ -91,9 +89,7 @@ class StatementWalk(QueryWalk):
         kind, fields = next(iter(node.items()))
         if kind in QUERIES:
             self.query(node)
-            return
-        self.facts.dangers |= of_statement(kind, fields)
-        if kind in _RULES:
+        elif kind in _RULES:
             _RULES[kind](self, fields)
         else:
             self._specified(kind, fields)
@@ -185,8 +181,6 @@ class StatementWalk(QueryWalk):
         self.facts.verb("set")
         self.facts.flag(F.UTILITY, F.CHANGES_SETTINGS)
         kind, name = fields.get("kind", "VAR_SET_VALUE"), fields.get("name", "").lower()
-        if kind in ("VAR_SET_VALUE", "VAR_SET_CURRENT") or name in ("role", "session_authorization"):
-            self.facts.dangers |= of_setting(name)
         if kind == "VAR_SET_MULTI":
             self.facts.flag(F.TRANSACTION)
             for option in fields.get("args", ()):
