@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,12 @@ LOGIN_ERRORS = {KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILE
 
 SLICE_SECONDS = 1.0
 """A call that blocks is made in slices of this, so that a refused login is seen before the call's deadline."""
+
+_REFUSES_US = re.compile(r"alert (bad certificate|certificate \w+|unknown ca|access denied|no certificate)", re.IGNORECASE)
+"""What brokers that ask for a client certificate answer, as TLS names its alerts; the client reports a broken connection."""
+
+_TOKEN = "Failed to acquire SASL OAUTHBEARER token"
+_OUT_OF_REACH = re.compile(r"connect|resolve|timed? ?out|HTTP 5\d\d", re.IGNORECASE)
 
 _UNKNOWN = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}
 _DENIED = {
@@ -53,7 +60,7 @@ class Telling:
 
     def __call__(self, error: KafkaError) -> None:
         """Take an error; the client calls this."""
-        if error.code() in LOGIN_ERRORS:
+        if error.code() in LOGIN_ERRORS or _REFUSES_US.search(error.str()):
             self.login = error
         elif error.code() != KafkaError._ALL_BROKERS_DOWN or self.newest is None:  # the one before it says why
             self.newest = error
@@ -72,6 +79,15 @@ class Telling:
             return LogError(
                 f"{begin}: {text}; check log.kafka.security: ca_file must hold the authority of the brokers' certificates"
             )
+        if _REFUSES_US.search(text):
+            return LogError(
+                f"{begin}: the brokers refuse our certificate: {text}; check cert_file and key_file in log.kafka.security"
+            )
+        if _TOKEN in text:
+            why = text.partition(_TOKEN)[2].lstrip(": ")
+            remedy = "check token_url, and the username and password it knows, in log.kafka.security"
+            kind = LogUnavailableError if _OUT_OF_REACH.search(why) else LogError
+            return kind(f"{begin}: no token for the login: {why}; {remedy}")
         if code in LOGIN_ERRORS:
             return LogError(f"{begin}: login refused: {text}; check mechanism, username and password in log.kafka.security")
         if code in _UNKNOWN:

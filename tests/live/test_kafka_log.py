@@ -12,6 +12,7 @@ import pytest
 from schemas.log import LogError, LogUnavailableError, NewRecord
 from schemas.log.kafka import KafkaLog
 from tests.support.certificates import issue
+from tests.support.issuer import Issuer, published
 from tests.support.kafka import SCRAM_PASSWORD, SCRAM_USER, Kafka
 from tests.support.ports import free_port
 
@@ -21,6 +22,18 @@ LOGIN = {"mechanism": "SCRAM-SHA-512", "username": SCRAM_USER, "password": SCRAM
 def round_trip(log: KafkaLog, topic: str) -> None:
     log.append(topic, [NewRecord(b"k", b"v")])
     assert log.read(topic, log.end_offset(topic) - 1, 1)[0].value == b"v"
+    log.close()
+
+
+def refused_at_once(log: KafkaLog, words: str) -> None:
+    """Writing and reading both say what to mend, long before the deadline, and no secret."""
+    for call in (lambda: log.append("t", [NewRecord(b"", b"v")]), lambda: log.end_offset("t")):
+        began = time.monotonic()
+        with pytest.raises(LogError, match=words) as raised:
+            call()
+        assert time.monotonic() - began < 10
+        assert not isinstance(raised.value, LogUnavailableError)
+        assert "wrong-pw" not in str(raised.value)
     log.close()
 
 
@@ -45,25 +58,47 @@ def test_a_key_has_one_partition_and_each_partition_its_offsets(kafka: Kafka) ->
 
 @pytest.mark.parametrize(
     ("listener", "security"),
-    [("TLS", {}), ("SCRAM", LOGIN), ("SCRAM", {**LOGIN, "mechanism": "SCRAM-SHA-256"})],
-    ids=["tls", "scram-512", "scram-256"],
+    [("TLS", {}), ("MUTUAL", {}), ("SCRAM", LOGIN), ("SCRAM", {**LOGIN, "mechanism": "SCRAM-SHA-256"})],
+    ids=["tls", "certificate", "scram-512", "scram-256"],
 )
 def test_secured_listeners_take_who_may(kafka: Kafka, listener: str, security: dict[str, Any]) -> None:
     topic = f"secured-{listener}-{security.get('mechanism', '')}"
     kafka.make_topics([topic])
+    if listener == "MUTUAL":
+        security = {"cert_file": kafka.client.cert, "key_file": kafka.client.key}
     round_trip(KafkaLog(kafka.settings(listener, security=security)), topic)
+
+
+@pytest.mark.parametrize("shown", ["none", "another authority's"])
+def test_a_client_certificate_the_brokers_do_not_take_is_said_at_once(kafka: Kafka, tmp_path: Path, shown: str) -> None:
+    other = issue(tmp_path, "client", client=True, authority="nobody's authority")
+    security = {} if shown == "none" else {"cert_file": other.cert, "key_file": other.key}
+    refused_at_once(
+        KafkaLog(kafka.settings("MUTUAL", security=security)), r"refuse our certificate.*check cert_file and key_file"
+    )
+
+
+def test_oauthbearer_takes_tokens_of_the_issuer_and_no_others(kafka: Kafka) -> None:
+    kafka.make_topics(["oauth"])
+    secret = kafka.issuer.secrets["affidavit-proxy"]
+    login = {"mechanism": "OAUTHBEARER", "username": "affidavit-proxy", "password": secret}
+    with published(kafka.issuer) as url:
+        right = {**login, "token_url": f"{url}/token"}
+        round_trip(KafkaLog(kafka.settings("OAUTH", security=right)), "oauth")
+        wrong = KafkaLog(kafka.settings("OAUTH", security={**right, "password": "wrong-pw-66"}))
+        refused_at_once(wrong, r"no token for the login.*invalid_client.*check token_url, and the username and password")
+    with published(Issuer()) as url:
+        forged = KafkaLog(kafka.settings("OAUTH", security={**login, "token_url": f"{url}/token"}))
+        refused_at_once(forged, r"login refused.*invalid_token")
+    away = KafkaLog(kafka.settings("OAUTH", security=right))
+    with pytest.raises(LogUnavailableError, match=r"no token for the login.*check token_url"):
+        away.append("oauth", [NewRecord(b"", b"v")])
+    away.close()
 
 
 def test_a_wrong_password_is_said_at_once(kafka: Kafka) -> None:
     log = KafkaLog(kafka.settings("SCRAM", security={**LOGIN, "password": "wrong-pw-55"}))
-    for call in (lambda: log.append("t", [NewRecord(b"", b"v")]), lambda: log.end_offset("t")):
-        began = time.monotonic()
-        with pytest.raises(LogError, match=r"login refused.*check mechanism, username and password") as raised:
-            call()
-        assert time.monotonic() - began < 10
-        assert not isinstance(raised.value, LogUnavailableError)
-        assert "wrong-pw-55" not in str(raised.value)
-    log.close()
+    refused_at_once(log, r"login refused.*check mechanism, username and password")
 
 
 def test_a_certificate_of_another_authority_is_said_at_once(kafka: Kafka, tmp_path: Path) -> None:

@@ -40,7 +40,13 @@ def _builder(subject: str, issuer: str, key: ec.EllipticCurvePublicKey) -> x509.
     )
 
 
-def issue(folder: Path, common_name: str = "localhost", client: bool = False, names: Sequence[x509.GeneralName] = ()) -> Issued:
+def issue(
+    folder: Path,
+    common_name: str = "localhost",
+    client: bool = False,
+    names: Sequence[x509.GeneralName] = (),
+    authority: str = "affidavit test authority",
+) -> Issued:
     """Write `ca.crt`, `<name>.crt` and `<name>.key` (0600) into `folder`; the certificate is for localhost and 127.0.0.1.
 
     A `client` certificate has the alternative `names` instead. Called again for the same folder, it makes another
@@ -48,12 +54,12 @@ def issue(folder: Path, common_name: str = "localhost", client: bool = False, na
     """
     ca_key = ec.generate_private_key(ec.SECP256R1())
     ca = (
-        _builder("affidavit test authority", "affidavit test authority", ca_key.public_key())
+        _builder(authority, authority, ca_key.public_key())
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(ca_key, hashes.SHA256())
     )
     key = ec.generate_private_key(ec.SECP256R1())
-    builder = _builder(common_name, "affidavit test authority", key.public_key())
+    builder = _builder(common_name, authority, key.public_key())
     if not client:
         names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     if names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 import time
@@ -23,6 +24,8 @@ class Issuer:
         self.key: jwk.Key = jwk.ECKey.generate_key("P-256", {"kid": "k1"})
         self.published: list[jwk.Key] = [self.key]
         self.asked = 0
+        self.secrets = {"affidavit-proxy": "client-secret-9Qd2"}
+        """Clients that get tokens for themselves (RFC 6749 section 4.4) at `/token`, and their secrets."""
         self.down = False
 
     def jwks(self) -> bytes:
@@ -64,6 +67,19 @@ def published(issuer: Issuer) -> Iterator[str]:
                 issuer.asked += 1
                 body = issuer.jwks()
             self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            given = base64.b64decode(self.headers.get("authorization", "").removeprefix("Basic ")).decode()
+            client, _, secret = given.partition(":")
+            known = self.path == "/token" and issuer.secrets.get(client) == secret
+            answer = {"access_token": issuer.token(sub=client), "token_type": "Bearer", "expires_in": 600}
+            body = json.dumps(answer if known else {"error": "invalid_client"}).encode()
+            self.send_response(200 if known else 401)
+            self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

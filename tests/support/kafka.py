@@ -1,7 +1,8 @@
 """The real Apache Kafka for tests: KRaft nodes, each broker and controller, on free loopback ports in a temporary folder.
 
-Every node listens four ways, so that one cluster serves every test of security: in the clear, by TLS, by TLS with SCRAM, and with
-OAUTHBEARER (unsigned tokens, which the broker's test validator accepts). Nodes are stopped, killed and started again by pid.
+Every node listens five ways, so that one cluster serves every test of security: in the clear, by TLS, by TLS with client
+certificates, by TLS with SCRAM, and with OAUTHBEARER (tokens signed by the cluster's `issuer`). Nodes are stopped, killed and
+started again by pid.
 """
 
 from __future__ import annotations
@@ -24,16 +25,15 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from schemas.config import KafkaSettings
 from tests.support import kafka_jars
 from tests.support.certificates import Issued, issue
+from tests.support.issuer import AUDIENCE, Issuer
 from tests.support.ports import accepts, free_port, wait_for
 
 SCRAM_USER, SCRAM_PASSWORD = "shipper", "kafka-pw-3Tz8"
-LISTENERS = {"CLEAR": "PLAINTEXT", "TLS": "SSL", "SCRAM": "SASL_SSL", "OAUTH": "SASL_PLAINTEXT"}
+LISTENERS = {"CLEAR": "PLAINTEXT", "TLS": "SSL", "MUTUAL": "SSL", "SCRAM": "SASL_SSL", "OAUTH": "SASL_PLAINTEXT"}
 START_SECONDS = 90
 """A JVM on a busy machine of two cores takes its time; a cluster that never comes up is still told apart."""
 
-_OAUTH_LOGIN = (
-    'org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="broker";'
-)
+_OAUTH = "org.apache.kafka.common.security.oauthbearer"
 _SCRAM_LOGIN = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
 
 
@@ -60,6 +60,12 @@ class Kafka:
             raise RuntimeError(reason)
         self.folder = Path(tempfile.mkdtemp(prefix="affidavit-kafka-"))
         self.certificate: Issued = issue(self.folder)
+        clients = self.folder / "clients"
+        clients.mkdir()
+        self.client: Issued = issue(clients, "client", client=True, authority="affidavit clients' authority")
+        self.issuer = Issuer()
+        self._keys = self.folder / "keys.json"
+        self._keys.write_bytes(self.issuer.jwks())
         self.nodes = [self._node(number) for number in range(1, nodes + 1)]
         self._settings, self._heap_mb = dict(settings or {}), heap_mb
         self._cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
@@ -70,7 +76,7 @@ class Kafka:
 
     def settings(self, listener: str = "CLEAR", **others: Any) -> KafkaSettings:
         """Return our settings for a listener; `others` override, `security` as a dictionary."""
-        plain = {"tls": listener in ("TLS", "SCRAM")}
+        plain = {"tls": listener in ("TLS", "MUTUAL", "SCRAM")}
         security = {**plain, **({"ca_file": self.certificate.ca} if plain["tls"] else {}), **others.pop("security", {})}
         copies = min(3, len(self.nodes))
         return KafkaSettings.model_validate(
@@ -100,7 +106,12 @@ class Kafka:
         assert not node.running, f"node {node.number} runs already"
         with (node.folder / "kafka.out").open("ab") as out:
             node.process = subprocess.Popen(
-                kafka_jars.command("kafka.Kafka", str(node.folder / "server.properties"), heap_mb=self._heap_mb),
+                kafka_jars.command(
+                    "kafka.Kafka",
+                    str(node.folder / "server.properties"),
+                    heap_mb=self._heap_mb,
+                    properties={"org.apache.kafka.sasl.oauthbearer.allowed.urls": self._keys.as_uri()},
+                ),
                 stdout=out,
                 stderr=out,
                 stdin=subprocess.DEVNULL,
@@ -168,7 +179,15 @@ class Kafka:
             "listener.name.scram.scram-sha-512.sasl.jaas.config": _SCRAM_LOGIN,
             "listener.name.scram.scram-sha-256.sasl.jaas.config": _SCRAM_LOGIN,
             "listener.name.scram.sasl.enabled.mechanisms": "SCRAM-SHA-512,SCRAM-SHA-256",
-            "listener.name.oauth.oauthbearer.sasl.jaas.config": _OAUTH_LOGIN,
+            "listener.name.mutual.ssl.client.auth": "required",
+            "listener.name.mutual.ssl.truststore.type": "PEM",
+            "listener.name.mutual.ssl.truststore.location": str(self.client.ca),
+            "listener.name.oauth.oauthbearer.sasl.jaas.config": f"{_OAUTH}.OAuthBearerLoginModule required;",
+            "listener.name.oauth.oauthbearer.sasl.server.callback.handler.class": f"{_OAUTH}.OAuthBearerValidatorCallbackHandler",
+            # For all listeners, and by name: else Kafka 4.1 looks at the form of a token only, not at its signature.
+            "sasl.oauthbearer.jwt.validator.class": f"{_OAUTH}.BrokerJwtValidator",
+            "sasl.oauthbearer.jwks.endpoint.url": self._keys.as_uri(),
+            "sasl.oauthbearer.expected.audience": AUDIENCE,
             "listener.name.oauth.sasl.enabled.mechanisms": "OAUTHBEARER",
             "connection.failed.authentication.delay.ms": "100",
             "auto.create.topics.enable": "false",

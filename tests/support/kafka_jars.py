@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 VERSION = "4.1.1"
@@ -97,11 +98,12 @@ def fetch() -> str:
     return ""
 
 
-def command(main: str, *arguments: str, heap_mb: int = 256) -> list[str]:
+def command(main: str, *arguments: str, heap_mb: int = 256, properties: Mapping[str, str] | None = None) -> list[str]:
     """Return the command line that runs one of Kafka's main classes; a small heap, and little compilation for a quick start."""
     program = java()
     if program is None or not cached():
         raise RuntimeError(missing())
     flags = [f"-Xmx{heap_mb}m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]
     quiet = ["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true"]
-    return [program, *flags, *quiet, "-cp", f"{folder()}/*", main, *arguments]
+    given = [f"-D{name}={value}" for name, value in (properties or {}).items()]
+    return [program, *flags, *quiet, *given, "-cp", f"{folder()}/*", main, *arguments]
