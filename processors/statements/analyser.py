@@ -30,7 +30,7 @@ from processors.statements.parse import Parsed, UnparsedError, parse, within_lim
 from processors.statements.statement import Analysis, Statement
 from processors.statements.tokens import Tokenizer
 from processors.statements.verify import MAX_SCANNED_CHARS, agrees, is_slow_to_scan, marked
-from schemas.events import Facts, StatementFlag
+from schemas.events import Danger, Facts, StatementFlag
 
 MAX_LEXINGS = 1024
 """Distinct session settings known at once; what is cached for them shares one budget, and ages when they are forgotten."""
@@ -288,5 +288,5 @@ class Analyser:
 def opaque(text: str, *flags: StatementFlag) -> Statement:
     """Return the statement that stands for what could not be understood: it may do anything, settings included."""
     found = {StatementFlag.UNPARSED, StatementFlag.OPAQUE, StatementFlag.CHANGES_SETTINGS, *flags}
-    facts = Facts(verbs=("unknown",), flags=tuple(f for f in StatementFlag if f in found))
+    facts = Facts(verbs=("unknown",), flags=tuple(f for f in StatementFlag if f in found), dangers=(Danger.OPAQUE,))
     return Statement(text, sha256(text.encode()).hexdigest()[:16], facts, {"*": None})

@@ -86,6 +86,7 @@ def _query_events(q: Queries, batch: Batch) -> pa.Table:
         columns[name] = _pick(statement, [s[name] for s in q.statements])
     for name in ("verbs", "reads", "writes", "functions", "flags"):
         columns[name] = _gather_words(statement, [s["facts"][name] for s in q.statements])
+    columns["dangers"] = _gather_words(statement, [s["facts"].get("dangers", ()) for s in q.statements])
     uses = [s["facts"]["columns"] for s in q.statements]
     columns["columns"] = _gather_words(statement, [[u["name"] for u in use] for use in uses])
     columns["column_roles"] = _gather_words(statement, [[",".join(u["roles"]) for u in use] for use in uses])

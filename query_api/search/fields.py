@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from schemas.events import ExecutionKind, OutcomeStatus, PrincipalKind, StatementFlag, Verdict
+from schemas.events import Danger, ExecutionKind, OutcomeStatus, PrincipalKind, StatementFlag, Verdict
 
 
 class Shape(StrEnum):
@@ -94,6 +94,7 @@ FIELDS: dict[str, Field] = {
         Field("column", ("columns",), "a column used, in whatever role", "column:users.email", Shape.LIST, suffix="."),
         Field("function", ("functions",), "a function called", "function:pg_sleep", Shape.LIST, suffix="."),
         Field("flag", ("flags",), "a property of the statement", "flag:no_where", Shape.LIST, values=_values(StatementFlag)),
+        Field("danger", ("dangers",), "what it could do harm by", "danger:mass_delete", Shape.LIST, values=_values(Danger)),
         Field("class", ("data_classes",), "a data class the statement touched", "class:*", Shape.LIST),
         Field("verdict", ("verdict",), "what the guard decided", "verdict:deny", values=_values(Verdict)),
         Field("policy", ("policies",), "a policy that led to the verdict", "policy:no-bulk-export", Shape.LIST),

@@ -18,7 +18,7 @@ _SELECT = """
     principal_id, principal_kind, principal_groups, auth_method, credential_id, on_behalf_of, delegation,
     database_alias, engine, environment, database_name, db_user,
     client_address, application, driver, tls, text, text_hash, fingerprint,
-    verbs, reads, writes, columns, column_roles, functions, flags,
+    verbs, reads, writes, columns, column_roles, functions, flags, dangers,
     verdict, policies, bundle, risk, approval_id,
     status, sqlstate, rows_returned, rows_affected, bytes_in, bytes_out, db_us, held_us, total_us, exposure"""
 
@@ -180,6 +180,7 @@ def as_event(row: dict[str, Any]) -> dict[str, Any]:
             ],
             "functions": list(row["functions"]),
             "flags": list(row["flags"]),
+            "dangers": list(row["dangers"]),
         },
         "outcome": {
             name: row[name]

@@ -16,6 +16,7 @@ from schemas.events.proxy import Heartbeat, ProxyStarted, ProxyStopped, SpoolDam
 from schemas.events.session import AuthenticationFailed, ProtocolGap, SessionClosed, SessionOpened
 from schemas.events.statement import (
     ColumnUse,
+    Danger,
     Decision,
     ExecutionKind,
     Facts,
@@ -51,6 +52,7 @@ __all__ = [
     "AuthenticationFailed",
     "Client",
     "ColumnUse",
+    "Danger",
     "Database",
     "Decision",
     "Event",

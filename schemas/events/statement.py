@@ -68,6 +68,44 @@ class StatementFlag(StrEnum):
     OPAQUE = "opaque"
 
 
+class Danger(StrEnum):
+    """What a statement could do harm by, judged from its grammar and never from its words; several may hold.
+
+    `sensitive_read` and `inference` need the classes of columns and are added by whoever knows them. `opaque`: what it runs
+    cannot be read, so it may do anything. `unknown_code`: it calls code whose body is not known, where no catalogue is at hand.
+    docs/guardrails.md says what each one catches and what it does not.
+    """
+
+    DROP = "drop"
+    TRUNCATE = "truncate"
+    MASS_UPDATE = "mass_update"
+    MASS_DELETE = "mass_delete"
+    PRIVILEGE_CHANGE = "privilege_change"
+    ROLE_CHANGE = "role_change"
+    FILE_ACCESS = "file_access"
+    PROGRAM_EXECUTION = "program_execution"
+    NETWORK_EGRESS = "network_egress"
+    BULK_EXPORT = "bulk_export"
+    AUDIT_TAMPERING = "audit_tampering"
+    CONFIGURATION_CHANGE = "configuration_change"
+    CATALOGUE_WRITE = "catalogue_write"
+    CODE_CREATION = "code_creation"
+    SCHEMA_CHANGE = "schema_change"
+    LOCK_EXHAUSTION = "lock_exhaustion"
+    ADVISORY_LOCK = "advisory_lock"
+    RESOURCE_EXHAUSTION = "resource_exhaustion"
+    SESSION_KILL = "session_kill"
+    REPLICATION = "replication"
+    LARGE_OBJECT = "large_object"
+    CREDENTIAL_READ = "credential_read"
+    SENSITIVE_READ = "sensitive_read"
+    INFERENCE = "inference"
+    INJECTION_SIGNS = "injection_signs"
+    CATALOGUE_ENUMERATION = "catalogue_enumeration"
+    UNKNOWN_CODE = "unknown_code"
+    OPAQUE = "opaque"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnUse:
     """One column and the roles it plays (`output`, `filter`, `join`, `group`, `order`, `write`, `argument`).
@@ -89,6 +127,7 @@ class Facts:
     columns: tuple[ColumnUse, ...] = ()
     functions: tuple[str, ...] = ()
     flags: tuple[StatementFlag, ...] = ()
+    dangers: tuple[Danger, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,7 +36,14 @@ def test_a_line_of_any_version_reads_with_every_value_it_holds(line: bytes) -> N
     said = orjson.loads(line)
     event = TypeAdapter(EVENT_TYPES[said["type"]]).validate_json(line)
     read = json.loads(json.dumps(asdict(event)))
-    assert {name: read[name] for name in said} == said
+    assert _without_newer(read, said) == said
+
+
+def _without_newer(read: Any, said: Any) -> Any:
+    """Leave out the members that a line did not have yet, which read as their defaults."""
+    if isinstance(said, dict) and isinstance(read, dict):
+        return {name: _without_newer(read[name], value) for name, value in said.items()}
+    return read
 
 
 @pytest.mark.parametrize("line", GOLDEN)

@@ -140,6 +140,7 @@ MATCHES: tuple[tuple[str, Callable[[Event], bool]], ...] = (
     ("function:pg_sleep", lambda e: "pg_catalog.pg_sleep" in e["facts"]["functions"]),
     ("flag:no_where", lambda e: "no_where" in e["facts"]["flags"]),
     ("flag:(no_where AND star)", lambda e: {"no_where", "star"} <= set(e["facts"]["flags"])),
+    ("danger:mass_delete", lambda e: "mass_delete" in e["facts"]["dangers"]),
     ("class:email", lambda e: "email" in e["exposure"]),
     ("verdict:(deny OR hold)", lambda e: e["decision"]["verdict"] in ("deny", "hold")),
     ("policy:pci-scope", lambda e: "pci-scope" in e["decision"]["policies"]),

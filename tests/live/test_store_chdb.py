@@ -103,7 +103,7 @@ class TestMigrations:
 
     def test_applied_once_and_recorded(self, store: Store) -> None:
         assert store.migrate() == ()
-        rows = store.client.query(f"SELECT number, name FROM {store.database}.schema_migrations").result_rows
+        rows = store.client.query(f"SELECT number, name FROM {store.database}.schema_migrations ORDER BY number").result_rows
         assert rows == [(m.number, m.name) for m in bundled()]
 
     def test_a_changed_file_is_an_error(self, store: Store) -> None:

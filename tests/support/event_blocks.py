@@ -215,6 +215,7 @@ def _statement_fragment(which: int) -> bytes:
                     "columns": columns,
                     "functions": [],
                     "flags": about.get("flags", []),
+                    "dangers": about.get("dangers", []),
                 },
             }
         )

@@ -46,6 +46,7 @@ class Statement:
     columns: tuple[tuple[str, tuple[str, ...]], ...] = ()
     functions: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
+    dangers: tuple[str, ...] = ()
     params: tuple[str, ...] = ()
     rows: tuple[int, int] = (0, 0)
     affected: tuple[int, int] = (0, 0)
@@ -144,6 +145,7 @@ STATEMENTS: tuple[Statement, ...] = (
         (5, 1),
         writes=(_O,),
         flags=("no_where",),
+        dangers=("mass_update",),
         status="denied",
         sqlstate="42501",
         verdict="deny",
@@ -291,6 +293,7 @@ class Shop:
                 "columns": [{"name": n, "roles": list(r)} for n, r in statement.columns],
                 "functions": list(statement.functions),
                 "flags": list(statement.flags),
+                "dangers": list(statement.dangers),
             },
             "outcome": {
                 "status": statement.status,
@@ -434,7 +437,7 @@ def _row(e: dict[str, Any]) -> dict[str, Any]:
         "database_name": e["database"]["name"],
         "client_address": e["client"]["address"],
         **{name: e["client"][name] for name in ("application", "driver", "tls")},
-        **{name: e["facts"][name] for name in ("verbs", "reads", "writes", "functions", "flags")},
+        **{name: e["facts"][name] for name in ("verbs", "reads", "writes", "functions", "flags", "dangers")},
         "columns": [u["name"] for u in uses],
         "column_roles": [",".join(u["roles"]) for u in uses],
         "data_classes": list(e["exposure"]),

@@ -282,7 +282,7 @@ def expected_row(line: bytes) -> dict[str, Any]:
     }
     row |= {n: o[n] for n in ("status", "sqlstate", "rows_returned", "rows_affected", "bytes_in", "bytes_out")}
     row |= {n: o[n] for n in ("db_us", "held_us", "total_us")} | {
-        n: list(f[n]) for n in ("verbs", "reads", "writes", "functions", "flags")
+        n: list(f[n]) for n in ("verbs", "reads", "writes", "functions", "flags", "dangers")
     }
     row |= {n: p[n] for n in ("auth_method", "credential_id", "on_behalf_of")}
     row |= {"principal_id": p["id"], "principal_kind": p["kind"], "principal_groups": list(p["groups"])}

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from processors.statements.dangers import of_read, of_write
 from processors.statements.facts.collector import Collector, Node
 from processors.statements.facts.names import Namer
 from processors.statements.facts.utility import StatementWalk
-from schemas.events import StatementFlag
+from schemas.events import Danger, StatementFlag
 
 
 def collect(statement: Node, namer: Namer, *, elided: bool) -> Collector:
     """Walk one statement's node; `elided` says that lists were shortened before parsing."""
     facts = Collector(namer, elided)
     StatementWalk(facts).statement(statement)
+    for name in facts.reads:
+        facts.dangers |= of_read(name)
+    for name in facts.writes:
+        facts.dangers |= of_write(name)
+    if StatementFlag.OPAQUE in facts.flags:
+        facts.danger(Danger.OPAQUE)
     if "pg_catalog.pg_settings" in facts.writes:
         facts.flag(StatementFlag.CHANGES_SETTINGS)
         facts.settings["*"] = None

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from processors.statements.facts.names import Namer, is_plain
-from schemas.events import ColumnUse, Facts, StatementFlag
+from schemas.events import ColumnUse, Danger, Facts, StatementFlag
 
 Node = dict[str, Any]
 """A node of libpg_query's JSON: one key, the node type, and its fields."""
@@ -77,7 +77,7 @@ MAX_NAMES = 500
 
 def is_trivial(pattern: str) -> bool:
     """Tell whether a LIKE or regular expression pattern may match everything."""
-    return len(pattern) <= 8 and not pattern.strip("%^$.*()")
+    return len(pattern) <= 12 and not pattern.strip("%_^$.*()+?|[]\\sSwWdD ")
 
 
 class Collector:
@@ -91,18 +91,23 @@ class Collector:
         self.writes: dict[str, None] = {}
         self.functions: dict[str, None] = {}
         self.flags: set[StatementFlag] = set()
+        self.dangers: set[Danger] = set()
         self.columns: dict[str, dict[str, None]] = {}
         self.settings: dict[str, str | None] = {}
         self.relation_names: set[str] = set()
         self.read_locations: set[int] = set()
         self.pattern_locations: set[int] = set()
         self.read_all = False
+        self.depth = 0
 
     def verb(self, verb: str) -> None:
         self.verbs[verb] = None
 
     def flag(self, *flags: StatementFlag) -> None:
         self.flags.update(flags)
+
+    def danger(self, *dangers: Danger) -> None:
+        self.dangers.update(dangers)
 
     def relation(self, range_var: Node) -> str:
         """Return the qualified name of a RangeVar's fields."""
@@ -111,6 +116,10 @@ class Collector:
         if schema is None and range_var.get("relpersistence") == "t":
             schema = "pg_temp"
         return self.namer.relation(schema, name)
+
+    def nullable(self, name: str) -> frozenset[str] | None:
+        """Return the columns of a table that may be NULL; None where that is not known."""
+        return None
 
     def read(self, name: str) -> None:
         self.reads[name] = None
@@ -181,4 +190,5 @@ class Collector:
             columns=tuple(ColumnUse(name=name, roles=tuple(sorted(roles))) for name, roles in columns),
             functions=tuple(sorted(self.functions)[:MAX_NAMES]),
             flags=tuple(f for f in StatementFlag if f in self.flags),
+            dangers=tuple(d for d in Danger if d in self.dangers) if self.dangers else (),
         )

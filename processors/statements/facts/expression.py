@@ -8,46 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from processors.statements.dangers import of_function, of_setting
+from processors.statements.dangers.functions import DYNAMIC
+from processors.statements.facts import signs
 from processors.statements.facts.collector import FOLLOWED_SETTINGS, UNKNOWN, Collector, Node
 from processors.statements.facts.scope import NOTHING, Names, Output, Scope
+from processors.statements.facts.trees import strings
 from schemas.events import StatementFlag
 
-_DYNAMIC = frozenset(
-    (
-        "query_to_xml",
-        "query_to_xmlschema",
-        "query_to_xml_and_xmlschema",
-        "cursor_to_xml",
-        "cursor_to_xmlschema",
-        "table_to_xml",
-        "table_to_xmlschema",
-        "table_to_xml_and_xmlschema",
-        "schema_to_xml",
-        "schema_to_xmlschema",
-        "schema_to_xml_and_xmlschema",
-        "database_to_xml",
-        "database_to_xmlschema",
-        "database_to_xml_and_xmlschema",
-        "dblink",
-        "dblink_exec",
-        "dblink_open",
-        "dblink_send_query",
-        "ts_stat",
-        "crosstab",
-        "crosstab2",
-        "crosstab3",
-        "crosstab4",
-        "crosstabn",
-        "connectby",
-        "schedule",
-        "schedule_in_database",
-        "pg_background_launch",
-        "execute",
-        "exec",
-    )
-)
-"""Functions that run SQL given to them as a value."""
-
+_MULTIPLYING = frozenset(("generate_series", "repeat", "lpad", "rpad"))
 _WHOLE_ROW = frozenset(
     (
         "row_to_json",
@@ -177,8 +146,13 @@ class ExpressionWalk:
         name = self.function_name(fields.get("funcname", ()))
         self.facts.functions[name] = None
         short = name.rsplit(".", 1)[-1]
-        if short in _DYNAMIC:
-            self.facts.flag(StatementFlag.DYNAMIC_SQL)
+        if short in _MULTIPLYING:
+            signs.of_call(short, fields.get("args", []), self.facts)
+        dangers = of_function(short)
+        if dangers:
+            self.facts.dangers |= dangers
+            if short in DYNAMIC:
+                self.facts.flag(StatementFlag.DYNAMIC_SQL)
         if short == "set_config":
             self._set_config(fields.get("args", ()))
         if "over" in fields:
@@ -195,6 +169,7 @@ class ExpressionWalk:
         constants = [a["A_Const"] for a in args[:2] if "A_Const" in a]
         name = self.facts.constant(constants[0]) if constants and "A_Const" in args[0] else UNKNOWN
         name = name.lower() if isinstance(name, str) else "*"
+        self.facts.dangers |= of_setting(name)
         value = self.facts.constant(constants[1]) if name in FOLLOWED_SETTINGS and len(constants) > 1 else None
         self.facts.change_setting(name, value if isinstance(value, str) else None)
 
@@ -225,8 +200,3 @@ class ExpressionWalk:
                 if item and "FuncCall" in item:
                     return (strings(item["FuncCall"].get("funcname", ())) or [""])[-1]
         return ""
-
-
-def strings(nodes: Iterable[Node]) -> list[str]:
-    """Return the values of the String nodes in a list."""
-    return [n["String"].get("sval", "") for n in nodes if "String" in n]

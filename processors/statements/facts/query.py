@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from processors.statements.facts import signs
 from processors.statements.facts.collector import Collector, Node
-from processors.statements.facts.expression import ExpressionWalk, strings
+from processors.statements.facts.expression import ExpressionWalk
 from processors.statements.facts.predicate import judge
+from processors.statements.facts.restriction import Target, cte_bodies, holds_other_rows, restricts
 from processors.statements.facts.scope import NOTHING, Names, Output, Scope, Source
-from schemas.events import StatementFlag
+from processors.statements.facts.trees import strings
+from schemas.events import Danger, StatementFlag
 
 _DML = ("InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt")
 QUERIES = ("SelectStmt", *_DML)
@@ -58,6 +61,7 @@ class QueryWalk(ExpressionWalk):
             self._keys([d for d in fields.get("distinctClause", ()) if d], scope, output, "group")
             for window in fields.get("windowClause", ()):
                 self.window(window.get("WindowDef", {}), scope)
+            signs.of_select(fields, scope, self.facts)
         self._keys(fields.get("sortClause", ()), scope, output, "order")
         self._tail(fields, scope, output)
         return output
@@ -84,12 +88,20 @@ class QueryWalk(ExpressionWalk):
         while left.get("op", "SETOP_NONE") != "SETOP_NONE" and (left is fields or not self._has_own_clauses(left)):
             arms.append(left["rarg"])
             left = left["larg"]
+        known = dict(self.facts.reads)
+        self.facts.reads.clear()
         output = self.select(left, scope, roles)
+        reads = [set(self.facts.reads)]
+        self.facts.reads = known | self.facts.reads
         if recursive is not None:
             where, name, renamed = recursive
             where.ctes[name] = _renamed(output, renamed)
         for arm in reversed(arms):
+            known = dict(self.facts.reads)
+            self.facts.reads.clear()
             other = self.select(arm, scope, roles)
+            reads.append(set(self.facts.reads))
+            self.facts.reads = known | self.facts.reads
             columns = list(output.columns)
             for i, (_, behind) in enumerate(other.columns):
                 if i < len(columns):
@@ -97,6 +109,7 @@ class QueryWalk(ExpressionWalk):
                 else:
                     columns.append(other.columns[i])
             output = Output(columns, tuple(dict.fromkeys(output.stars + other.stars)))
+        signs.of_union([left, *reversed(arms)], reads, self.facts)
         return output
 
     @staticmethod
@@ -176,6 +189,9 @@ class QueryWalk(ExpressionWalk):
         clause = fields.get("withClause", {})
         entries = [c.get("CommonTableExpr", {}) for c in clause.get("ctes", ())]
         recursive = clause.get("recursive", False)
+        scope.bodies = cte_bodies(fields) if entries else {}
+        for entry in entries if recursive else ():
+            signs.of_recursion(entry, fields, self.facts)
         if recursive:
             scope.ctes.update({e.get("ctename", ""): Output() for e in entries})
         for entry in entries:
@@ -263,6 +279,11 @@ class QueryWalk(ExpressionWalk):
                 if "whereClause" not in fields:
                     self.facts.flag(StatementFlag.NO_WHERE)
                 self._condition(fields.get("whereClause"), scope)
+                if "whereClause" in fields:
+                    signs.of_condition(fields["whereClause"], self.facts)
+                others = fields.get("fromClause", []) + fields.get("usingClause", [])
+                if not restricts(fields.get("whereClause"), self._target(target, source, others, scope), self.facts):
+                    self.facts.danger(Danger.MASS_DELETE if kind == "DeleteStmt" else Danger.MASS_UPDATE)
         returning = fields.get("returningClause", {}).get("exprs") or fields.get("returningList") or []
         if returning:
             self.facts.read(target)
@@ -274,6 +295,17 @@ class QueryWalk(ExpressionWalk):
             rows = [Source(name, target, hidden=True) for name in ("old", "new", *options)]
             return self._targets(returning, Scope(outer, [*seen, *rows], scope.ctes, scope.merged), OUTPUT)
         return Output()
+
+    def _target(self, name: str, source: Source, others: list[Node], scope: Scope) -> Target:
+        bodies: dict[str, Node] = {}
+        level: Scope | None = scope
+        while level is not None:
+            bodies = {**level.bodies, **bodies}
+            level = level.outer
+        target = Target(name, frozenset((source.alias,)), {}, bodies, self.facts.nullable(name))
+        if others:
+            target.others = {alias: other for item in others for alias, other in holds_other_rows(item, target)}
+        return target
 
     def _insert(self, fields: Node, scope: Scope, source: Source) -> None:
         target = str(source.base)
@@ -304,11 +336,17 @@ class QueryWalk(ExpressionWalk):
         if "sourceRelation" in fields:
             self._from(fields["sourceRelation"], scope)
         self.expression(fields.get("joinCondition", {}), scope, ("join",))
+        judged = self._target(target, scope.sources[0], [fields["sourceRelation"]] if "sourceRelation" in fields else [], scope)
+        whole = not restricts(fields.get("joinCondition"), judged, self.facts)
         for when in fields.get("mergeWhenClauses", ()):
             clause = when.get("MergeWhenClause", {})
             command = clause.get("commandType", "").removeprefix("CMD_").lower()
             if command in ("insert", "update", "delete"):
                 self.facts.verb(command)
+            by_source = clause.get("matchKind") == "MERGE_WHEN_NOT_MATCHED_BY_SOURCE"
+            changes = command in ("update", "delete") and (whole or by_source)
+            if changes and not restricts(clause.get("condition"), judged, self.facts):
+                self.facts.danger(Danger.MASS_DELETE if command == "delete" else Danger.MASS_UPDATE)
             if "condition" in clause:
                 self.expression(clause["condition"], scope, ("filter",))
             self._assign(clause.get("targetList", ()), scope, target)

@@ -7,6 +7,7 @@ tables, or with a table in an outer query that it may be correlated to, stays `?
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 Names = frozenset[str]
 NOTHING: Names = frozenset()
@@ -76,13 +77,17 @@ class Output:
 
 @dataclass(slots=True)
 class Scope:
-    """The names one query level sees. `merged` are USING columns: they belong to every table that has them."""
+    """The names one query level sees. `merged` are USING columns: they belong to every table that has them.
+
+    `bodies` are the trees of its WITH.
+    """
 
     outer: Scope | None = None
     sources: list[Source] = field(default_factory=list)
     ctes: dict[str, Output] = field(default_factory=dict)
     merged: dict[str, Names] = field(default_factory=dict)
     aliases: dict[str, Names] = field(default_factory=dict)
+    bodies: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def cte(self, name: str) -> Output | None:
         scope: Scope | None = self

@@ -10,15 +10,15 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from processors.statements.dangers import of_setting
+from processors.statements.dangers.statements import of_statement
+from processors.statements.facts import body, signs
 from processors.statements.facts.collector import FOLLOWED_SETTINGS, Collector, Node
-from processors.statements.facts.expression import strings
-from processors.statements.facts.query import QUERIES, QueryWalk
+from processors.statements.facts.query import OUTPUT, QUERIES, QueryWalk
 from processors.statements.facts.scope import Scope
+from processors.statements.facts.trees import strings
+from schemas.events import Danger
 from schemas.events import StatementFlag as F
-
-_EXECUTES = re.compile(
-    r"\b(?:execute|format|quote_ident|quote_literal|quote_nullable|dblink\w*|query_to_xml\w*)\b", re.IGNORECASE
-)
 
 SPECIFIED: dict[str, tuple[str, tuple[F, ...]]] = {
     "AlterDatabaseSetStmt": ("alter_database", (F.DDL, F.CHANGES_SETTINGS)),
@@ -89,7 +89,9 @@ class StatementWalk(QueryWalk):
         kind, fields = next(iter(node.items()))
         if kind in QUERIES:
             self.query(node)
-        elif kind in _RULES:
+            return
+        self.facts.dangers |= of_statement(kind, fields)
+        if kind in _RULES:
             _RULES[kind](self, fields)
         else:
             self._specified(kind, fields)
@@ -160,11 +162,17 @@ class StatementWalk(QueryWalk):
                 self.facts.relation_names.add(item["String"].get("sval", ""))
 
     def _body(self, fields: Node) -> None:
-        for option in fields.get("options", ()):
-            element = option.get("DefElem", {})
+        elements = [o.get("DefElem", {}) for o in fields.get("options", ())]
+        language = next((e["arg"]["String"].get("sval", "") for e in elements if e.get("defname") == "language"), "sql")
+        for element in elements:
             if element.get("defname") == "as":
                 self.facts.read_value()
-                if any(_EXECUTES.search(s) for s in strings(element.get("arg", {}).get("List", {}).get("items", ()))):
+                made = StatementWalk(Collector(self.facts.namer, self.facts.elided))
+                made.facts.depth = self.facts.depth
+                made.run((strings(element.get("arg", {}).get("List", {}).get("items", ())) or [""])[0], language)
+                # It is made, not run: what it would do is a danger, not a fact.
+                self.facts.dangers |= made.facts.dangers
+                if F.DYNAMIC_SQL in made.facts.flags:
                     self.facts.flag(F.DYNAMIC_SQL)
             elif element.get("defname") == "set":
                 self.facts.flag(F.CHANGES_SETTINGS)
@@ -181,6 +189,8 @@ class StatementWalk(QueryWalk):
         self.facts.verb("set")
         self.facts.flag(F.UTILITY, F.CHANGES_SETTINGS)
         kind, name = fields.get("kind", "VAR_SET_VALUE"), fields.get("name", "").lower()
+        if kind in ("VAR_SET_VALUE", "VAR_SET_CURRENT") or name in ("role", "session_authorization"):
+            self.facts.dangers |= of_setting(name)
         if kind == "VAR_SET_MULTI":
             self.facts.flag(F.TRANSACTION)
             for option in fields.get("args", ()):
@@ -250,6 +260,8 @@ class StatementWalk(QueryWalk):
             self.facts.flag(F.COPY_FILE)
         if "query" in fields:
             self.statement(fields["query"])
+            if signs.is_whole(fields["query"].get("SelectStmt", {})):
+                self.facts.danger(Danger.BULK_EXPORT)
         relation = fields.get("relation")
         if not relation:
             return
@@ -262,13 +274,36 @@ class StatementWalk(QueryWalk):
 
     def do(self, fields: Node) -> None:
         self.facts.verb("do")
-        self.facts.flag(F.OPAQUE, F.CHANGES_SETTINGS)
-        self.facts.settings["*"] = None
         self.facts.read_value()
-        for option in fields.get("args", ()):
-            element = option.get("DefElem", {})
-            if element.get("defname") == "as" and _EXECUTES.search(element.get("arg", {}).get("String", {}).get("sval", "")):
-                self.facts.flag(F.DYNAMIC_SQL)
+        elements = {e.get("defname"): e.get("arg", {}).get("String", {}).get("sval", "") for e in _elements(fields)}
+        self.run(elements.get("as", ""), elements.get("language", "plpgsql"))
+
+    def run(self, text: str, language: str) -> None:
+        """Take in what code in a string does."""
+        self.facts.depth += 1
+        before, self.facts.settings = self.facts.settings, {}
+        try:
+            if self.facts.depth > body.MAX_BODIES:
+                raise body.OpaqueBodyError("too deep")
+            for tree, is_expression in body.statements(text, language):
+                if not tree:
+                    self._unknown_code()
+                    self.facts.flag(F.DYNAMIC_SQL)
+                elif is_expression:
+                    self.select(tree["SelectStmt"], None, OUTPUT)
+                else:
+                    self.statement(tree)
+        except body.OpaqueBodyError:
+            self._unknown_code()
+        finally:
+            self.facts.depth -= 1
+            # Which branch ran is not known, and so neither is a value set in one.
+            self.facts.settings = before | dict.fromkeys(self.facts.settings)
+
+    def _unknown_code(self) -> None:
+        self.facts.flag(F.OPAQUE, F.CHANGES_SETTINGS)
+        self.facts.danger(Danger.OPAQUE)
+        self.facts.settings["*"] = None
 
     def call(self, fields: Node) -> None:
         self.facts.verb("call")
@@ -339,6 +374,10 @@ class StatementWalk(QueryWalk):
         self.facts.verb("drop_" + _object_name(fields.get("removeType", "OBJECT_TABLE")))
         self.facts.flag(F.DDL)
         self._dropped(fields)
+
+
+def _elements(fields: Node) -> list[Node]:
+    return [o.get("DefElem", {}) for o in fields.get("args", ())]
 
 
 def _is_off(arg: Node | None) -> bool:
