@@ -32,12 +32,15 @@ app = typer.Typer(
 )
 tokens = typer.Typer(help="Issue, list and revoke the tokens clients log in with.", no_args_is_help=True)
 events = typer.Typer(help="Search and follow the audit trail.", no_args_is_help=True)
-sessions = typer.Typer(help="Client sessions.", no_args_is_help=True)
+sessions = typer.Typer(help="List client sessions, and end them.", no_args_is_help=True)
+principals = typer.Typer(help="Suspend those who may not connect, and let them again.", no_args_is_help=True)
 archive = typer.Typer(help="The sealed blocks as published.", no_args_is_help=True)
 pipeline = typer.Typer(help="The pipeline from the log to the store.", no_args_is_help=True)
 app.add_typer(tokens, name="token")
 app.add_typer(events, name="events")
-app.add_typer(sessions, name="sessions")
+app.add_typer(sessions, name="session")
+app.add_typer(sessions, name="sessions", hidden=True)  # its name before it could do more than list
+app.add_typer(principals, name="principal")
 app.add_typer(archive, name="archive")
 app.add_typer(pipeline, name="pipeline")
 ConfigFile = Annotated[
@@ -51,6 +54,7 @@ ApiToken = Annotated[
 ]
 Since = Annotated[str | None, typer.Option("--from", metavar="TIME", help="Start: ISO 8601, or an age such as 15m, 8h, 7d.")]
 Until = Annotated[str | None, typer.Option("--to", metavar="TIME", help="End, likewise.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; it stands in the trail.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=1_000_000, help="At most so many.")]
 DEFAULT_CONFIG = Path("affidavit.yaml")
 
@@ -216,6 +220,46 @@ def sessions_list(
     span = {"from_": _time(start), "to": _time(end)}
     asked: dict[str, str | int | None] = {"principal": principal, "db": database, "open": "true" if still_open else None}
     show_sessions(connect(config, api, token).pages("/api/v1/sessions", limit, **asked, **span), as_json=as_json)
+
+
+@sessions.command("kill")
+def session_kill(
+    session_id: Annotated[str, typer.Argument(metavar="SESSION_ID", help="As `session list` shows it.")],
+    reason: Reason = "",
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """End an open session, on whichever proxy it is, within a second. What it runs is cancelled and rolled back."""
+    from deploy.config import load
+    from deploy.sanctions import kill_session
+
+    kill_session(load(config), session_id, _actor(), reason)
+
+
+@principals.command("suspend")
+def principal_suspend(
+    principal: Annotated[str, typer.Argument(metavar="PRINCIPAL", help="As events name it.")],
+    reason: Reason = "",
+    ttl: Annotated[str | None, typer.Option("--ttl", help="For how long: 30m, 8h, 90d. Default: until resumed.")] = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """End a principal's sessions within a second, and refuse its logins; the same for whoever acts on its behalf."""
+    from deploy.config import load
+    from deploy.sanctions import suspend
+
+    suspend(load(config), principal, _actor(), reason, None if ttl is None else _seconds(ttl))
+
+
+@principals.command("resume")
+def principal_resume(
+    principal: Annotated[str, typer.Argument(metavar="PRINCIPAL", help="As events name it.")],
+    reason: Reason = "",
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """End a suspension."""
+    from deploy.config import load
+    from deploy.sanctions import resume
+
+    resume(load(config), principal, _actor(), reason)
 
 
 @archive.command("verify")

@@ -211,6 +211,7 @@ class IdentitySettings(Settings):
     """Who else, beside the tokens issued here, says who a client is."""
 
     issuers: tuple[IssuerSettings, ...] = ()
+    max_control_stale_seconds: float = Field(86_400.0, ge=10, le=604_800)
 
     @model_validator(mode="after")
     def _distinct(self) -> IdentitySettings:

@@ -243,6 +243,11 @@ class TokenStore:
             self._note(now, revoked_by, "token.revoke", token_id, {"principal": row[1]})
         return True
 
+    def note_action(self, actor: str, action: str, target: str, details: dict[str, str]) -> None:
+        """Keep an admin action that changes no token, to become an event. Raises TokenStoreError."""
+        with self._lock, self._transaction():
+            self._note(self._clock(), actor, action, target, details)
+
     def claim_actions(self, limit: int = 100) -> list[AdminAction]:
         """Return up to `limit` actions nobody claimed yet, oldest first, and mark them claimed."""
         with self._lock, self._transaction():

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ingest.core.actions import Action, Close, Conclude, Forward, Intend, ObserveText, Record, Side
@@ -69,6 +70,7 @@ class Connection(asyncio.Protocol):
         self._waiting = False
         self._closing = ""
         self._cancel_pid = 0
+        self._cancel_upstream: Callable[[], None] | None = None
         self._described: Described | None = None
         self._drained = 0
         self._address = ""
@@ -219,19 +221,35 @@ class Connection(asyncio.Protocol):
             await asyncio.sleep(wait)
         try:
             if certificate:
-                return worker.logins.by_certificate(certificate, self.listener.databases[0])
-            return await worker.logins.by_password(asked.password, worker.clock())
+                credential = worker.logins.by_certificate(certificate, self.listener.databases[0])
+            else:
+                credential = await worker.logins.by_password(asked.password, worker.clock())
         except TokenStoreError as error:
             worker.log.error("token_store", reason=str(error))
             self._refuse_login(
                 "58000", "logins are not possible: the identity store cannot be read", "token_store", claimed=asked
             )
+            return None
         except LoginRefusedError as refused:
             if refused.sqlstate == "28P01":
                 worker.throttle.failed(host, worker.clock())
             text = f'authentication failed for user "{asked.user}": {refused}'
             self._refuse_login(refused.sqlstate, text, refused.reason, hint=worker.logins.hint, claimed=asked)
-        return None
+            return None
+        return credential if await self._may_be_here(credential, asked) else None
+
+    async def _may_be_here(self, credential: Credential, asked: LoginRequested) -> bool:
+        sanctions = self.worker.sanctions
+        if problem := await sanctions.unknown():
+            text = f"logins are not possible: who is suspended cannot be told: {problem}"
+            self._refuse_login("58000", text, "control_unknown", claimed=asked)
+            return False
+        # From here until the session's end the control topic's news reach this connection.
+        self.credential = credential
+        if by := sanctions.suspended(credential):
+            self._refuse_login("28000", f"{by} is suspended", "suspended", claimed=asked)
+            return False
+        return True
 
     def _open(
         self, asked: LoginRequested, credential: Credential, database: DatabaseSettings, side: ServerSide, done: LoginDone
@@ -244,7 +262,8 @@ class Connection(asyncio.Protocol):
         self._server = side
         upstream = database.upstream
         target = (upstream, done.pid, done.key, done.tls_active)
-        self._cancel_pid, key = worker.cancel_keys.issue(4 if done.minor < 2 else 32, lambda: worker.cancel_upstream(*target))
+        self._cancel_upstream = partial(worker.cancel_upstream, *target)
+        self._cancel_pid, key = worker.cancel_keys.issue(4 if done.minor < 2 else 32, self._cancel_upstream)
         self._described = Described.of(worker.new_id(), credential, database, self._client_described(asked))
         status = {k: v.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for k, v in done.parameter_status.items()}
         session = PostgresSession(
@@ -464,10 +483,12 @@ class Connection(asyncio.Protocol):
             self.apply(self.session.closed(Side.SERVER, self.worker.clock()))
         self.close("server_lost")
 
-    def kill(self, sqlstate: str, text: str, reason: str) -> None:
-        """End the connection from this side, telling the client why."""
+    def kill(self, sqlstate: str, text: str, reason: str, cancel: bool = False) -> None:
+        """End the connection from this side, telling the client why; with `cancel` also what the database runs for it."""
         self._write_client(messages.fatal(sqlstate, text))
         if self.session is not None:
+            if cancel and self._cancel_upstream is not None and self.session.open_statements:
+                self._cancel_upstream()
             actions: list[Action] = []
             self.session.end(reason, self.worker.clock(), actions)
             self.apply(actions)

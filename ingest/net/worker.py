@@ -36,6 +36,7 @@ from ingest.net.control import Control
 from ingest.net.gate import Gate
 from ingest.net.listener import Listener
 from ingest.net.logins import Logins
+from ingest.net.sanctions import Sanctions
 from ingest.net.tls import server_context
 from ingest.net.upstream import read_password, send_cancel
 from ingest.protocols.postgres import messages
@@ -97,6 +98,7 @@ class Worker:
         self.gate = Gate(self.spool, config.audit.durability, loop)
         self.control = Control(self._open_log, loop, now_us)
         self.connections: set[Connection] = set()
+        self.sanctions = Sanctions(self.control, self.connections, config.identity.max_control_stale_seconds)
         self.statements = 0
         self.unaudited = 0
         self._passwords: dict[str, bytes | None] = {}

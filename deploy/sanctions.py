@@ -1,0 +1,64 @@
+"""Suspend a principal, end a session: what commands say to the proxies, by the control topic, and to the trail.
+
+The trail first: the admin action is in the identity store's outbox before the proxies hear of it, so that none goes unrecorded.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+
+from deploy.layout import DataDir
+from ingest.identity.tokens import TokenStore
+from schemas.config import Config
+from schemas.control import Message, PrincipalResumed, PrincipalSuspended, SessionKilled, publish
+from schemas.log import LogError
+from schemas.log.place import LogPlace
+
+KILL_HOLDS_US = 86_400_000_000
+"""How long a killed session's id is kept on the topic: no session ever has it again."""
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
+
+
+def suspend(config: Config, principal: str, actor: str, reason: str, ttl_seconds: float | None) -> None:
+    """Bar a principal, and whoever acts for it, from logging in, and end their sessions; for `ttl_seconds`, or until resumed."""
+    now = _now()
+    expires = 0 if ttl_seconds is None else now + int(ttl_seconds * 1_000_000)
+    message = PrincipalSuspended(at=now, actor=actor, principal=principal, reason=reason, expires_at=expires)
+    _say(config, message, "principal.suspend", principal, {"reason": reason, "expires_at": str(expires)})
+
+
+def resume(config: Config, principal: str, actor: str, reason: str) -> None:
+    """End a suspension."""
+    message = PrincipalResumed(at=_now(), actor=actor, principal=principal, reason=reason)
+    _say(config, message, "principal.resume", principal, {"reason": reason})
+
+
+def kill_session(config: Config, session_id: str, actor: str, reason: str) -> None:
+    """End one session, on whichever proxy it is."""
+    now = _now()
+    message = SessionKilled(at=now, actor=actor, session_id=session_id, reason=reason, expires_at=now + KILL_HOLDS_US)
+    _say(config, message, "session.kill", session_id, {"reason": reason})
+
+
+def _say(config: Config, message: Message, action: str, target: str, details: dict[str, str]) -> None:
+    """Raises TokenStoreError (nothing done), LogError and ControlError (recorded as failed)."""
+    data = DataDir(config.data_dir)
+    data.prepare()
+    log = LogPlace.of(config.log, data.log, config.audit.durability).open()
+    store = TokenStore(data.identity, _now, secrets.token_bytes)
+    details = {name: value for name, value in details.items() if value}
+    try:
+        store.note_action(message.actor, action, target, details)
+        try:
+            publish(log, [message])
+        except Exception as error:
+            kind = "the log" if isinstance(error, LogError) else "the message"
+            store.note_action(message.actor, f"{action}.failed", target, {"because": kind})
+            raise
+    finally:
+        store.close()
+        log.close()

@@ -1,0 +1,150 @@
+"""Suspensions and killed sessions, by the command line, on a running proxy: who is ended, who is not, and what is recorded."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from deploy.layout import DataDir
+from ingest.identity.tokens import TokenStore
+from schemas.log import NewRecord
+from schemas.log.sqlite import SqliteLog
+from schemas.topics import CONTROL
+from tests.support import affidavit
+from tests.support.affidavit import Proxy
+from tests.support.ports import wait_for
+from tests.support.postgres import Postgres
+
+Client = psycopg.Connection[tuple[object, ...]]
+
+
+@pytest.fixture(scope="module")
+def proxy(pg: Postgres) -> Iterator[Proxy]:
+    with affidavit.proxy(pg) as running:
+        yield running
+
+
+def command(proxy: Proxy, *words: str) -> subprocess.CompletedProcess[str]:
+    code = "import sys; from deploy.cli import main; sys.exit(main())"
+    arguments = [sys.executable, "-c", code, *words, "-c", str(proxy.config_path)]
+    return subprocess.run(arguments, cwd=affidavit.ROOT, capture_output=True, text=True, check=False)
+
+
+def connect(proxy: Proxy, principal: str, **options: str) -> Client:
+    token = proxy.token(principal, "agent" if options else "human", **options)
+    return psycopg.connect(**proxy.app(principal, token), autocommit=True)  # type: ignore[arg-type]
+
+
+def over(connection: Client) -> bool:
+    try:
+        connection.execute("SELECT 1")
+    except psycopg.OperationalError:
+        return True
+    return False
+
+
+def ends(proxy: Proxy) -> set[tuple[str, str]]:
+    return {(e["principal"]["id"], e["reason"]) for e in proxy.trail.of_type("SessionClosed")}
+
+
+def test_a_suspension_ends_sessions_also_of_agents_and_bars_logins(proxy: Proxy) -> None:
+    dana, agent, other = connect(proxy, "dana"), connect(proxy, "copilot", on_behalf_of="dana"), connect(proxy, "olaf")
+    done = command(proxy, "principal", "suspend", "dana", "--reason", "left the company")
+    assert done.returncode == 0, done.stderr
+    wait_for(lambda: over(dana), "dana's session to end")
+    wait_for(lambda: over(agent), "the session of dana's agent to end")
+    assert not over(other)
+    for principal, options in (("dana", {}), ("copilot", {"on_behalf_of": "dana"})):
+        with pytest.raises(psycopg.OperationalError, match="dana is suspended"):
+            connect(proxy, principal, **options)
+    with connect(proxy, "copilot", on_behalf_of="olaf") as unaffected:
+        assert not over(unaffected)
+    wait_for(lambda: {("dana", "suspended"), ("copilot", "suspended")} <= ends(proxy), "both ends in the trail")
+    assert command(proxy, "principal", "resume", "dana").returncode == 0
+
+    def logs_in() -> bool:
+        try:
+            connect(proxy, "dana").close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    wait_for(logs_in, "dana to be let in again")
+    store = TokenStore(DataDir(proxy.data_dir).identity, lambda: 0, lambda n: bytes(n))
+    actions = {a.action: (a.target, a.details) for a in store.claim_actions(1000)}
+    store.close()
+    assert actions["principal.suspend"] == ("dana", {"reason": "left the company", "expires_at": "0"})
+    assert actions["principal.resume"] == ("dana", {})
+    other.close()
+
+
+def test_a_suspension_for_a_time_ends_by_itself(proxy: Proxy) -> None:
+    assert command(proxy, "principal", "suspend", "tim", "--ttl", "3s").returncode == 0
+
+    def refused() -> bool:
+        try:
+            connect(proxy, "tim").close()
+        except psycopg.OperationalError as error:
+            return "tim is suspended" in str(error)
+        return False
+
+    wait_for(refused, "tim to be refused", 3)
+    wait_for(lambda: not refused(), "the suspension to end")
+
+
+def test_one_session_is_killed_and_no_other(proxy: Proxy) -> None:
+    first, second = connect(proxy, "kim"), connect(proxy, "kim")
+
+    def opened() -> list[str]:
+        return [e["session_id"] for e in proxy.trail.of_type("SessionOpened") if e["principal"]["id"] == "kim"]
+
+    wait_for(lambda: len(opened()) == 2, "both sessions in the trail")
+    assert command(proxy, "session", "kill", opened()[0]).returncode == 0
+    wait_for(lambda: over(first), "the first session to end")
+    assert not over(second)
+    wait_for(lambda: ("kim", "killed") in ends(proxy), "SessionClosed with its reason")
+    second.close()
+
+
+def test_what_a_suspended_principal_runs_is_cancelled(proxy: Proxy, pg: Postgres) -> None:
+    rex = connect(proxy, "rex")
+    broken: list[psycopg.Error] = []
+
+    def sleep() -> None:
+        try:
+            rex.execute("SELECT pg_sleep(120) /* of rex */")
+        except psycopg.Error as error:
+            broken.append(error)
+
+    sleeper = threading.Thread(target=sleep)
+    sleeper.start()
+    with pg.superuser() as admin:
+
+        def sleeping() -> bool:
+            asked = "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%of rex%' AND state = 'active' AND pid <> pg_backend_pid()"
+            return admin.execute(asked).fetchone() is not None
+
+        wait_for(sleeping, "the statement to run")
+        assert command(proxy, "principal", "suspend", "rex").returncode == 0
+        wait_for(lambda: not sleeping(), "the statement to be cancelled")
+    sleeper.join(20)
+    assert broken
+
+
+def test_what_cannot_be_read_is_a_suspension(proxy: Proxy) -> None:
+    eve = connect(proxy, "eve")
+    log = SqliteLog(DataDir(proxy.data_dir).log)
+    log.append(CONTROL.name, [NewRecord(b"principal/eve", b'{"type":"PrincipalResumed","v":99}')])
+    wait_for(lambda: over(eve), "eve's session to end")
+    with pytest.raises(psycopg.OperationalError, match="eve is suspended"):
+        connect(proxy, "eve")
+    log.append(CONTROL.name, [NewRecord(b"principal/eve", b"", tombstone=True)])
+    log.close()
+    time.sleep(0.5)
+    connect(proxy, "eve").close()
