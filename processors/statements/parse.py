@@ -22,7 +22,7 @@ from processors.statements.facts.collector import Collector
 from processors.statements.facts.names import Namer
 from processors.statements.lexer import BIT, HEX, MORE, TEXT
 from processors.statements.statement import Statement
-from schemas.events import Facts, StatementFlag
+from schemas.events import Danger, Facts, StatementFlag
 
 MAX_NESTING = 300
 """Open brackets at once; libpg_query's own limit lies near 5,000, its tree's readers' near 500."""
@@ -82,6 +82,7 @@ def parse(
     statements: list[Statement] = []
     counts: list[int] = []
     read: set[int] | None = set()
+    asked = False
     for entry in raw:
         start = entry.get("stmt_location", 0)
         end = start + entry["stmt_len"] if entry.get("stmt_len") else text.size
@@ -91,6 +92,10 @@ def parse(
             raise UnparsedError("too deep") from error
         if len(raw) > 1:
             facts.flag(StatementFlag.MULTI_STATEMENT)
+            # A question about a table, then a change: what a value that breaks out of its quotes looks like.
+            if asked and facts.changes_objects():
+                facts.danger(Danger.INJECTION_SIGNS)
+            asked = asked or (next(iter(facts.verbs), "") == "select" and bool(facts.columns))
         segment = template[text.template_index(start) : text.template_index(end)]
         statements.append(_statement(segment, facts, has_settings=has_settings))
         counts.append(sum("\x01" <= c <= "\x05" for c in segment))

@@ -3,45 +3,40 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 
 from schemas.events import Danger as D
 
-_CREDENTIALS = frozenset(
-    (
-        "pg_authid",
-        "pg_shadow",
-        "pg_user_mapping",
-        "pg_user_mappings",
-        "pg_largeobject",
-        "pg_statistic",
-        "pg_statistic_ext_data",
-        "pg_stats_ext",
-        "pg_stats_ext_exprs",
-        "pg_stats",
-        "pg_subscription",
-        "pg_foreign_server_options",
-    )
-)
-"""They hold password hashes, remote passwords, or samples of every column's values."""
-_CREDENTIALS_ELSEWHERE = frozenset(("user_mapping_options", "_pg_user_mappings"))
-_FILES = frozenset(("pg_hba_file_rules", "pg_ident_file_mappings", "pg_file_settings"))
+_SECRETS: dict[str, tuple[str, ...]] = {
+    "pg_catalog.pg_authid": ("rolpassword",),
+    "pg_catalog.pg_shadow": ("passwd",),
+    "pg_catalog.pg_user_mapping": ("umoptions",),
+    "pg_catalog.pg_user_mappings": ("umoptions",),
+    "information_schema.user_mapping_options": ("option_value",),
+    "information_schema._pg_user_mappings": ("umoptions",),
+    "pg_catalog.pg_subscription": ("subconninfo",),
+    "pg_catalog.pg_largeobject": ("data",),
+    "pg_catalog.pg_stats": ("most_common_vals", "histogram_bounds", "most_common_elems", "range_bounds_histogram"),
+    "pg_catalog.pg_stats_ext": ("most_common_vals", "dependencies"),
+    "pg_catalog.pg_stats_ext_exprs": ("most_common_vals", "histogram_bounds", "most_common_elems"),
+    "pg_catalog.pg_statistic": tuple(f"stavalues{i}" for i in range(1, 6)),
+    "pg_catalog.pg_statistic_ext_data": ("stxdmcv", "stxdexpr"),
+}
+"""Columns that hold password hashes, remote passwords, or samples of other columns' values."""
+_FILES = frozenset(f"pg_catalog.{name}" for name in ("pg_hba_file_rules", "pg_ident_file_mappings", "pg_file_settings"))
 _AUDIT = re.compile(r"audit", re.IGNORECASE)
 
 _NONE: frozenset[D] = frozenset()
 
 
-def of_read(name: str) -> frozenset[D]:
-    """Return what reading a relation (`schema.name`) can do."""
-    schema, _, table = name.partition(".")
-    if schema == "pg_catalog":
-        if table in _CREDENTIALS:
-            return (
-                frozenset((D.CREDENTIAL_READ, D.LARGE_OBJECT)) if table == "pg_largeobject" else frozenset((D.CREDENTIAL_READ,))
-            )
-        return frozenset((D.FILE_ACCESS,)) if table in _FILES else _NONE
-    if schema == "information_schema" and table in _CREDENTIALS_ELSEWHERE:
-        return frozenset((D.CREDENTIAL_READ,))
-    return _NONE
+def of_read(name: str, columns: Container[str]) -> frozenset[D]:
+    """Return what reading a relation (`schema.name`) can do, of which `columns` (`schema.name.column`) are used."""
+    secrets = _SECRETS.get(name)
+    if secrets is not None and any(f"{name}.{c}" in columns or f"?.{c}" in columns for c in (*secrets, "*")):
+        return (
+            frozenset((D.CREDENTIAL_READ, D.LARGE_OBJECT)) if name.endswith("pg_largeobject") else frozenset((D.CREDENTIAL_READ,))
+        )
+    return frozenset((D.FILE_ACCESS,)) if name in _FILES else _NONE
 
 
 def of_write(name: str) -> frozenset[D]:

@@ -100,7 +100,7 @@ _ALTER: dict[str, tuple[D, ...]] = {
     "AT_SetLogged": (D.LOCK_EXHAUSTION,),
     "AT_SetTableSpace": (D.LOCK_EXHAUSTION,),
     "AT_ReplicaIdentity": (D.REPLICATION,),
-    "AT_AlterColumnType": (D.LOCK_EXHAUSTION, D.SCHEMA_CHANGE),
+    "AT_AlterColumnType": (D.SCHEMA_CHANGE,),
     "AT_GenericOptions": (D.NETWORK_EGRESS,),
     "AT_AlterColumnGenericOptions": (D.NETWORK_EGRESS,),
     "AT_EnableRowSecurity": (D.PRIVILEGE_CHANGE,),

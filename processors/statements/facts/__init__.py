@@ -14,7 +14,7 @@ def collect(statement: Node, namer: Namer, *, elided: bool) -> Collector:
     facts = Collector(namer, elided)
     StatementWalk(facts).statement(statement)
     for name in facts.reads:
-        facts.dangers |= of_read(name)
+        facts.dangers |= of_read(name, facts.columns)
     for name in facts.writes:
         facts.dangers |= of_write(name)
     if StatementFlag.OPAQUE in facts.flags:

@@ -117,6 +117,10 @@ class Collector:
             schema = "pg_temp"
         return self.namer.relation(schema, name)
 
+    def changes_objects(self) -> bool:
+        """Tell whether it changes rows, objects or rights."""
+        return bool(self.writes) or not self.flags.isdisjoint((StatementFlag.DDL, StatementFlag.DCL))
+
     def nullable(self, name: str) -> frozenset[str] | None:
         """Return the columns of a table that may be NULL; None where that is not known."""
         return None

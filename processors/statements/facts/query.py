@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from processors.statements.dangers.objects import records_actions
 from processors.statements.facts import signs
 from processors.statements.facts.collector import Collector, Node
 from processors.statements.facts.expression import ExpressionWalk
@@ -264,6 +265,8 @@ class QueryWalk(ExpressionWalk):
         relation = fields.get("relation", {})
         target = self.facts.relation(relation)
         self.facts.write(target)
+        if kind != "InsertStmt" and records_actions(target):
+            self.facts.danger(Danger.AUDIT_TAMPERING)
         alias = relation.get("alias", {}).get("aliasname") or relation.get("relname", "")
         source = Source(alias, target, schema=relation.get("schemaname"))
         if kind == "InsertStmt":
