@@ -23,7 +23,7 @@ CASES = [
     ("reset role", "role_change"),
     ("reset all", ""),
     ("set search_path = a", ""),
-    ("select set_config('log_' || 'statement', 'none', false)", "audit_tampering configuration_change"),
+    ("select set_config('log_' || 'statement', 'none', false)", "audit_tampering configuration_change role_change"),
     ("copy t to program 'x'", "file_access program_execution bulk_export"),
     ("copy t to stdout", "bulk_export"),
     ("copy t from stdin", ""),

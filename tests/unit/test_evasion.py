@@ -1,7 +1,7 @@
 """The evasion suite: dangerous statements in every disguise must show their danger, everyday ones none that is blocked.
 
-`tests/golden/evasion/dangerous.txt` and `everyday.txt` hold statements by hand; `tools.json` holds what psql's `\\d` commands, SQLAlchemy,
-Django and asyncpg sent to a real server.
+`tests/golden/evasion/dangerous.txt` and `everyday.txt` hold statements by hand; `tools.json` holds what the `d` commands of psql,
+SQLAlchemy, Django (its migrations without those that drop a column) and asyncpg sent to a real server.
 """
 
 from __future__ import annotations

@@ -33,9 +33,7 @@ def of_read(name: str, columns: Container[str]) -> frozenset[D]:
     """Return what reading a relation (`schema.name`) can do, of which `columns` (`schema.name.column`) are used."""
     secrets = _SECRETS.get(name)
     if secrets is not None and any(f"{name}.{c}" in columns or f"?.{c}" in columns for c in (*secrets, "*")):
-        return (
-            frozenset((D.CREDENTIAL_READ, D.LARGE_OBJECT)) if name.endswith("pg_largeobject") else frozenset((D.CREDENTIAL_READ,))
-        )
+        return frozenset((D.CREDENTIAL_READ, *((D.LARGE_OBJECT,) if name.endswith("pg_largeobject") else ())))
     return frozenset((D.FILE_ACCESS,)) if name in _FILES else _NONE
 
 

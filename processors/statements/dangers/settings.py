@@ -87,7 +87,7 @@ def of_setting(name: str) -> frozenset[D]:
     """Return what changing a setting can do; `*` is a setting not known, which may be any."""
     name = name.lower()
     if name == "*":
-        return frozenset((D.AUDIT_TAMPERING, D.CONFIGURATION_CHANGE))
+        return frozenset((D.AUDIT_TAMPERING, D.CONFIGURATION_CHANGE, D.ROLE_CHANGE))
     if name in ("role", "session_authorization"):
         return frozenset((D.ROLE_CHANGE,))
     if name.startswith(_RECORDING) or name in _RECORDING_NAMES:

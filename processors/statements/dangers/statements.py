@@ -241,6 +241,11 @@ def _comment(fields: Node) -> set[D]:
     return {D.SCHEMA_CHANGE} if fields.get("objtype") in ("OBJECT_ROLE", "OBJECT_DATABASE") else set()
 
 
+def _define(fields: Node) -> set[D]:
+    is_code = fields.get("kind") in ("OBJECT_OPERATOR", "OBJECT_AGGREGATE", "OBJECT_TYPE", "OBJECT_TSPARSER", "OBJECT_TSTEMPLATE")
+    return {D.CODE_CREATION} if is_code and fields.get("definition") else {D.SCHEMA_CHANGE}
+
+
 _JUDGES: dict[str, Callable[[Node], set[D]]] = {
     "AlterFunctionStmt": _function,
     "AlterTableStmt": _alter_table,
@@ -248,6 +253,7 @@ _JUDGES: dict[str, Callable[[Node], set[D]]] = {
     "CopyStmt": _copy,
     "CreateExtensionStmt": _extension,
     "CreateFunctionStmt": _function,
+    "DefineStmt": _define,
     "DoStmt": _do,
     "DropStmt": _drop,
     "LockStmt": _lock,
