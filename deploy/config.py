@@ -307,7 +307,10 @@ def _absolute(model: M, base: Path) -> M:
         elif isinstance(value, BaseModel):
             changed[name] = _absolute(value, base)
         elif isinstance(value, tuple):
-            changed[name] = tuple(_absolute(v, base) if isinstance(v, BaseModel) else v for v in value)
+            changed[name] = tuple(
+                _absolute(v, base) if isinstance(v, BaseModel) else base / v.expanduser() if isinstance(v, Path) else v
+                for v in value
+            )
     return model.model_copy(update=changed)
 
 
@@ -336,6 +339,10 @@ def _check_files(config: Config, lines: dict[Location, int]) -> Iterator[Problem
                     yield Problem(setting_path(location), _line(location, lines), f"there is no file {file}")
                 elif file is not None and not os.access(file, os.R_OK):
                     yield Problem(setting_path(location), _line(location, lines), f"{file} is not readable for this user")
+    for index, file in enumerate(config.policy.files):
+        if not file.is_file():
+            where: Location = ("policy", "files", index)
+            yield Problem(setting_path(where), _line(where, lines), f"there is no file {file}")
     for index, issuer in enumerate(config.identity.issuers):
         for name in ("jwks_file", "ca_file"):
             yield from _readable(getattr(issuer, name), ("identity", "issuers", index, name), lines)

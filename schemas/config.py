@@ -316,6 +316,13 @@ class LogSettings(Settings):
         return self
 
 
+class PolicySettings(Settings):
+    """The guard: files of policy rules, all of them one bundle. Without files every statement is allowed."""
+
+    files: tuple[Path, ...] = ()
+    reload_seconds: float = Field(2.0, ge=0.1, le=3600)
+
+
 class Config(Settings):
     """The whole file. Relative paths are relative to the file."""
 
@@ -323,6 +330,7 @@ class Config(Settings):
     audit: AuditSettings = AuditSettings()
     proxy: ProxySettings = ProxySettings()
     databases: tuple[DatabaseSettings, ...] = ()
+    policy: PolicySettings = PolicySettings()
     identity: IdentitySettings = IdentitySettings()
     log: LogSettings = LogSettings()
     api: ApiSettings = ApiSettings()

@@ -279,6 +279,8 @@ class Connection(asyncio.Protocol):
             and not any(p.lower() == "search_path" for p in asked.parameters),
         )
         session.pass_unaudited = worker.passes_unaudited
+        if worker.policy is not None:
+            session.guard = worker.policy.guard.session(self._described.subject(), session.session_id, session, now)
         worker.note("SessionOpened", now, self._described.opened(status.get("server_version", "")))
         greeting = [messages.authentication_ok(), *done.notices]
         for name, value in done.parameter_status.items():

@@ -9,6 +9,7 @@ import orjson
 
 from ingest.identity.tokens import Credential
 from ingest.protocols.postgres.session import PostgresSession
+from processors.policy import Values, subject_values
 from schemas.config import DatabaseSettings
 from schemas.events import Client, Database, Principal
 
@@ -54,6 +55,10 @@ class Described:
         )
         self._client = client
         return _fragment(self._fields(client))
+
+    def subject(self) -> Values:
+        """Return what a policy may know of the session."""
+        return subject_values(self._principal, self._database, self._db_user, self._client.address, bool(self._client.tls))
 
     def client_fragment(self) -> bytes:
         """Return the client alone, as a JSON object."""

@@ -27,6 +27,7 @@ import uvloop
 
 from ingest.core.errors import IngestError
 from ingest.core.limits import Limits
+from ingest.guard.loading import PolicyFiles
 from ingest.identity.throttle import Throttle
 from ingest.identity.tokens import Refusal, TokenStore, TokenStoreError
 from ingest.net.cancel import CancelKeys
@@ -97,6 +98,7 @@ class Worker:
         )
         self.gate = Gate(self.spool, config.audit.durability, loop)
         self.control = Control(self._open_log, loop, now_us)
+        self.policy: PolicyFiles | None = None
         self.connections: set[Connection] = set()
         self.sanctions = Sanctions(self.control, self.connections, config.identity.max_control_stale_seconds)
         self.statements = 0
@@ -119,6 +121,9 @@ class Worker:
             "recovered_unknown": recovered.unknown,
         }
         self.spool.record("ProxyStarted", self.clock(), b"," + orjson.dumps(body)[1:-1])
+        if self.config.policy.files:
+            self.policy = PolicyFiles(self.config.policy.files, lambda body: self.note("PolicyChanged", self.clock(), body))
+            self._watch_policy()
         self.spool.commit()
         by_address: dict[str, list[DatabaseSettings]] = {}
         for database in self.config.databases:
@@ -258,6 +263,14 @@ class Worker:
         except SpoolError as error:
             self.log.error("spool_failed", reason=str(error))
         self.loop.call_later(self.config.audit.seal_interval_ms / 1000, self._tick)
+
+    def _watch_policy(self) -> None:
+        """Read the policy again when its files have changed."""
+        assert self.policy is not None
+        if self.policy.changed():
+            self.policy.reload()
+            self.log.info("policy_read", bundle=self.policy.guard.policy.version)
+        self.loop.call_later(self.config.policy.reload_seconds, self._watch_policy)
 
     def _check_credentials(self) -> None:
         """End the sessions whose token expired or was revoked since they began."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from schemas.events.admin import AdminActionPerformed, AuditTrailRead
 from schemas.events.base import Client, Database, Event, Principal, PrincipalKind
+from schemas.events.policy import PolicyChanged
 from schemas.events.proxy import Heartbeat, ProxyStarted, ProxyStopped, SpoolDamaged, TextObserved
 from schemas.events.session import AuthenticationFailed, ProtocolGap, SessionClosed, SessionOpened
 from schemas.events.statement import (
@@ -42,6 +43,7 @@ EVENT_TYPES: dict[str, type[Event]] = {
         TextObserved,
         AdminActionPerformed,
         AuditTrailRead,
+        PolicyChanged,
     )
 }
 
@@ -61,6 +63,7 @@ __all__ = [
     "Heartbeat",
     "Outcome",
     "OutcomeStatus",
+    "PolicyChanged",
     "Principal",
     "PrincipalKind",
     "ProtocolGap",

@@ -18,6 +18,8 @@ _OUTCOME = (
 _DYNAMIC = b',"kind":"%b","transaction":"%b","params":%b,"claims":%b,"decision":%b'
 
 QUERY_CANCELED = b"57014"
+DENIED = b"42501"
+"""insufficient_privilege: what a client knows from any database that did not let it."""
 
 
 class Denial:

@@ -38,10 +38,11 @@ class Prepared:
     """A prepared statement: what its text is, the tokens of its literals, and its parameters' type OIDs.
 
     Until the server answers its Parse, `waiting` are the executions that rely on it. Should the server refuse or skip the Parse,
-    the name still means `instead`. `mentions` are the names in a statement that runs or fetches something by name.
+    the name still means `instead`. `mentions` are the names in a statement that runs or fetches something by name. `denial` is
+    set where the guard kept the Parse from the server.
     """
 
-    __slots__ = ("claims", "failed", "instead", "literals", "mentions", "oids", "statement", "waiting")
+    __slots__ = ("claims", "denial", "failed", "instead", "literals", "mentions", "oids", "statement", "waiting")
 
     def __init__(self, statement: Statement, literals: tuple[str, ...], claims: dict[str, str], oids: tuple[int, ...]) -> None:
         self.statement = statement
@@ -52,6 +53,7 @@ class Prepared:
         self.failed = False
         self.instead: Prepared | None = None
         self.mentions: frozenset[bytes] | None = None
+        self.denial: Denial | None = None
 
 
 class Portal:

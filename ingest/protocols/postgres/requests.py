@@ -8,15 +8,16 @@ message does to the names (`_prepared`, `_portals`) can only be judged together.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from struct import Struct
 from typing import TYPE_CHECKING
 
 from ingest.core.actions import Action, Forward, Intend, Side
 from ingest.core.errors import ClientProtocolError
+from ingest.core.guarding import Judgement
 from ingest.protocols.postgres.byname import acts_by_name, joined, names_in
-from ingest.protocols.postgres.executions import ALLOW, Denial, Execution, dynamic_fragment
+from ingest.protocols.postgres.executions import ALLOW, DENIED, Denial, Execution, dynamic_fragment
 from ingest.protocols.postgres.expected import Batch, Described, Parsed, Portal, Prepared, Simple
 from ingest.protocols.postgres.parameters import function_call_tokens, parameter_tokens
 from ingest.protocols.postgres.repeats import Repeats
@@ -177,7 +178,15 @@ class Requests:
 
     # Statements
 
-    def _admit(self, analysis: Analysis, index: int, kind: bytes, params: list[str] | tuple[str, ...], size: int) -> Execution:
+    def _admit(
+        self,
+        analysis: Analysis,
+        index: int,
+        kind: bytes,
+        params: list[str] | tuple[str, ...],
+        size: int,
+        decision: bytes = ALLOW,
+    ) -> Execution:
         """Make the execution of one statement and, unless it passes unaudited, its intent."""
         session = self._session
         statement = analysis.statements[index]
@@ -185,11 +194,52 @@ class Requests:
         if statement.settings:
             session.unsettle(statement.settings)
         if execution.audited:
-            self._intend(execution, kind, params, analysis.claims)
+            self._intend(execution, kind, params, analysis.claims, decision)
         session.statements += 1
         return execution
 
-    def _intend(self, execution: Execution, kind: bytes, params: object, claims: object) -> None:
+    # What the guard stops: its event is complete at once, for nothing of it reaches the server
+
+    def _judge(self, statement: Statement, claims: Mapping[str, str]) -> Judgement | None:
+        guard = self._session.guard
+        return None if guard is None else guard.judge(statement, claims, self._now)
+
+    def _stop(
+        self, statement: Statement, judgement: Judgement, kind: bytes, params: object, claims: object, size: int
+    ) -> Execution:
+        """Record a statement that is stopped, or one that was sent together with it."""
+        session = self._session
+        execution = Execution(statement, self._now, size, not session.refusal)
+        execution.denial = Denial(DENIED, judgement.message, judgement.hint)
+        if execution.audited:
+            self._intend(execution, kind, params, claims, judgement.fragment)
+        session.statements += 1
+        session.stopped(execution, self._now, self._actions, b"denied" if judgement.stops else b"not_executed")
+        return execution
+
+    def _stop_batch(self, analysis: Analysis, judgements: list[Judgement], kind: bytes, size: int) -> bytes:
+        """Refuse a simple Query as a whole: the server would have run its statements one by one, and none of them is to run."""
+        session = self._session
+        denial: Denial | None = None
+        for n, judgement in enumerate(judgements):
+            stopped = self._stop(
+                analysis.statements[n], judgement, kind, analysis.params[n], analysis.claims, 0 if n else size
+            ).denial
+            denial = denial or (stopped if judgement.stops else None)
+        if not session.skipping:
+            session.expected.append(Batch([], denial))
+        return message(b"Q", _REFUSED_QUERY + b"\x00")
+
+    def _stop_parse(self, prepared: Prepared, judgement: Judgement, size: int) -> bytes:
+        """Refuse a Parse: planning what would be refused could already run functions."""
+        session = self._session
+        literals, claims = prepared.literals, prepared.claims
+        prepared.denial = self._stop(prepared.statement, judgement, b"prepared", literals, claims, size).denial
+        if session.expected and isinstance(entry := session.expected[-1], Parsed) and entry.prepared is prepared:
+            entry.denial = prepared.denial
+        return _REFUSED_PARSE
+
+    def _intend(self, execution: Execution, kind: bytes, params: object, claims: object, decision: bytes = ALLOW) -> None:
         session = self._session
         statement = execution.statement
         if statement.long_text:
@@ -197,7 +247,7 @@ class Requests:
         flags = statement.facts.flags
         if flags and not _COPIES.isdisjoint(flags) and _COPIES_ON_SERVER.isdisjoint(flags):
             kind = b"copy"
-        dynamic = dynamic_fragment(kind, session.transaction, params, claims, ALLOW)  # type: ignore[arg-type]
+        dynamic = dynamic_fragment(kind, session.transaction, params, claims, decision)  # type: ignore[arg-type]
         self._actions.append(Intend(execution, self._now, session.context, statement.fragment, dynamic))
 
     def _query(self, data: bytes, pos: int, end: int) -> bytes | None:
@@ -242,7 +292,15 @@ class Requests:
         if denial is not None:
             session.expected.append(Batch([], denial))
             return message(b"Q", _REFUSED_QUERY + b"\x00")
-        if len(analysis.statements) == 1:
+        if session.guard is not None:
+            judgements = [session.guard.judge(s, analysis.claims, self._now) for s in analysis.statements]
+            if any(j.stops for j in judgements):
+                return self._stop_batch(analysis, judgements, b"simple", size)
+            executions = [
+                self._admit(analysis, n, b"simple", analysis.params[n], 0 if n else size, j.fragment)
+                for n, j in enumerate(judgements)
+            ]
+        elif len(analysis.statements) == 1:
             executions = [self._admit(analysis, 0, b"simple", analysis.params[0], size)]
         else:
             executions = [
@@ -274,6 +332,10 @@ class Requests:
         prepared = self._remember(name, analysis, oids)
         if acts_by_name(prepared.statement):
             prepared.mentions = names_in(data[name_end + 1 : text_end])
+        elif session.guard is not None:
+            judgement = session.guard.judge(prepared.statement, prepared.claims, self._now)
+            if judgement.stops:
+                return self._stop_parse(prepared, judgement, end - pos + 5)
         return None
 
     def _remember(self, name: bytes, analysis: Analysis, oids: tuple[int, ...]) -> Prepared:
@@ -329,7 +391,8 @@ class Requests:
             session.unsettle(statement.settings)
         execution.statement = statement
         if execution.audited:
-            self._intend(execution, b"prepared", portal.params, prepared.claims)
+            judgement = self._judge(statement, prepared.claims)
+            self._intend(execution, b"prepared", portal.params, prepared.claims, judgement.fragment if judgement else ALLOW)
 
     def _actual(self, portal: Portal) -> Prepared:
         """What a portal was really bound to, where its statement's Parse failed."""
@@ -364,12 +427,15 @@ class Requests:
         statement = prepared.statement
         if statement.settings:
             return False
+        judgement = self._judge(statement, prepared.claims)
+        if judgement is not None and judgement.stops:
+            return False
         params = [*prepared.literals, *tokens] if prepared.literals else tokens
         portal = Portal(prepared, params, 0)
         self._portals[b""] = portal
         execution = Execution(statement, self._now, self._repeats.end + 10, True)
         execution.portal = portal
-        self._intend(execution, b"prepared", params, prepared.claims)
+        self._intend(execution, b"prepared", params, prepared.claims, judgement.fragment if judgement else ALLOW)
         session.statements += 1
         if self._repeats.describes:
             session.expected.extend((_BIND_ENTRY, _DESCRIBE_ENTRY, execution, _SYNC_ENTRY))
@@ -429,10 +495,23 @@ class Requests:
             if not session.skipping:
                 session.expected.append(execution)
             return _REFUSED_PARSE
+        kind, decision = b"fetch" if portal.fetched else b"prepared", ALLOW
+        if session.guard is not None:
+            if prepared.denial is not None:  # its Parse has the event
+                execution.denial, execution.audited, execution.done = prepared.denial, False, True
+            else:
+                judgement = session.guard.judge(statement, prepared.claims, self._now)
+                decision = judgement.fragment
+                if judgement.stops:
+                    execution = self._stop(statement, judgement, kind, portal.params, prepared.claims, execution.bytes_in)
+            if execution.done:
+                if not session.skipping:
+                    session.expected.append(execution)
+                return _REFUSED_PARSE
         if statement.settings:
             session.unsettle(statement.settings)
         if execution.audited:
-            self._intend(execution, b"fetch" if portal.fetched else b"prepared", portal.params, prepared.claims)
+            self._intend(execution, kind, portal.params, prepared.claims, decision)
         session.statements += 1
         if session.skipping:
             self._never_run([execution])
@@ -486,9 +565,15 @@ class Requests:
             return message(b"Q", _REFUSED_QUERY + b"\x00")
         oid, tokens = function_call_tokens(data[pos:end], session.tokenizer)
         analysis = session.analyser.analyse(b"SELECT function_oid_%d()" % oid, session.lexing)
+        judgement = self._judge(analysis.statements[0], {})
+        if judgement is not None and judgement.stops:
+            denial = self._stop(analysis.statements[0], judgement, b"function", tokens, {}, end - pos + 5).denial
+            if not session.skipping:
+                session.expected.append(Batch([], denial))
+            return message(b"Q", _REFUSED_QUERY + b"\x00")
         execution = Execution(analysis.statements[0], self._now, end - pos + 5, not session.refusal)
         if execution.audited:
-            self._intend(execution, b"function", tokens, {})
+            self._intend(execution, b"function", tokens, {}, judgement.fragment if judgement else ALLOW)
         session.statements += 1
         if session.skipping:
             self._never_run([execution])
@@ -552,7 +637,9 @@ class Requests:
             denial = session.denial()
             if denial is not None:
                 raise ClientProtocolError(f"a statement of {streamed.total} bytes arrived while none can be recorded")
-            self._run_batch(session.analyser.oversize(body, streamed.total, digest, session.lexing), None, streamed.total)
+            analysis = session.analyser.oversize(body, streamed.total, digest, session.lexing)
+            if self._run_batch(analysis, None, streamed.total) is not None:
+                raise ClientProtocolError(f"a statement of {streamed.total} bytes, too long to be read, is denied by policy")
         self._actions.append(Forward(SERVER, last))
 
 

@@ -244,6 +244,7 @@ class Responses:
                 denial = entry.denial if first else denial
             elif type(entry) is Parsed:
                 failed.append(entry)
+                denial = entry.denial if first else denial
             first = False
         for parsed in failed:
             session.parse_failed(parsed, self._now, self._actions)

@@ -16,8 +16,9 @@ import orjson
 
 from ingest.core.actions import Action, Close, Conclude, Intend, ObserveText, Record, Side
 from ingest.core.errors import ProtocolError
+from ingest.core.guarding import SessionGuard
 from ingest.core.limits import Limits
-from ingest.protocols.postgres.executions import Denial, Execution, outcome_fragment
+from ingest.protocols.postgres.executions import DENIED, Denial, Execution, outcome_fragment
 from ingest.protocols.postgres.expected import Batch, Expected, Parsed
 from ingest.protocols.postgres.requests import Requests
 from ingest.protocols.postgres.responses import Responses
@@ -53,6 +54,8 @@ class PostgresSession:
         self.session_id = session_id
         self.refusal = ""
         self.pass_unaudited = False
+        self.guard: SessionGuard | None = None
+        """Decides on every statement; None where no policy is configured."""
         self.unaudited = 0
         self.transaction = b"I"
         self.expected: deque[Expected] = deque()
@@ -159,6 +162,13 @@ class PostgresSession:
             outcome = outcome_fragment(execution, now, self.settled_at, status, sqlstate, affected, bytes_out)
             actions.append(Conclude(execution, outcome))
         self.settled_at = now
+
+    def stopped(self, execution: Execution, now: int, actions: list[Action], status: bytes = b"denied") -> None:
+        """Complete the event of an execution that the guard keeps from the server: it took none of the server's time."""
+        execution.done = True
+        if execution.audited:
+            sqlstate = DENIED if status == b"denied" else b""
+            actions.append(Conclude(execution, outcome_fragment(execution, now, now, status, sqlstate, 0, 0)))
 
     def succeeded(self, execution: Execution) -> None:
         """A statement completed: outside a transaction, a search_path it set is the one from now on."""

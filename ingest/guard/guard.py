@@ -1,0 +1,177 @@
+"""Decides on the statements of sessions by the policy in force, and remembers decisions for as long as they hold.
+
+A decision may be kept by exactly what the rules read: the subject (who, where), the statement, its claims if a rule reads those,
+and the minute if a rule reads the time. Where rules read counters of the session, nothing is kept. A new bundle starts with
+nothing remembered. Whatever goes wrong in deciding stops the statement (invariant 6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+import orjson
+
+from ingest.core.guarding import Judgement
+from processors.policy import Policy, Ruling, Values, moment_values, statement_values
+from processors.statements import Statement
+from processors.statements.cache import ByteBoundedCache
+from schemas.events import Decision, Facts, Verdict
+
+REMEMBERED_BYTES = 16 * 1024**2
+"""What decisions kept by a worker may take, the statements they are of included."""
+MAX_SUBJECTS = 10_000
+"""Different subjects known; past it all is forgotten, which costs one evaluation per statement."""
+MINUTE = 60_000_000
+CLOCK_TOLERANCE = 5 * MINUTE
+"""How far the clock may go back, as time services do, before rules about time are not believed any more."""
+
+Classes = Callable[[Facts], tuple[Iterable[str], bool]]
+"""Returns the data classes of what a statement touches, and whether they are known for all of it."""
+
+
+class Counters(Protocol):
+    """What rules may read of a session's course: a `PostgresSession` has these."""
+
+    statements: int
+    bytes_in: int
+    bytes_out: int
+
+
+def no_classes(facts: Facts) -> tuple[Iterable[str], bool]:
+    """Without a catalogue nothing is known of data classes."""
+    return (), False
+
+
+class Guard:
+    """The policy in force in one worker, shared by its sessions."""
+
+    def __init__(self, policy: Policy, classes: Classes = no_classes) -> None:
+        self.policy = policy
+        self.classes = classes
+        self.latest = 0
+        self.minute = 0
+        self.kept: ByteBoundedCache[object, Judgement] = ByteBoundedCache(REMEMBERED_BYTES)
+        self._subjects: dict[tuple[object, ...], object] = {}
+
+    def replace(self, policy: Policy) -> None:
+        """Put another policy in force from the next statement on."""
+        self.policy = policy
+        self.forget()
+
+    def forget(self) -> None:
+        """Remember no decision any more."""
+        self.kept = ByteBoundedCache(REMEMBERED_BYTES)
+
+    def session(self, subject: Values, session_id: str, counters: Counters, opened_at: int) -> PolicyGuard:
+        """Return the guard of a session."""
+        return PolicyGuard(self, subject, session_id, counters, opened_at)
+
+    def subject_key(self, subject: Values) -> object:
+        """Return a key that is the same for all subjects that look the same to the rules."""
+        if len(self._subjects) >= MAX_SUBJECTS:
+            self._subjects = {}
+            self.forget()
+        seen = (self.policy.version, *(_hashable(subject[name]) for name in self.policy.reads_subject))
+        return self._subjects.setdefault(seen, object())
+
+
+class PolicyGuard:
+    """Decides for one session (`ingest.core.guarding.SessionGuard`)."""
+
+    def __init__(self, guard: Guard, subject: Values, session_id: str, counters: Counters, opened_at: int) -> None:
+        self._guard = guard
+        self._subject = subject
+        self._session_id = session_id
+        self._counters = counters
+        self._opened_at = opened_at
+        self._policy: Policy | None = None
+        self._key: object = None
+        self._minute = 0
+        self._before_minute = 0
+        self._stopped = 0
+
+    def judge(self, statement: Statement, claims: Mapping[str, str], now: int) -> Judgement:
+        """Decide on one statement; see `SessionGuard`."""
+        guard = self._guard
+        policy = guard.policy
+        if policy is not self._policy:
+            self._policy = policy
+            self._key = guard.subject_key(self._subject)
+        try:
+            if policy.reads_counters:
+                judgement = self._fresh(policy, statement, claims, now)
+            else:
+                if policy.reads_moment and now // MINUTE != guard.minute:
+                    guard.minute = now // MINUTE
+                    guard.forget()
+                key: object = (self._key, statement)
+                if policy.reads_claims and claims:
+                    key = (self._key, statement, tuple(sorted(claims.items())))
+                kept = guard.kept.get(key)
+                if kept is None:
+                    kept = self._fresh(policy, statement, claims, now)
+                    guard.kept.put(key, kept, 600 + len(statement.text) + len(statement.fragment) + len(kept.fragment))
+                judgement = kept
+        except Exception as error:
+            judgement = judged(
+                Ruling(Verdict.DENY, ("error:guard",), 100, "guard", _BROKEN, type(error).__name__), policy.version
+            )
+        if judgement.stops:
+            self._stopped += 1
+            return Judgement(
+                judgement.fragment, True, judgement.message, f"{judgement.hint} Request {self._session_id}/{self._stopped}."
+            )
+        return judgement
+
+    def _fresh(self, policy: Policy, statement: Statement, claims: Mapping[str, str], now: int) -> Judgement:
+        values = dict(self._subject)
+        if policy.reads_statement:
+            classes, known = self._guard.classes(statement.facts)
+            values.update(statement_values(statement.facts, statement.fingerprint, claims, classes, known))
+        if policy.reads_moment:
+            if now < self._guard.latest - CLOCK_TOLERANCE:
+                ruling = Ruling(Verdict.DENY, ("error:clock",), 100, "clock", _CLOCK, "the clock went back")
+                return judged(ruling, policy.version)
+            self._guard.latest = max(self._guard.latest, now)
+            frozen = policy.bundle.frozen(now, str(self._subject["database.environment"]))
+            values.update(moment_values(now, policy.bundle.zone, frozen))
+        if policy.reads_counters:
+            values.update(self._counted(now))
+        return judged(policy.decide(values), policy.version)
+
+    def _counted(self, now: int) -> Values:
+        counters, minute = self._counters, now // MINUTE
+        if minute != self._minute:
+            self._minute, self._before_minute = minute, counters.statements
+        return {
+            "session.statements": counters.statements,
+            "session.statements_last_minute": counters.statements - self._before_minute,
+            "session.denied": self._stopped,
+            "session.bytes_in": counters.bytes_in,
+            "session.bytes_out": counters.bytes_out,
+            "session.age_seconds": max(0, now - self._opened_at) // 1_000_000,
+        }
+
+
+_BROKEN = "The policy could not be applied to this statement, so it was stopped."
+_CLOCK = "The proxy's clock went back, so rules about time cannot be applied; its administrator has to look."
+
+
+def judged(ruling: Ruling, version: str) -> Judgement:
+    """Return a ruling as a session needs it."""
+    decision = Decision(verdict=ruling.verdict, policies=ruling.policies, bundle=version, risk=ruling.risk)
+    if not ruling.stops:
+        return Judgement(orjson.dumps(decision), False)
+    if ruling.verdict is Verdict.HOLD:
+        groups = ", ".join(ruling.approvers.groups) if ruling.approvers else ""
+        message = f"statement needs an approval by policy rule {ruling.rule}"
+        hint = f"{ruling.reason} It was not executed. Approvers are in: {groups}."
+    else:
+        message = f"statement denied by policy rule {ruling.rule}"
+        hint = f"{ruling.reason} It was not executed."
+    return Judgement(orjson.dumps(decision), True, message, hint)
+
+
+def _hashable(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,21 @@
+"""Facts, principal and context → Decision: policy bundles of YAML rules whose conditions are CEL. Pure: times are passed in."""
+
+from __future__ import annotations
+
+from processors.policy.bundle import Approvers, Bundle, PolicyError, read_bundle
+from processors.policy.context import VARIABLES, Values, moment_values, statement_values, subject_values
+from processors.policy.decide import Policy, Ruling
+
+__all__ = [
+    "VARIABLES",
+    "Approvers",
+    "Bundle",
+    "Policy",
+    "PolicyError",
+    "Ruling",
+    "Values",
+    "moment_values",
+    "read_bundle",
+    "statement_values",
+    "subject_values",
+]

@@ -1,0 +1,179 @@
+"""What does a bundle say to a statement? Every rule compiled once; all of them evaluated in one CEL expression.
+
+Effects are ordered deny > hold > mask > alert > allow and the strongest matching rule wins. A rule that errors denies: CEL gives
+errors as values of a type of their own, so the type of each result is looked at and anything but a boolean is an error.
+Of `a && b` CEL drops the error of one side where the other is false: that rule then did not match, which is its meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cel_expr_python import cel
+
+from processors.policy.bundle import Approvers, Bundle, Mode, PolicyError, Rule
+from processors.policy.context import COUNTERS, MOMENT, STATEMENT, SUBJECT, VARIABLES, Values
+from schemas.events import Verdict
+
+STRENGTH = {Verdict.ALLOW: 0, Verdict.ALERT: 1, Verdict.MASK: 2, Verdict.HOLD: 3, Verdict.DENY: 4}
+FAILED_RISK = 100
+DEFAULT_DENY = "default"
+_PERMITS = frozenset((Verdict.ALLOW, Verdict.MASK, Verdict.HOLD))
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """A decision: `policies` are the ids of the rules that matched, those in shadow with `shadow:` before them.
+
+    `rule` and `reason` are of the strongest; `error` says which rule could not be evaluated, and why, empty if none.
+    """
+
+    verdict: Verdict
+    policies: tuple[str, ...] = ()
+    risk: int = 0
+    rule: str = ""
+    reason: str = ""
+    error: str = ""
+    approvers: Approvers | None = None
+
+    @property
+    def stops(self) -> bool:
+        """Whether the statement must not run as things are."""
+        return self.verdict in (Verdict.DENY, Verdict.HOLD)
+
+
+class Policy:
+    """A bundle ready to decide. Raises PolicyError where a rule does not compile to a boolean."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        self.version = bundle.version
+        environment = cel.NewEnv(variables={name: v.type for name, v in VARIABLES.items()})
+        problems: list[str] = []
+        self._texts = [_expression(rule) for rule in bundle.rules]
+        self._each: list[Any] = []
+        for rule, text in zip(bundle.rules, self._texts, strict=True):
+            try:
+                compile_rule(environment, rule.when)  # alone first: what is wrong is said of what was written
+                self._each.append(compile_rule(environment, text))
+            except PolicyError as error:
+                problems.append(f"rule {rule.id}: {error}")
+        if problems:
+            raise PolicyError("\n".join(problems))
+        self._environment = environment
+        self._all = environment.compile(joined(self._texts)) if self._texts else None
+        self.reads = names_read(self._texts)
+        """The variables that the rules read."""
+        self.reads_subject = tuple(n for n in SUBJECT if n in self.reads)
+        self.reads_statement = any(n in STATEMENT for n in self.reads)
+        self.reads_claims = "claims" in self.reads
+        self.reads_moment = any(n in MOMENT for n in self.reads)
+        self.reads_counters = any(n in COUNTERS for n in self.reads)
+
+    def decide(self, values: Mapping[str, Any]) -> Ruling:
+        """Decide on the values of `processors.policy.context`; every variable that is read must be among them."""
+        if self._all is None:
+            return self._settle([], [])
+        try:
+            result = self._all.eval(data=values)
+            # Looked at by type: a list that holds an error is an error as a whole.
+            matched = result.plain_value() if result.type() == cel.Type.LIST else None
+        except Exception:
+            matched = None
+        if type(matched) is list and len(matched) == len(self._each) and all(type(m) is bool for m in matched):
+            return self._settle([i for i, m in enumerate(matched) if m], [])
+        return self._one_by_one(values)
+
+    def _one_by_one(self, values: Mapping[str, Any]) -> Ruling:
+        """Some rule erred: find out which ones, for the trail and for whoever has to mend them."""
+        matched: list[int] = []
+        errors: list[tuple[int, str]] = []
+        for i, expression in enumerate(self._each):
+            found = evaluated(expression, values)
+            if found is True:
+                matched.append(i)
+            elif found is not False:
+                errors.append((i, str(found)))
+        if not errors:
+            errors = [(0, "the rules could not be evaluated together")]
+        return self._settle(matched, errors)
+
+    def _settle(self, matched: list[int], errors: list[tuple[int, str]]) -> Ruling:
+        rules = self.bundle.rules
+        enforced = [rules[i] for i in matched if rules[i].mode is Mode.ENFORCE]
+        policies = [r.id for r in enforced]
+        policies += [f"shadow:{rules[i].id}" for i in matched if rules[i].mode is Mode.SHADOW]
+        failed = [(rules[i].id, text) for i, text in errors if rules[i].mode is Mode.ENFORCE]
+        policies += [f"error:{rules[i].id}" for i, _ in errors]
+        if failed:
+            name, text = failed[0]
+            reason = f"Rule {name} of the policy could not be evaluated; until it is mended, what it judges is denied."
+            return Ruling(Verdict.DENY, tuple(policies), FAILED_RISK, name, reason, f"{name}: {text}"[:500])
+        strongest: Rule | None = max(enforced, key=lambda r: STRENGTH[r.effect], default=None)
+        risk = max((r.risk for r in enforced), default=0)
+        stops = strongest is not None and strongest.effect is Verdict.DENY
+        if self.bundle.default is Verdict.DENY and not stops and not any(r.effect in _PERMITS for r in enforced):
+            reason = "No rule of the policy allows it, and what no rule allows is denied here."
+            return Ruling(Verdict.DENY, (*policies, DEFAULT_DENY), risk, DEFAULT_DENY, reason)
+        if strongest is None:
+            return Ruling(Verdict.ALLOW, tuple(policies), risk)
+        return Ruling(strongest.effect, tuple(policies), risk, strongest.id, strongest.reason, "", strongest.approvers)
+
+
+def compile_rule(environment: Any, text: str) -> Any:
+    """Compile an expression that must give a boolean. Raises PolicyError."""
+    try:
+        expression = environment.compile(text)
+    except Exception as error:
+        raise PolicyError(_compiler_said(error)) from None
+    if expression.return_type() != cel.Type.BOOL:
+        raise PolicyError(f"`when` must be true or false, not {expression.return_type()!r}".replace("<", " of ").replace(">", ""))
+    return expression
+
+
+def evaluated(expression: Any, values: Mapping[str, Any]) -> bool | str:
+    """Evaluate one rule: whether it matches, or the text of its error."""
+    try:
+        result = expression.eval(data=values)
+        if result.type() == cel.Type.BOOL and type(found := result.value()) is bool:
+            return found
+        return str(result.value())[:300]
+    except Exception as error:
+        return f"{type(error).__name__}"
+
+
+def joined(texts: list[str]) -> str:
+    """Return one expression that gives the list of what all give."""
+    return "[" + ",".join(f"(\n{text}\n)" for text in texts) + "]"
+
+
+def names_read(texts: list[str]) -> frozenset[str]:
+    """Return the variables that expressions read: those without which they no longer compile."""
+    if not texts:
+        return frozenset()
+    found = set()
+    for name in VARIABLES:
+        without = cel.NewEnv(variables={n: v.type for n, v in VARIABLES.items() if n != name})
+        try:
+            without.compile(joined(texts))
+        except Exception:
+            found.add(name)
+    return frozenset(found)
+
+
+def _expression(rule: Rule) -> str:
+    if not rule.environments:
+        return rule.when
+    names = ", ".join('"' + e.replace("\\", "\\\\").replace('"', '\\"') + '"' for e in rule.environments)
+    return f"database.environment in [{names}] && (\n{rule.when}\n)"
+
+
+def _compiler_said(error: Exception) -> str:
+    """The compiler's own words, on one line, without its drawing of the place."""
+    lines = [line for line in str(error).splitlines() if not line.lstrip().startswith("|")]
+    return " ".join(lines).replace("INVALID_ARGUMENT: ", "").replace(" [INVALID_ARGUMENT]", "")[:500]
+
+
+__all__ = ["Policy", "Ruling", "Values", "compile_rule", "evaluated", "joined", "names_read"]
