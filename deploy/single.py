@@ -26,6 +26,7 @@ from deploy.config import split_address, to_wire
 from deploy.layout import DataDir, write_private
 from deploy.supervisor import ChildSpec, Supervisor, owning, pid_file
 from schemas.config import Config
+from schemas.log import LogError
 from schemas.topics import CONTROL, EVENTS
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from processors.runtimes.embedded import EmbeddedRuntime
     from processors.sinks.clickhouse import Store
     from query_api.identity import Identity
-    from schemas.log.sqlite import SqliteLog
 
 PROXY_STOP_SECONDS = 30.0
 NODE_STOP_SECONDS = 60.0
@@ -63,8 +63,6 @@ def now_us() -> int:
 
 def run_up(config: Config, roles: tuple[str, ...]) -> int:
     """Run the roles (`proxy`, `node`) until SIGTERM or SIGINT. Raises UpError, AlreadyRunningError, ChildFatalError."""
-    if config.log.kind == "kafka" and "node" in roles:
-        raise UpError("log.kind: `up` runs on the embedded log; set it to embedded, or run `affidavit proxy` for Kafka")
     if "node" not in roles and not config.databases:
         raise UpError("databases: none is configured, so there is nothing for a proxy to do; add one")
     data = DataDir(config.data_dir)
@@ -228,16 +226,18 @@ class Node:
         from ingest.identity.tokens import TokenStore
         from processors.archive import Archive
         from processors.sinks.clickhouse import MigrationError, connect
-        from schemas.log.sqlite import SqliteLog
+        from schemas.log.place import LogPlace
 
         self._config, self._log, self._data = config, log, DataDir(config.data_dir)
         self._failed = ""
         self._pipeline_stop = threading.Event()
-        durable = config.audit.durability == "fsync"
         self._tokens: TokenStore = TokenStore(self._data.identity, now_us, secrets.token_bytes)
         stack.callback(self._tokens.close)
-        self._event_log: SqliteLog = SqliteLog(self._data.log, "FULL" if durable else "NORMAL")
+        place = LogPlace.of(config.log, self._data.log, config.audit.durability)
+        self._event_log = place.open()  # the pipeline's
         stack.callback(self._event_log.close)
+        self._shipping_log = place.open()  # the source's own: on Kafka, reads and appends of one client wait for each other
+        stack.callback(self._shipping_log.close)
         self._store: Store = connect(config.clickhouse, config.data_dir)
         stack.callback(self._store.close)
         try:
@@ -251,8 +251,8 @@ class Node:
         self._pipeline = threading.Thread(target=self._run_pipeline, name="pipeline", daemon=True)
         self._pipeline.start()
         stack.callback(self._halt_pipeline)  # before the store is closed, also when what follows fails
-        self.source: NodeSource = NodeSource(self._data, config.audit, self._event_log, self._tokens, now_us)
-        self._settle_offset = -1
+        self.source: NodeSource = NodeSource(self._data, config.audit, self._shipping_log, self._tokens, now_us)
+        self._settle_at: dict[int, int] | None = None
         self._local_token = secrets.token_urlsafe(32)
         self._app = self._make_app()
 
@@ -289,11 +289,10 @@ class Node:
         if not self.source.close("stopped", SHIP_SECONDS):
             self._log.warning("blocks stay in the spool; the next start ships them")
         deadline = time.monotonic() + DRAIN_SECONDS
-        while self._lag() and self._pipeline.is_alive() and time.monotonic() < deadline:
+        while self._behind() and self._pipeline.is_alive() and time.monotonic() < deadline:
             time.sleep(0.02)
-        lag = self._lag()
-        if lag:
-            self._log.warning("blocks stay in the log; the next start projects them", blocks=lag)
+        if self._behind():
+            self._log.warning("blocks stay in the log; the next start projects them")
         self._halt_pipeline()
 
     def _halt_pipeline(self) -> None:
@@ -306,8 +305,7 @@ class Node:
         spool = self.source.spool
         problems = [f"pipeline {pipeline['state']}: {self._failed or pipeline['last_error']}"] if not pipeline["ready"] else []
         problems += [spool.refusal] if not spool.accepting else []
-        end = self._event_log.end_offset(EVENTS.name)
-        return {"ready": not problems, "problems": problems, "pipeline": pipeline, "log_end": end}
+        return {"ready": not problems, "problems": problems, "pipeline": pipeline, "log_end": pipeline["end_offset"]}
 
     def authenticate(self, token: str) -> Identity | None:
         """Return who a token stands for: one of the store's, or the local one."""
@@ -353,8 +351,13 @@ class Node:
                         self._runtime = self._new_runtime()
         self._runtime.close()
 
-    def _lag(self) -> int:
-        return max(0, self._event_log.end_offset(EVENTS.name) - int(self._runtime.status["next_offset"]))
+    def _behind(self) -> bool:
+        """Whether the log has blocks that are not in the store; a log out of reach is not waited for."""
+        try:
+            return not self._runtime.passed(self._runtime.ends())
+        except LogError as error:
+            self._log.warning("the log is out of reach", error=str(error))
+            return False
 
     def _tend(self) -> None:
         try:
@@ -365,11 +368,11 @@ class Node:
 
     def _recorded(self, actions: list[AdminAction]) -> set[int] | None:
         """Look up which admin actions an earlier process recorded, once everything it left behind is in the store."""
-        if self._settle_offset < 0:
+        if self._settle_at is None:
             if self.source.spool.blocks.unacked_blocks:
                 return None
-            self._settle_offset = self._event_log.end_offset(EVENTS.name)
-        if int(self._runtime.status["next_offset"]) < self._settle_offset:
+            self._settle_at = self._runtime.ends()
+        if not self._runtime.passed(self._settle_at):
             return None
         rows = self._lookup.query(
             f"SELECT JSONExtractString(line, 'details', 'action_number'), toUnixTimestamp64Micro(at) "  # noqa: S608
@@ -381,17 +384,21 @@ class Node:
     def _forget_old_records(self) -> None:
         """Drop records from the log: archived events older than their retention, control messages that hold no more."""
         from schemas.control import expired
+        from schemas.log.sqlite import SqliteLog
 
+        log = self._shipping_log
+        if not isinstance(log, SqliteLog):
+            return  # Kafka does it by itself
         now = now_us()
-        self._event_log.compact(CONTROL.name, now - TOMBSTONE_SECONDS * 1_000_000, expired(self._event_log, now))
+        log.compact(CONTROL.name, now - TOMBSTONE_SECONDS * 1_000_000, expired(log, now))
         horizon = now - EVENTS.retention_ms * 1000
-        low, high = self._event_log.start_offset(EVENTS.name), int(self._runtime.status["next_offset"])
+        low, high = log.start_offset(EVENTS.name), int(self._runtime.status["next_offset"])
         while low < high:  # the first record younger than the horizon, by bisection
             middle = (low + high) // 2
-            records = self._event_log.read(EVENTS.name, middle, 1)
+            records = log.read(EVENTS.name, middle, 1)
             if records and records[0].timestamp < horizon:
                 low = middle + 1
             else:
                 high = middle
-        if low > self._event_log.start_offset(EVENTS.name):
-            self._event_log.truncate_before(EVENTS.name, low)
+        if low > log.start_offset(EVENTS.name):
+            log.truncate_before(EVENTS.name, low)

@@ -139,8 +139,6 @@ class Process:
             return
         while self._sealer.blocks.unacked_blocks and time.monotonic() < deadline and not (orphaned and shipper.problem):
             time.sleep(0.005)
-        if self._log is not None:
-            self._log.interrupt()  # brokers that are away would be waited for
         shipper.stop()
 
     def _show(self, now: int) -> None:

@@ -91,11 +91,12 @@ class Shipper(Thread):
         return len(blocks)
 
     def stop(self, drain_seconds: float = 0.0) -> bool:
-        """Stop; first try for `drain_seconds` to ship what is left. Return whether nothing is left."""
+        """Stop, and the log with it; first try for `drain_seconds` to ship what is left. Return whether nothing is left."""
         deadline = self._clock() + int(drain_seconds * 1_000_000)
         while self.is_alive() and self._spool.blocks.unacked_blocks and self._clock() < deadline:
             self._ending.wait(0.005)
         self._ending.set()
+        self._log.interrupt()  # brokers that are away would be waited for
         if self.is_alive():
             self.join()
         return self._spool.blocks.unacked_blocks == 0

@@ -1,8 +1,8 @@
 """Runs the pipeline in one process: log → steps → archive and ClickHouse, with state and offset committed together.
 
-One batch:
+It reads every partition of the log, in turn. A source has one partition, so its blocks stay in order. One batch:
 
-1. plan: which offsets, which registered keys (committed to `pipeline.db` before anything is written);
+1. plan: which offsets of which partition, which registered keys (committed to `pipeline.db` before anything is written);
 2. run the steps; 3. send rejected records to the DLQ; 4. archive the blocks; 5. insert their rows, `blocks` last;
 6. commit state and next offset.
 
@@ -17,8 +17,8 @@ away.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from threading import Event
@@ -58,8 +58,8 @@ class Status:
     """What `/readyz` and the metrics show. Counters are since `pipeline.db` began; latency is of the newest batch."""
 
     state: str = "starting"
-    next_offset: int = 0
-    end_offset: int = 0
+    positions: dict[int, int] = field(default_factory=dict)
+    ends: dict[int, int] = field(default_factory=dict)
     blocks: int = 0
     events: int = 0
     repeats: int = 0
@@ -74,9 +74,16 @@ class Status:
     last_batch_at: int = 0
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the status as plain values; `lag` is in blocks, `ready` is whether batches are getting through."""
-        values: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
-        return {**values, "lag": max(0, self.end_offset - self.next_offset), "ready": self.state in ("running", "idle")}
+        """Return the status as plain values; `lag` is in blocks, `ready` is whether batches are getting through.
+
+        `next_offset` and `end_offset` are sums over the partitions.
+        """
+        hidden = ("positions", "ends")
+        values: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__ if name not in hidden}
+        positions, ends = self.positions, self.ends
+        values |= {"next_offset": sum(positions.values()), "end_offset": sum(ends.values())}
+        lag = sum(max(0, end - positions.get(partition, 0)) for partition, end in ends.items())
+        return {**values, "lag": lag, "ready": self.state in ("running", "idle")}
 
 
 class EmbeddedRuntime:
@@ -99,8 +106,11 @@ class EmbeddedRuntime:
         self._keys_dir = state_path.parent / "keys" if keys_dir is None else keys_dir
         self._max_rejected, self._max_blocks, self._linger = max_rejected, max_blocks, linger_seconds
         self._file = StateFile(state_path)
-        self._replaying = False
-        self._known_until = 0 if self._file.existed else log.end_offset(EVENTS.name)
+        self._uncertain = False
+        """Whether rows of this batch may be there already: a plan runs again, or the state file is new and the log is not."""
+        self._partitions = 0
+        self._turn = 0
+        self._known_until: dict[int, int] | None = {} if self._file.existed else None
         self._status = Status()
         self._count(self._file.state)
 
@@ -155,36 +165,65 @@ class EmbeddedRuntime:
     def _step(self) -> int:
         self._refuse_past_limit(self._file.state)
         planned = self._file.plan
-        records = self._read(planned)
+        partition, records = (planned.partition, self._again(planned)) if planned is not None else self._next()
         if not records:
-            self._status.end_offset = max(self._file.next_offset, self._log.end_offset(EVENTS.name))
             return 0
         keys = planned.keys if planned else self._registered_keys(records)
-        self._replaying = planned is not None
+        if planned is not None:
+            self._uncertain = True
         batch = Batch(tuple(records), keys, self._store.block_ids(_positions(records)))
         if planned is None:
-            self._file.begin(Plan(records[0].offset, records[-1].offset, keys))
+            self._file.begin(Plan(records[0].offset, records[-1].offset, keys, partition))
         state, batch = pipeline.run(self._known(records), batch, self._clock())
         self._bury(batch.rejected)
         self._archive.append([a.block for a in batch.blocks])
         self._insert(batch)
-        self._file.commit(state, records[-1].offset + 1)
+        self._file.commit(state, records[-1].offset + 1, partition)
         self._note(state, batch)
         self._refuse_past_limit(state)
         return len(records)
 
-    @property
-    def _uncertain(self) -> bool:
-        """Whether rows of this batch may be there already: a plan runs again, or the state file is new and the log is not."""
-        return self._replaying or self._file.next_offset < self._known_until
+    def _next(self) -> tuple[int, list[Record]]:
+        """Return the next partition that has records, and those; the partitions come in turn."""
+        count = self._counted()
+        ends = {p: self._log.end_offset(EVENTS.name, p) for p in range(count)}
+        for step in range(count):
+            partition = (self._turn + step) % count
+            position = self._file.positions.get(partition, 0)
+            if position < ends[partition]:
+                records = self._log.read(EVENTS.name, position, self._max_blocks, MAX_BYTES, partition)
+                if records:
+                    self._turn = (partition + 1) % count
+                    self._uncertain = position < (self._known_until or {}).get(partition, 0)
+                    self._status.ends = ends
+                    return partition, records
+                ends[partition] = position  # the retention took them: nothing is left to wait for
+        self._status.ends = ends
+        return 0, []
 
-    def _read(self, planned: Plan | None) -> list[Record]:
-        if planned is None:
-            return self._log.read(EVENTS.name, self._file.next_offset, self._max_blocks, MAX_BYTES)
+    def ends(self) -> dict[int, int]:
+        """Return where each partition of the log ends now. Raises what the log raises."""
+        return {p: self._log.end_offset(EVENTS.name, p) for p in range(self._log.partitions(EVENTS.name))}
+
+    def passed(self, ends: Mapping[int, int]) -> bool:
+        """Tell whether everything before these ends is in store and archive. From any thread."""
+        positions = self._status.positions
+        return all(positions.get(p, 0) >= end for p, end in ends.items())
+
+    def _counted(self) -> int:
+        """Return how many partitions there are, asked once; a topic that gets more is noticed at the next start."""
+        if not self._partitions:
+            count = self._log.partitions(EVENTS.name)
+            if self._known_until is None:
+                self._known_until = {p: self._log.end_offset(EVENTS.name, p) for p in range(count)}
+            self._partitions = count
+        return self._partitions
+
+    def _again(self, planned: Plan) -> list[Record]:
         records: list[Record] = []
         first, wanted = planned.first, planned.last - planned.first + 1
         while len(records) < wanted:
-            more = self._log.read(EVENTS.name, first, wanted - len(records), MAX_BYTES)
+            more = self._log.read(EVENTS.name, first, wanted - len(records), MAX_BYTES, planned.partition)
             more = [r for r in more if r.offset <= planned.last]
             if not more:
                 raise PipelineError(
@@ -274,13 +313,12 @@ class EmbeddedRuntime:
         s.batches += 1
         s.last_error = ""
         s.last_batch_at = now
-        s.end_offset = max(s.next_offset, self._log.end_offset(EVENTS.name))
         if batch.fresh:
             s.last_latency_us = now - min(a.block.header.sealed_at for a in batch.fresh)
 
     def _count(self, state: State) -> None:
         s = self._status
-        s.next_offset = self._file.next_offset
+        s.positions = self._file.positions
         s.blocks, s.events, s.repeats, s.dlq = state.blocks, state.events, state.repeats, state.rejected
         s.gaps, s.unreadable = state.gaps, state.unreadable
         s.missing_blocks = sum(source.chain.missing for source in state.sources.values())

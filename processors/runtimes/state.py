@@ -23,8 +23,11 @@ from schemas.integrity import BlockHeader
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS source (name TEXT PRIMARY KEY, state BLOB NOT NULL) WITHOUT ROWID; CREATE TABLE IF NOT EXISTS value
 (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID; CREATE TABLE IF NOT EXISTS plan (one INTEGER PRIMARY KEY CHECK
-(one = 1), first INTEGER NOT NULL, last INTEGER NOT NULL, keys BLOB NOT NULL);
+(one = 1), first INTEGER NOT NULL, last INTEGER NOT NULL, keys BLOB NOT NULL, partition INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE IF NOT EXISTS position (partition INTEGER PRIMARY KEY, next_offset INTEGER NOT NULL);
+INSERT OR IGNORE INTO position SELECT 0, value FROM value WHERE name = 'next_offset';
 """
+_BEFORE_PARTITIONS = "ALTER TABLE plan ADD COLUMN partition INTEGER NOT NULL DEFAULT 0"
 _COUNTERS = tuple(f.name for f in fields(State) if f.name != "sources")
 
 
@@ -34,15 +37,16 @@ class StateError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A batch about to be inserted: offsets `first` to `last`, and the registered keys by source as they were."""
+    """A batch about to be inserted: a partition's offsets `first` to `last`, and the registered keys by source as they were."""
 
     first: int
     last: int
     keys: Mapping[str, bytes]
+    partition: int = 0
 
 
 class StateFile:
-    """The open file. `next_offset` is where the next batch begins; `plan` is a batch that a crash cut short, if any.
+    """The open file. `positions` are where each partition's next batch begins; `plan` is a batch that a crash cut short, if any.
 
     `existed` is false for a new file, until its first commit.
     """
@@ -55,9 +59,11 @@ class StateFile:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.executescript(_SCHEMA)
+            if "partition" not in {row[1] for row in self._db.execute("PRAGMA table_info(plan)")}:
+                self._db.execute(_BEFORE_PARTITIONS)
             self.state = self._load()
-            self.existed = self._db.execute("SELECT 1 FROM value WHERE name = 'next_offset'").fetchone() is not None
-            self.next_offset = self._value("next_offset")
+            self.positions = {int(p): int(n) for p, n in self._db.execute("SELECT partition, next_offset FROM position")}
+            self.existed = bool(self.positions)
             self.plan = self._plan()
         except (sqlite3.DatabaseError, OSError, ValueError, KeyError) as error:
             raise StateError(
@@ -69,18 +75,20 @@ class StateFile:
         """Record what is about to be inserted."""
         keys = orjson.dumps({source: key.hex() for source, key in plan.keys.items()})
         with self._transaction():
-            self._db.execute("INSERT OR REPLACE INTO plan VALUES (1, ?, ?, ?)", (plan.first, plan.last, keys))
+            self._db.execute("INSERT OR REPLACE INTO plan VALUES (1, ?, ?, ?, ?)", (plan.first, plan.last, keys, plan.partition))
         self.plan = plan
 
-    def commit(self, state: State, next_offset: int) -> None:
-        """Record that everything before `next_offset` is in store and archive."""
+    def commit(self, state: State, next_offset: int, partition: int = 0) -> None:
+        """Record that everything before `next_offset` of a partition is in store and archive."""
         changed = [(n, _encode(s)) for n, s in state.sources.items() if self.state.sources.get(n) is not s]
         with self._transaction():
             self._db.executemany("INSERT OR REPLACE INTO source VALUES (?, ?)", changed)
             values = [(name, getattr(state, name)) for name in _COUNTERS]
-            self._db.executemany("INSERT OR REPLACE INTO value VALUES (?, ?)", [*values, ("next_offset", next_offset)])
+            self._db.executemany("INSERT OR REPLACE INTO value VALUES (?, ?)", values)
+            self._db.execute("INSERT OR REPLACE INTO position VALUES (?, ?)", (partition, next_offset))
             self._db.execute("DELETE FROM plan")
-        self.state, self.next_offset, self.plan, self.existed = state, next_offset, None, True
+        self.state, self.plan, self.existed = state, None, True
+        self.positions = {**self.positions, partition: next_offset}
 
     def forgive(self) -> None:
         """Set the count of rejected records to 0; nothing else changes."""
@@ -104,10 +112,10 @@ class StateFile:
         return int(row[0]) if row else 0
 
     def _plan(self) -> Plan | None:
-        row = self._db.execute("SELECT first, last, keys FROM plan").fetchone()
+        row = self._db.execute("SELECT first, last, keys, partition FROM plan").fetchone()
         if row is None:
             return None
-        return Plan(int(row[0]), int(row[1]), {s: bytes.fromhex(k) for s, k in orjson.loads(row[2]).items()})
+        return Plan(int(row[0]), int(row[1]), {s: bytes.fromhex(k) for s, k in orjson.loads(row[2]).items()}, int(row[3]))
 
 
 class _Transaction:

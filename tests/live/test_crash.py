@@ -3,6 +3,7 @@
 Eight clients insert, each statement with a number of its own in a comment. The proxy, the pipeline, or both are killed -9 at
 random moments. The oracle is PostgreSQL's own log: each statement it says it ran must be exactly one row in ClickHouse. One that
 was written ahead and never reached the server is a row too, `unknown`: that is what a crash between the two leaves, and no lie.
+On Kafka the broker is killed as well, and the pipeline reads twelve partitions.
 AFFIDAVIT_SOAK=1 kills each twenty times; AFFIDAVIT_SEED repeats a run's moments.
 """
 
@@ -18,13 +19,18 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import psycopg
 import pytest
 
-from tests.support import affidavit, postgres
+from schemas.log.kafka import KafkaLog
+from schemas.log.kafka_topics import ensure
+from tests.support import affidavit, kafka, kafka_jars, postgres
 from tests.support.ports import wait_for
+from tests.support.trail import Trail
 
 KILLS = 20 if os.environ.get("AFFIDAVIT_SOAK") else 3
 CLIENTS = 8
@@ -92,14 +98,38 @@ def _stored(machine: affidavit.Machine) -> list[tuple[str, str, int]]:
     return [(ticket, status, rows) for ticket, status, rows in json.loads(done.stdout.splitlines()[-1])]
 
 
+@contextlib.contextmanager
+def _embedded(server: postgres.Postgres) -> Iterator[tuple[affidavit.Machine, None]]:
+    with affidavit.machine(server) as machine:
+        yield machine, None
+
+
+@contextlib.contextmanager
+def _on_kafka(server: postgres.Postgres) -> Iterator[tuple[affidavit.Machine, kafka.Kafka]]:
+    if reason := kafka_jars.missing():
+        pytest.skip(reason)
+    with kafka.running() as cluster:
+        settings = cluster.settings(timeout_seconds=5.0)
+        ensure(settings)
+        with affidavit.machine(server, {"log": cluster.written(settings)}) as machine:
+            machine.trail = Trail(machine.data_dir, lambda: KafkaLog(settings))
+            yield machine, cluster
+
+
 @pytest.mark.timeout(1800)
-def test_every_executed_statement_is_one_row() -> None:
+@pytest.mark.parametrize("installed", [_embedded, _on_kafka], ids=["embedded", "kafka"])
+def test_every_executed_statement_is_one_row(installed: Callable[[postgres.Postgres], Any]) -> None:
     seed = int(os.environ.get("AFFIDAVIT_SEED", random.SystemRandom().randrange(10**6)))
     print(f"AFFIDAVIT_SEED={seed}")
     moments = random.Random(seed)
-    plan = [target for target in (("proxy/0",), ("node/0",), ("proxy/0", "node/0")) for _ in range(KILLS)]
+    kinds = [("proxy/0",), ("node/0",), ("proxy/0", "node/0")]
+    kills = KILLS
+    if installed is _on_kafka:
+        kinds.append(("broker",))
+        kills = KILLS if KILLS > 3 else 2
+    plan = [target for target in kinds for _ in range(kills)]
     moments.shuffle(plan)
-    with postgres.running() as server, affidavit.machine(server) as machine:
+    with postgres.running() as server, installed(server) as (machine, cluster):
         with server.superuser() as admin:
             admin.execute("CREATE TABLE crash_ledger (client int, n int, PRIMARY KEY (client, n))")
             admin.execute("GRANT INSERT ON crash_ledger TO app_owner")
@@ -116,7 +146,14 @@ def test_every_executed_statement_is_one_row() -> None:
                     _inserts_go_on(clients)
                 time.sleep(moments.uniform(0, 1.5))  # the random moment itself: not a wait for anything
                 for target in targets:
-                    machine.kill(target)
+                    if target == "broker":
+                        cluster.kill(cluster.nodes[0])
+                        time.sleep(moments.uniform(0, 2))
+                        cluster.launch(cluster.nodes[0])
+                    else:
+                        machine.kill(target)
+            if cluster is not None:
+                cluster.await_node(cluster.nodes[0])
             machine.wait_ready()
             _inserts_go_on(clients)
         finally:

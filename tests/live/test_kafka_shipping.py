@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from schemas.config import KafkaSettings, with_secrets
+from schemas.config import KafkaSettings
 from schemas.log.kafka import KafkaLog
 from schemas.log.kafka_topics import ensure
 from schemas.topics import EVENTS
@@ -40,9 +40,7 @@ def cluster() -> Iterator[Kafka]:
 
 def shipping(server: Postgres, settings: KafkaSettings, **audit: object) -> Proxy:
     """Return a proxy, not started, whose log is on Kafka; its trail reads from there."""
-    kafka = {name: value for name, value in with_secrets(settings).items() if value is not None}
-    kafka["security"] = {name: value for name, value in kafka["security"].items() if value is not None}
-    made = Proxy(server, {"log": {"kind": "kafka", "kafka": kafka}, "audit": audit})
+    made = Proxy(server, {"log": Kafka.written(settings), "audit": audit})
     made.trail = Trail(made.data_dir, lambda: KafkaLog(settings))
     return made
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from schemas.config import KafkaSettings
+from schemas.config import KafkaSettings, with_secrets
 from tests.support import kafka_jars
 from tests.support.certificates import Issued, issue
 from tests.support.issuer import AUDIENCE, Issuer
@@ -82,6 +82,13 @@ class Kafka:
         return KafkaSettings.model_validate(
             {"bootstrap_servers": self.bootstrap(listener), "replication": copies, "security": security, **others}
         )
+
+    @staticmethod
+    def written(settings: KafkaSettings) -> dict[str, Any]:
+        """Return section `log` of affidavit.yaml for these settings."""
+        kafka = {name: value for name, value in with_secrets(settings).items() if value is not None}
+        kafka["security"] = {name: value for name, value in kafka["security"].items() if value is not None}
+        return {"kind": "kafka", "kafka": kafka}
 
     def make_topics(self, names: Iterable[str], partitions: int = 1, config: Mapping[str, str] | None = None) -> None:
         """Make topics and wait until they are there."""

@@ -37,6 +37,9 @@ class FakeLog:
     def read(self, topic: str, offset: int, limit: int, max_bytes: int = 0) -> list[Record]:
         raise NotImplementedError
 
+    def interrupt(self) -> None:
+        pass
+
     def end_offset(self, topic: str) -> int:
         return len(self.records)
 
