@@ -36,7 +36,9 @@ sessions = typer.Typer(help="List client sessions, and end them.", no_args_is_he
 principals = typer.Typer(help="Suspend those who may not connect, and let them again.", no_args_is_help=True)
 archive = typer.Typer(help="The sealed blocks as published.", no_args_is_help=True)
 pipeline = typer.Typer(help="The pipeline from the log to the store.", no_args_is_help=True)
+policies = typer.Typer(help="Check and try bundles of policy rules.", no_args_is_help=True)
 app.add_typer(tokens, name="token")
+app.add_typer(policies, name="policy")
 app.add_typer(events, name="events")
 app.add_typer(sessions, name="session")
 app.add_typer(sessions, name="sessions", hidden=True)  # its name before it could do more than list
@@ -288,6 +290,45 @@ def pipeline_resume(config: ConfigFile = DEFAULT_CONFIG) -> None:
 
     resume_pipeline(load(config, complete=False))
     typer.echo("the count of rejected blocks is 0 again; a running node goes on within some seconds", err=True)
+
+
+PolicyFiles = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="FILE...", help="The files of one bundle; default: policy.files of the configuration."),
+]
+
+
+@policies.command("check")
+def policy_check(files: PolicyFiles = None, config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Check a bundle: syntax, types, words no statement has, rules that conflict or cannot match. Exit code 1 on any of these."""
+    from deploy.policy_commands import check
+
+    lines, good = check(_policy_files(files, config))
+    _say_and_exit(lines, good)
+
+
+@policies.command("test")
+def policy_test(files: PolicyFiles = None, config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Run the tests that stand beside the rules. Exit code 1 if one does not hold."""
+    from deploy.policy_commands import test
+
+    lines, good = test(_policy_files(files, config))
+    _say_and_exit(lines, good)
+
+
+def _policy_files(files: list[Path] | None, config: Path) -> list[Path]:
+    from deploy.config import load
+
+    found = files or list(load(config, complete=False).policy.files)
+    if not found:
+        raise UsageError(f"name a bundle's files, or give {config} some (policy.files)")
+    return found
+
+
+def _say_and_exit(lines: list[str], good: bool) -> None:
+    for line in lines:
+        typer.echo(line)
+    raise typer.Exit(0 if good else 1)
 
 
 def main() -> None:

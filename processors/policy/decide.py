@@ -8,6 +8,7 @@ Of `a && b` CEL drops the error of one side where the other is false: that rule 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +72,13 @@ class Policy:
         self.reads_claims = "claims" in self.reads
         self.reads_moment = any(n in MOMENT for n in self.reads)
         self.reads_counters = any(n in COUNTERS for n in self.reads)
+
+    @classmethod
+    def only(cls, policy: Policy, rule: Rule) -> Policy:
+        """Return a policy of one rule of another, enforced."""
+        bundle = copy(policy.bundle)
+        bundle.rules = (rule.model_copy(update={"mode": Mode.ENFORCE}),)
+        return cls(bundle)
 
     def decide(self, values: Mapping[str, Any]) -> Ruling:
         """Decide on the values of `processors.policy.context`; every variable that is read must be among them."""
