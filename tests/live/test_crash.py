@@ -9,81 +9,26 @@ AFFIDAVIT_SOAK=1 kills each twenty times; AFFIDAVIT_SEED repeats a run's moments
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import random
-import re
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
-import psycopg
 import pytest
 
 from schemas.log.kafka import KafkaLog
 from schemas.log.kafka_topics import ensure
 from tests.support import affidavit, kafka, kafka_jars, postgres
-from tests.support.ports import wait_for
+from tests.support.inserting import CLIENTS, Inserting, inserts_go_on, make_ledger, tickets
 from tests.support.trail import Trail
 
 KILLS = 20 if os.environ.get("AFFIDAVIT_SOAK") else 3
-CLIENTS = 8
-_TICKET = re.compile(r"ticket='(c\d+-\d+)'")
-
-
-@dataclass
-class Inserting:
-    """One client that inserts until told to stop: what it sent, and what the server acknowledged to it."""
-
-    number: int
-    parameters: dict[str, object]
-    stop: threading.Event
-    sent: int = 0
-    acknowledged: list[str] = field(default_factory=list)
-    broken: list[str] = field(default_factory=list)
-
-    def run(self) -> None:
-        """Connect, insert, connect again after each crash; never send a ticket twice."""
-        while not self.stop.is_set():
-            with contextlib.suppress(psycopg.OperationalError):
-                self._session()
-            self.stop.wait(0.05)
-
-    def _session(self) -> None:
-        with psycopg.connect(**self.parameters, autocommit=True, connect_timeout=20) as connection:  # type: ignore[arg-type]
-            while not self.stop.is_set():
-                self.sent += 1
-                ticket = f"c{self.number}-{self.sent}"
-                text = f"INSERT INTO crash_ledger (client, n) VALUES ({self.number}, {self.sent}) /*ticket='{ticket}'*/"
-                if self.number % 2:  # half of the clients use the extended protocol
-                    text = f"INSERT INTO crash_ledger (client, n) VALUES (%s, %s) /*ticket='{ticket}'*/"
-                try:
-                    connection.execute(text, (self.number, self.sent) if self.number % 2 else None)
-                except psycopg.OperationalError:
-                    raise
-                except psycopg.Error as error:
-                    self.broken.append(str(error))
-                    raise
-                self.acknowledged.append(ticket)
-                self.stop.wait(0.002)
-
-
-def _inserts_go_on(clients: list[Inserting]) -> None:
-    def acknowledged() -> int:
-        return sum(len(client.acknowledged) for client in clients)
-
-    before = acknowledged()
-    wait_for(lambda: acknowledged() > before + CLIENTS, "inserts to go on", 60)
-
-
-def _tickets(server: postgres.Postgres) -> Counter[str]:
-    return Counter(match[1] for line in server.executed() if (match := _TICKET.search(line.text)))
 
 
 def _stored(machine: affidavit.Machine) -> list[tuple[str, str, int]]:
@@ -130,9 +75,7 @@ def test_every_executed_statement_is_one_row(installed: Callable[[postgres.Postg
     plan = [target for target in kinds for _ in range(kills)]
     moments.shuffle(plan)
     with postgres.running() as server, installed(server) as (machine, cluster):
-        with server.superuser() as admin:
-            admin.execute("CREATE TABLE crash_ledger (client int, n int, PRIMARY KEY (client, n))")
-            admin.execute("GRANT INSERT ON crash_ledger TO app_owner")
+        make_ledger(server)
         stop = threading.Event()
         token = machine.token("load", "service")
         clients = [Inserting(n, {**machine.app("load", token), "application_name": f"load-{n}"}, stop) for n in range(CLIENTS)]
@@ -143,7 +86,7 @@ def test_every_executed_statement_is_one_row(installed: Callable[[postgres.Postg
             for targets in plan:
                 if moments.random() < 0.7:  # else whatever was killed last may still be starting, or recovering
                     machine.wait_ready()
-                    _inserts_go_on(clients)
+                    inserts_go_on(clients)
                 time.sleep(moments.uniform(0, 1.5))  # the random moment itself: not a wait for anything
                 for target in targets:
                     if target == "broker":
@@ -155,7 +98,7 @@ def test_every_executed_statement_is_one_row(installed: Callable[[postgres.Postg
             if cluster is not None:
                 cluster.await_node(cluster.nodes[0])
             machine.wait_ready()
-            _inserts_go_on(clients)
+            inserts_go_on(clients)
         finally:
             stop.set()
             for thread in threads:
@@ -163,7 +106,7 @@ def test_every_executed_statement_is_one_row(installed: Callable[[postgres.Postg
         assert not [client.broken for client in clients if client.broken]
         assert machine.stop() == 0, machine.said()[-3000:]
 
-        executed = _tickets(server)
+        executed = tickets(server)
         acknowledged = {ticket for client in clients for ticket in client.acknowledged}
         assert len(acknowledged) > CLIENTS * len(plan)
         assert set(executed.values()) == {1}, "the oracle itself: a ticket is sent once"

@@ -27,6 +27,7 @@ from tests.support import kafka_jars
 from tests.support.certificates import Issued, issue
 from tests.support.issuer import AUDIENCE, Issuer
 from tests.support.ports import accepts, free_port, wait_for
+from tests.support.relay import Relay
 
 SCRAM_USER, SCRAM_PASSWORD = "shipper", "kafka-pw-3Tz8"
 LISTENERS = {"CLEAR": "PLAINTEXT", "TLS": "SSL", "MUTUAL": "SSL", "SCRAM": "SASL_SSL", "OAUTH": "SASL_PLAINTEXT"}
@@ -53,9 +54,14 @@ class Node:
 
 
 class Kafka:
-    """A cluster of `nodes`; `settings` are broker properties added to ours. Topics are not made by themselves."""
+    """A cluster of `nodes`; `settings` are broker properties added to ours. Topics are not made by themselves.
 
-    def __init__(self, nodes: int = 1, settings: Mapping[str, str] | None = None, heap_mb: int = 256) -> None:
+    With `relayed`, a sixth listener, RELAYED, in the clear, is reached through `relays`, one a node, which tests cut.
+    """
+
+    def __init__(
+        self, nodes: int = 1, settings: Mapping[str, str] | None = None, heap_mb: int = 256, relayed: bool = False
+    ) -> None:
         if reason := kafka_jars.missing():
             raise RuntimeError(reason)
         self.folder = Path(tempfile.mkdtemp(prefix="affidavit-kafka-"))
@@ -66,13 +72,18 @@ class Kafka:
         self.issuer = Issuer()
         self._keys = self.folder / "keys.json"
         self._keys.write_bytes(self.issuer.jwks())
+        self._listeners = {**LISTENERS, "RELAYED": "PLAINTEXT"} if relayed else LISTENERS
+        self.relays: list[Relay] = []
         self.nodes = [self._node(number) for number in range(1, nodes + 1)]
         self._settings, self._heap_mb = dict(settings or {}), heap_mb
         self._cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
 
     def bootstrap(self, listener: str = "CLEAR") -> list[str]:
         """Return the addresses of a listener on all nodes."""
-        return [f"127.0.0.1:{node.ports[listener]}" for node in self.nodes]
+        return [f"127.0.0.1:{self._reached_at(node, listener)}" for node in self.nodes]
+
+    def _reached_at(self, node: Node, listener: str) -> int:
+        return node.ports["RELAY" if listener == "RELAYED" else listener]
 
     def settings(self, listener: str = "CLEAR", **others: Any) -> KafkaSettings:
         """Return our settings for a listener; `others` override, `security` as a dictionary."""
@@ -102,6 +113,8 @@ class Kafka:
         for node in self.nodes:
             self._configure(node)
             self._format(node)
+            if "RELAYED" in self._listeners:
+                self.relays.append(Relay(node.ports["RELAY"], node.ports["RELAYED"]))
         for node in self.nodes:
             self.launch(node)
         for node in self.nodes:
@@ -132,7 +145,7 @@ class Kafka:
         def ready() -> bool:
             if not node.running:
                 raise AssertionError(f"Kafka node {node.number} ended:\n{self.output(node)[-3000:]}")
-            return all(accepts(node.ports[name]) for name in LISTENERS)
+            return all(accepts(node.ports[name]) for name in self._listeners)
 
         wait_for(ready, f"Kafka node {node.number} (see {node.folder}/kafka.out)", START_SECONDS, poll=0.1)
 
@@ -156,6 +169,8 @@ class Kafka:
         """End all nodes and remove their folder. Nothing here is worth a clean shutdown's seconds."""
         for node in self.nodes:
             self.kill(node)
+        for relay in self.relays:
+            relay.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     # -- setting up ------------------------------------------------------------------------------------------------
@@ -163,14 +178,14 @@ class Kafka:
     def _node(self, number: int) -> Node:
         folder = self.folder / f"node{number}"
         folder.mkdir()
-        return Node(number, folder, {name: free_port() for name in (*LISTENERS, "CONTROLLER")})
+        return Node(number, folder, {name: free_port() for name in (*self._listeners, "RELAY", "CONTROLLER")})
 
     def _configure(self, node: Node) -> None:
         keystore = node.folder / "broker.pem"
         keystore.write_bytes(self.certificate.key.read_bytes() + self.certificate.cert.read_bytes())
         keystore.chmod(0o600)
         copies = str(min(3, len(self.nodes)))
-        protocols = {**LISTENERS, "CONTROLLER": "PLAINTEXT"}
+        protocols = {**self._listeners, "CONTROLLER": "PLAINTEXT"}
         properties = {
             "process.roles": "broker,controller",
             "node.id": str(node.number),
@@ -178,6 +193,7 @@ class Kafka:
             "controller.listener.names": "CONTROLLER",
             "inter.broker.listener.name": "CLEAR",
             "listeners": ",".join(f"{name}://127.0.0.1:{node.ports[name]}" for name in protocols),
+            "advertised.listeners": ",".join(f"{name}://127.0.0.1:{self._reached_at(node, name)}" for name in self._listeners),
             "listener.security.protocol.map": ",".join(f"{name}:{protocol}" for name, protocol in protocols.items()),
             "log.dirs": str(node.folder / "data"),
             "ssl.keystore.type": "PEM",
@@ -235,9 +251,9 @@ class Kafka:
 
 
 @contextlib.contextmanager
-def running(nodes: int = 1, settings: Mapping[str, str] | None = None) -> Iterator[Kafka]:
+def running(nodes: int = 1, settings: Mapping[str, str] | None = None, relayed: bool = False) -> Iterator[Kafka]:
     """A started cluster, stopped at the end whatever happened."""
-    cluster = Kafka(nodes, settings)
+    cluster = Kafka(nodes, settings, relayed=relayed)
     try:
         yield cluster.start()
     finally:
