@@ -9,6 +9,7 @@ AFFIDAVIT_SOAK=1 kills each twenty times; AFFIDAVIT_SEED repeats a run's moments
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
