@@ -20,10 +20,11 @@ import orjson
 
 from deploy.config import ConfigError, load
 from deploy.layout import DataDir
-from schemas.config import Config, DatabaseSettings
+from schemas.config import Config, DatabaseSettings, LogKind
 
 CLOCK_WARN_SECONDS = 2.0
 CERTIFICATE_WARN = timedelta(days=14)
+BROKER_SECONDS = 5.0  # who looks does not want to wait for as long as a spool can
 LEAST_FREE_BYTES = 512 * 1024**2
 STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
@@ -72,6 +73,8 @@ def findings(path: Path) -> Iterator[Finding]:
     for database in config.databases:
         yield from _database(database)
         yield from _certificate(database)
+    if config.log.kind is LogKind.KAFKA:
+        yield _brokers(config)
     yield from _store(config, running)
     yield _api(config, running)
     yield from _archive(data)
@@ -110,6 +113,23 @@ def _data_directory(data: DataDir, config: Config) -> Iterator[Finding]:
         yield Finding("disk", "warn", seen, "less than audit.spool_limit_bytes: the disk is full before the limit holds")
     else:
         yield Finding("disk", "ok", seen)
+
+
+def _brokers(config: Config) -> Finding:
+    from schemas.log import LogError
+    from schemas.log.kafka_topics import ensure
+
+    settings = config.log.kafka.model_copy(update={"timeout_seconds": min(config.log.kafka.timeout_seconds, BROKER_SECONDS)})
+    try:
+        topics = ensure(settings, make=False)
+    except LogError as error:
+        return Finding(
+            "brokers", "fail", str(error), "until then blocks wait in the spool, and a proxy that starts refuses logins"
+        )
+    differs = [f"{topic.name} {problem}" for topic in topics for problem in topic.differs]
+    if differs:
+        return Finding("brokers", "fail", "; ".join(differs), "`affidavit topics` makes what is missing")
+    return Finding("brokers", "ok", f"{', '.join(settings.bootstrap_servers)}: {len(topics)} topics as they should be")
 
 
 def _running(data: DataDir) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.cimpl import NewTopic
 
 from schemas.config import KafkaSettings
+from schemas.log import LogUnavailableError
 from schemas.log.kafka_client import Telling, made, properties, sliced
 from schemas.topics import TOPICS, Topic
 
@@ -36,8 +38,8 @@ def wanted(topic: Topic, settings: KafkaSettings) -> dict[str, str]:
     }
 
 
-def ensure(settings: KafkaSettings, topics: Sequence[Topic] = TOPICS) -> list[Found]:
-    """Make the topics that are missing and check the others. Raises LogError and LogUnavailableError."""
+def ensure(settings: KafkaSettings, topics: Sequence[Topic] = TOPICS, make: bool = True) -> list[Found]:
+    """Make the topics that are missing (or only name them) and check the others. Raises LogError and LogUnavailableError."""
     telling = Telling(settings)
     admin: AdminClient = made(lambda: AdminClient(properties(settings, telling)), telling)
     what, seconds = "cannot list its topics", settings.timeout_seconds
@@ -46,7 +48,9 @@ def ensure(settings: KafkaSettings, topics: Sequence[Topic] = TOPICS) -> list[Fo
     for topic in topics:
         name, properties_wanted = settings.topic_prefix + topic.name, wanted(topic, settings)
         try:
-            if name not in there:
+            if name not in there and not make:
+                found.append(Found(name, 0, made=False, differs=("is missing",)))
+            elif name not in there:
                 new = NewTopic(name, topic.partitions, settings.replication, config=properties_wanted)
                 admin.create_topics([new], operation_timeout=seconds, request_timeout=seconds)[name].result()
                 found.append(Found(name, topic.partitions, made=True))
@@ -59,7 +63,23 @@ def ensure(settings: KafkaSettings, topics: Sequence[Topic] = TOPICS) -> list[Fo
                 found.append(Found(name, topic.partitions, made=True))
                 continue
             raise telling.word(error.args[0], f"cannot make or check {name} with {settings.replication} copies") from None
+    _await(admin, {topic.name for topic in found if topic.made}, telling, seconds)
     return found
+
+
+def _await(admin: AdminClient, names: set[str], telling: Telling, seconds: float) -> None:
+    """Wait until the broker that answers us lists the topics: brokers hear from the controller one after the other."""
+    deadline = time.monotonic() + seconds
+    while True:
+        there = sliced(
+            lambda t: admin.list_topics(timeout=t).topics, lambda: admin.poll(0), telling, "cannot list its topics", seconds
+        )
+        missing = names - there.keys()
+        if not missing:
+            return
+        if time.monotonic() > deadline:
+            raise LogUnavailableError(f"{telling.where} made {', '.join(sorted(missing))}, but lists none such yet; call again")
+        time.sleep(0.1)
 
 
 def _check(topic: Topic, name: str, partitions: dict[int, Any], config: dict[str, Any], settings: KafkaSettings) -> Found:

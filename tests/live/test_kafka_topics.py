@@ -10,6 +10,7 @@ import pytest
 from deploy.cli import run
 from schemas.topics import TOPICS
 from tests.support.kafka import Kafka
+from tests.support.ports import free_port
 
 
 def configure(folder: Path, kafka: Kafka, prefix: str, replication: int = 1) -> str:
@@ -44,3 +45,32 @@ def test_a_topic_that_differs_is_named_and_left(kafka: Kafka, tmp_path: Path, ca
 def test_more_copies_than_brokers_is_a_clear_error(kafka: Kafka, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["topics", "-c", configure(tmp_path, kafka, "many.", replication=3)]) == 1
     assert "cannot make or check many.affidavit.events with 3 copies" in capsys.readouterr().err
+
+
+def brokers(file: str, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    capsys.readouterr()
+    run(["doctor", "-c", file, "--json"])
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    return next(finding for finding in found if finding["check"] == "brokers")
+
+
+def test_doctor_looks_at_brokers_and_topics_and_makes_none(
+    kafka: Kafka, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = configure(tmp_path, kafka, "doctor.")
+    for _ in range(2):  # looking made nothing
+        finding = brokers(file, capsys)
+        assert finding["state"] == "fail"
+        assert "doctor.affidavit.events is missing" in finding["seen"]
+        assert "affidavit topics" in finding["remedy"]
+    assert run(["topics", "-c", file]) == 0
+    assert brokers(file, capsys)["state"] == "ok"
+
+
+def test_doctor_says_that_brokers_are_away(kafka: Kafka, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = Path(configure(tmp_path, kafka, "away."))
+    file.write_text(file.read_text().replace(kafka.bootstrap()[0], f"127.0.0.1:{free_port()}"))
+    finding = brokers(str(file), capsys)
+    assert finding["state"] == "fail"
+    assert "refused" in finding["seen"]
+    assert "spool" in finding["remedy"]
