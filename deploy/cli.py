@@ -316,6 +316,29 @@ def policy_test(files: PolicyFiles = None, config: ConfigFile = DEFAULT_CONFIG) 
     _say_and_exit(lines, good)
 
 
+@policies.command("simulate")
+def policy_simulate(
+    files: PolicyFiles = None,
+    start: Since = "7d",
+    end: Until = None,
+    limit: Limit = 20_000,
+    config: ConfigFile = DEFAULT_CONFIG,
+    api: ApiUrl = None,
+    token: ApiToken = None,
+) -> None:
+    """Judge recorded history by a bundle and print what would have been decided otherwise. Data classes are not in events."""
+    from deploy.api_client import connect
+    from deploy.policy_commands import simulated
+
+    found = _policy_files(files, config)
+    client = connect(config, api, token)
+    try:
+        for line in simulated(found, client.pages("/api/v1/events", limit, from_=_time(start), to=_time(end))):
+            typer.echo(line)
+    finally:
+        client.close()
+
+
 def _policy_files(files: list[Path] | None, config: Path) -> list[Path]:
     from deploy.config import load
 

@@ -1,12 +1,15 @@
-"""`affidavit policy check | test`: what a bundle's author runs before the proxies do."""
+"""`affidavit policy check | test | simulate`: what a bundle's author runs before the proxies do."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from processors.policy import Policy, PolicyError, Values, read_bundle, statement_values
 from processors.policy.cases import count, failures
 from processors.policy.check import doubts
+from processors.policy.simulate import simulate
 from processors.statements import Analyser, Lexing, Tokenizer
 
 
@@ -31,6 +34,17 @@ def test(files: list[Path]) -> tuple[list[str], bool]:
     policy = load_policy(files)
     failed = list(failures(policy, analysed))
     return [*failed, f"{policy.version}: {count(policy)} cases, {len(failed)} failed"], not failed
+
+
+def simulated(files: list[Path], events: Iterable[dict[str, Any]]) -> Iterable[str]:
+    """Yield what a bundle would have said to recorded executions, given newest first, where it differs from what happened."""
+    policy = load_policy(files)
+    result = simulate(policy, list(events)[::-1])
+    for d in result.differences:
+        text = " ".join(d.text.split()) or "(a long text)"
+        yield f"{d.count:7}  {d.was} -> {d.would}  {d.principal}  {', '.join(d.policies) or 'no rule'}  {text[:120]}"
+    said = ", ".join(f"{count} {verdict}" for verdict, count in sorted(result.verdicts.items()))
+    yield f"{policy.version}: {result.judged} executions ({said or 'none'}), {result.judged - result.same} decided otherwise"
 
 
 def analysed(sql: str) -> Values:

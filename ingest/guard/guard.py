@@ -1,19 +1,21 @@
 """Decides on the statements of sessions by the policy in force, and remembers decisions for as long as they hold.
 
 A decision may be kept by exactly what the rules read: the subject (who, where), the statement, its claims if a rule reads those,
-and the minute if a rule reads the time. Where rules read counters of the session, nothing is kept. A new bundle starts with
-nothing remembered. Whatever goes wrong in deciding stops the statement (invariant 6).
+and the minute if a rule reads the time. Of rules that read counters of the session nothing is kept: they are evaluated for each
+statement, by themselves. A new bundle starts with nothing remembered. Whatever goes wrong in deciding stops the statement
+(invariant 6).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import orjson
 
 from ingest.core.guarding import Judgement
-from processors.policy import Policy, Ruling, Values, moment_values, statement_values
+from processors.policy import Matches, Policy, Ruling, Values, moment_values, statement_values
+from processors.policy.decide import NOTHING
 from processors.statements import Statement
 from processors.statements.cache import ByteBoundedCache
 from schemas.events import Decision, Facts, Verdict
@@ -25,6 +27,14 @@ MAX_SUBJECTS = 10_000
 MINUTE = 60_000_000
 CLOCK_TOLERANCE = 5 * MINUTE
 """How far the clock may go back, as time services do, before rules about time are not believed any more."""
+
+MAX_JUDGED = 2_000
+"""Combinations of matching rules worded ahead, where some read counters; in practice a handful."""
+
+
+class ClockError(Exception):
+    """The clock went back by more than is tolerated."""
+
 
 Classes = Callable[[Facts], tuple[Iterable[str], bool]]
 """Returns the data classes of what a statement touches, and whether they are known for all of it."""
@@ -43,6 +53,13 @@ def no_classes(facts: Facts) -> tuple[Iterable[str], bool]:
     return (), False
 
 
+class Kept(NamedTuple):
+    """What is remembered of a statement: which rules match, and the judgement that follows unless others read counters."""
+
+    matches: Matches
+    judgement: Judgement
+
+
 class Guard:
     """The policy in force in one worker, shared by its sessions."""
 
@@ -51,7 +68,8 @@ class Guard:
         self.classes = classes
         self.latest = 0
         self.minute = 0
-        self.kept: ByteBoundedCache[object, Judgement] = ByteBoundedCache(REMEMBERED_BYTES)
+        self.kept: ByteBoundedCache[object, Kept] = ByteBoundedCache(REMEMBERED_BYTES)
+        self.judged: dict[tuple[Matches, Matches], Judgement] = {}
         self._subjects: dict[tuple[object, ...], object] = {}
 
     def replace(self, policy: Policy) -> None:
@@ -62,6 +80,7 @@ class Guard:
     def forget(self) -> None:
         """Remember no decision any more."""
         self.kept = ByteBoundedCache(REMEMBERED_BYTES)
+        self.judged = {}
 
     def session(self, subject: Values, session_id: str, counters: Counters, opened_at: int) -> PolicyGuard:
         """Return the guard of a session."""
@@ -72,7 +91,8 @@ class Guard:
         if len(self._subjects) >= MAX_SUBJECTS:
             self._subjects = {}
             self.forget()
-        seen = (self.policy.version, *(_hashable(subject[name]) for name in self.policy.reads_subject))
+        names = (*self.policy.reads_subject, *_BEHIND)
+        seen = (self.policy.version, *(_hashable(subject[name]) for name in names))
         return self._subjects.setdefault(seen, object())
 
 
@@ -99,20 +119,21 @@ class PolicyGuard:
             self._policy = policy
             self._key = guard.subject_key(self._subject)
         try:
-            if policy.reads_counters:
-                judgement = self._fresh(policy, statement, claims, now)
-            else:
-                if policy.reads_moment and now // MINUTE != guard.minute:
-                    guard.minute = now // MINUTE
-                    guard.forget()
-                key: object = (self._key, statement)
-                if policy.reads_claims and claims:
-                    key = (self._key, statement, tuple(sorted(claims.items())))
-                kept = guard.kept.get(key)
-                if kept is None:
-                    kept = self._fresh(policy, statement, claims, now)
-                    guard.kept.put(key, kept, 600 + len(statement.text) + len(statement.fragment) + len(kept.fragment))
-                judgement = kept
+            if policy.reads_moment and now // MINUTE != guard.minute:
+                self._check_clock(now)
+                guard.minute = now // MINUTE
+                guard.forget()
+            key: object = (self._key, statement)
+            if policy.reads_claims and claims:
+                key = (self._key, statement, tuple(sorted(claims.items())))
+            kept = guard.kept.get(key)
+            if kept is None:
+                matches = policy.match(self._values(policy, statement, claims, now))
+                kept = Kept(matches, judged(policy.settle(matches, NOTHING), policy.version))
+                guard.kept.put(key, kept, 800 + len(statement.text) + len(statement.fragment) + len(kept.judgement.fragment))
+            judgement = self._counted_in(policy, kept, statement, claims, now) if policy.reads_counters else kept.judgement
+        except ClockError:
+            judgement = judged(Ruling(Verdict.DENY, ("error:clock",), 100, "clock", _CLOCK), policy.version)
         except Exception as error:
             judgement = judged(
                 Ruling(Verdict.DENY, ("error:guard",), 100, "guard", _BROKEN, type(error).__name__), policy.version
@@ -124,21 +145,35 @@ class PolicyGuard:
             )
         return judgement
 
-    def _fresh(self, policy: Policy, statement: Statement, claims: Mapping[str, str], now: int) -> Judgement:
+    def _counted_in(self, policy: Policy, kept: Kept, statement: Statement, claims: Mapping[str, str], now: int) -> Judgement:
+        """Return the judgement with what the rules over counters say now."""
+        values = self._values(policy, statement if policy.counts_by_statement else None, claims, now)
+        values.update(self._counted(now))
+        moving = policy.match_counters(values)
+        if moving == NOTHING:
+            return kept.judgement
+        found = self._guard.judged.get((kept.matches, moving))
+        if found is None:
+            found = judged(policy.settle(kept.matches, moving), policy.version)
+            if len(self._guard.judged) < MAX_JUDGED:
+                self._guard.judged[kept.matches, moving] = found
+        return found
+
+    def _values(self, policy: Policy, statement: Statement | None, claims: Mapping[str, str], now: int) -> Values:
         values = dict(self._subject)
-        if policy.reads_statement:
+        if policy.reads_statement and statement is not None:
             classes, known = self._guard.classes(statement.facts)
             values.update(statement_values(statement.facts, statement.fingerprint, claims, classes, known))
         if policy.reads_moment:
-            if now < self._guard.latest - CLOCK_TOLERANCE:
-                ruling = Ruling(Verdict.DENY, ("error:clock",), 100, "clock", _CLOCK, "the clock went back")
-                return judged(ruling, policy.version)
-            self._guard.latest = max(self._guard.latest, now)
             frozen = policy.bundle.frozen(now, str(self._subject["database.environment"]))
             values.update(moment_values(now, policy.bundle.zone, frozen))
-        if policy.reads_counters:
-            values.update(self._counted(now))
-        return judged(policy.decide(values), policy.version)
+        return values
+
+    def _check_clock(self, now: int) -> None:
+        guard = self._guard
+        if now < guard.latest - CLOCK_TOLERANCE:
+            raise ClockError
+        guard.latest = max(guard.latest, now)
 
     def _counted(self, now: int) -> Values:
         counters, minute = self._counters, now // MINUTE
@@ -154,6 +189,8 @@ class PolicyGuard:
         }
 
 
+_BEHIND = ("database.alias", "database.environment")
+"""What freezes and data classes depend on, whether or not a rule reads it."""
 _BROKEN = "The policy could not be applied to this statement, so it was stopped."
 _CLOCK = "The proxy's clock went back, so rules about time cannot be applied; its administrator has to look."
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from processors.policy.bundle import Approvers, Bundle, PolicyError, read_bundle
 from processors.policy.context import VARIABLES, Values, moment_values, statement_values, subject_values
-from processors.policy.decide import Policy, Ruling
+from processors.policy.decide import Matches, Policy, Ruling
 
 __all__ = [
     "VARIABLES",
     "Approvers",
     "Bundle",
+    "Matches",
     "Policy",
     "PolicyError",
     "Ruling",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from cel_expr_python import cel
 
@@ -45,6 +45,52 @@ class Ruling:
         return self.verdict in (Verdict.DENY, Verdict.HOLD)
 
 
+class Matches(NamedTuple):
+    """Which rules match, and which err and how, by their places in the bundle."""
+
+    rules: tuple[int, ...] = ()
+    errors: tuple[tuple[int, str], ...] = ()
+
+
+NOTHING = Matches()
+
+
+class _Part:
+    """Some rules of a bundle, evaluated as one expression."""
+
+    def __init__(self, indices: list[int], texts: list[str], each: list[Any], environment: Any) -> None:
+        self.indices = indices
+        self._each = each
+        self._all = environment.compile(joined(texts)) if texts else None
+
+    def match(self, values: Mapping[str, Any]) -> Matches:
+        if self._all is None:
+            return NOTHING
+        try:
+            result = self._all.eval(data=values)
+            # Looked at by type: a list that holds an error is an error as a whole.
+            found = result.plain_value() if result.type() == cel.Type.LIST else None
+        except Exception:
+            found = None
+        if type(found) is list and len(found) == len(self.indices) and all(type(f) is bool for f in found):
+            return Matches(tuple(i for i, f in zip(self.indices, found, strict=True) if f))
+        return self._one_by_one(values)
+
+    def _one_by_one(self, values: Mapping[str, Any]) -> Matches:
+        """Some rule erred: find out which ones, for the trail and for whoever has to mend them."""
+        matched: list[int] = []
+        errors: list[tuple[int, str]] = []
+        for i, expression in zip(self.indices, self._each, strict=True):
+            found = evaluated(expression, values)
+            if found is True:
+                matched.append(i)
+            elif found is not False:
+                errors.append((i, str(found)))
+        if not errors:
+            errors = [(self.indices[0], "the rules could not be evaluated together")]
+        return Matches(tuple(matched), tuple(errors))
+
+
 class Policy:
     """A bundle ready to decide. Raises PolicyError where a rule does not compile to a boolean."""
 
@@ -63,8 +109,7 @@ class Policy:
                 problems.append(f"rule {rule.id}: {error}")
         if problems:
             raise PolicyError("\n".join(problems))
-        self._environment = environment
-        self._all = environment.compile(joined(self._texts)) if self._texts else None
+        self._still, self._moving = self._parts(environment)
         self.reads = names_read(self._texts)
         """The variables that the rules read."""
         self.reads_subject = tuple(n for n in SUBJECT if n in self.reads)
@@ -72,6 +117,9 @@ class Policy:
         self.reads_claims = "claims" in self.reads
         self.reads_moment = any(n in MOMENT for n in self.reads)
         self.reads_counters = any(n in COUNTERS for n in self.reads)
+        moving = names_read([self._texts[i] for i in self._moving.indices])
+        self.counts_by_statement = not moving.isdisjoint(STATEMENT)
+        """Whether a rule that reads counters reads the statement, too."""
 
     @classmethod
     def only(cls, policy: Policy, rule: Rule) -> Policy:
@@ -82,31 +130,32 @@ class Policy:
 
     def decide(self, values: Mapping[str, Any]) -> Ruling:
         """Decide on the values of `processors.policy.context`; every variable that is read must be among them."""
-        if self._all is None:
-            return self._settle([], [])
-        try:
-            result = self._all.eval(data=values)
-            # Looked at by type: a list that holds an error is an error as a whole.
-            matched = result.plain_value() if result.type() == cel.Type.LIST else None
-        except Exception:
-            matched = None
-        if type(matched) is list and len(matched) == len(self._each) and all(type(m) is bool for m in matched):
-            return self._settle([i for i, m in enumerate(matched) if m], [])
-        return self._one_by_one(values)
+        return self.settle(self.match(values), self.match_counters(values))
 
-    def _one_by_one(self, values: Mapping[str, Any]) -> Ruling:
-        """Some rule erred: find out which ones, for the trail and for whoever has to mend them."""
-        matched: list[int] = []
-        errors: list[tuple[int, str]] = []
-        for i, expression in enumerate(self._each):
-            found = evaluated(expression, values)
-            if found is True:
-                matched.append(i)
-            elif found is not False:
-                errors.append((i, str(found)))
-        if not errors:
-            errors = [(0, "the rules could not be evaluated together")]
-        return self._settle(matched, errors)
+    def match(self, values: Mapping[str, Any]) -> Matches:
+        """Return which of the rules match that read no counters of the session: the same for as long as the other values are."""
+        return self._still.match(values)
+
+    def match_counters(self, values: Mapping[str, Any]) -> Matches:
+        """Return which of the other rules match."""
+        return self._moving.match(values)
+
+    def settle(self, still: Matches, moving: Matches) -> Ruling:
+        """Return the decision that follows from which rules match."""
+        return self._settle(sorted(still.rules + moving.rules), sorted(still.errors + moving.errors))
+
+    def _parts(self, environment: Any) -> tuple[_Part, _Part]:
+        without = cel.NewEnv(variables={name: v.type for name, v in VARIABLES.items() if name not in COUNTERS})
+        parts: tuple[list[int], list[int]] = ([], [])
+        for i, text in enumerate(self._texts):
+            try:
+                without.compile(text)
+            except Exception:
+                parts[1].append(i)
+            else:
+                parts[0].append(i)
+        still, moving = (_Part(p, [self._texts[i] for i in p], [self._each[i] for i in p], environment) for p in parts)
+        return still, moving
 
     def _settle(self, matched: list[int], errors: list[tuple[int, str]]) -> Ruling:
         rules = self.bundle.rules
@@ -184,4 +233,4 @@ def _compiler_said(error: Exception) -> str:
     return " ".join(lines).replace("INVALID_ARGUMENT: ", "").replace(" [INVALID_ARGUMENT]", "")[:500]
 
 
-__all__ = ["Policy", "Ruling", "Values", "compile_rule", "evaluated", "joined", "names_read"]
+__all__ = ["Matches", "Policy", "Ruling", "Values", "compile_rule", "evaluated", "joined", "names_read"]

@@ -12,7 +12,8 @@ import psycopg
 import pytest
 import yaml
 
-from tests.support.affidavit import Proxy
+from deploy.cli import run
+from tests.support.affidavit import Machine, Proxy
 from tests.support.affidavit import proxy as running_proxy
 from tests.support.ports import wait_for
 from tests.support.postgres import Postgres
@@ -205,3 +206,32 @@ def test_a_proxy_does_not_start_with_a_policy_it_cannot_use(pg: Postgres, tmp_pa
     finally:
         running.stop()
         running.remove()
+
+
+def test_history_is_judged_anew_by_another_bundle(pg: Postgres, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "policy.yaml"
+    write(path, RULES)
+    machine = Machine(pg, {"policy": {"files": [str(path)]}})
+    try:
+        machine.start()
+        with psycopg.connect(**machine.app(), autocommit=True) as connection:
+            for n in range(3):
+                connection.execute("SELECT 40 + %s::int", (n,))
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute("DROP TABLE guard_kept")
+        other = tmp_path / "other.yaml"
+        write(other, [{"id": "no-select", "effect": "deny", "when": "'select' in statement.verbs", "reason": "x"}])
+
+        def simulated(file: Path) -> str:
+            assert run(["policy", "simulate", str(file), "-c", str(machine.config_path), "--from", "1h"]) == 0
+            return capsys.readouterr().out
+
+        wait_for(lambda: "4 executions" in simulated(path), "four rows")
+        assert "(3 allow, 1 deny), 0 decided otherwise" in simulated(path)
+        said = simulated(other)
+        assert "      3  allow -> deny  ana  no-select  SELECT ? + $1::int" in said
+        assert "      1  deny -> allow  ana  no rule  DROP TABLE guard_kept" in said
+        assert "4 executions (1 allow, 3 deny), 4 decided otherwise" in said
+    finally:
+        machine.stop()
+        machine.remove()

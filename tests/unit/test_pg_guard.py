@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+import orjson
 import pytest
 import yaml
 
@@ -258,3 +259,42 @@ def test_a_rate_limit_counts_the_statements_of_the_minute() -> None:
         conversation.say(*client(pg.query("SELECT 1")))
         conversation.say(*server(*([pg.complete("SELECT 1")] if n < 3 else [syntax_error()]), pg.ready()))
     assert [s for _, s, _, _ in told(conversation.heard)] == ["ok"] * 3 + ["denied"] * 2
+
+
+def test_rules_over_counters_join_what_is_remembered_of_the_others() -> None:
+    rules = [
+        {"id": "watch", "effect": "alert", "when": "'select' in statement.verbs", "reason": "x", "risk": 3},
+        {
+            "id": "some",
+            "effect": "deny",
+            "when": "session.statements >= 2 && 'select' in statement.verbs",
+            "reason": "Enough.",
+            "risk": 9,
+        },
+        {"id": "err", "effect": "deny", "when": "session.statements == 4 && claims.no == ''", "reason": "x"},
+    ]
+    policy = make_policy(rules)
+    conversation = guarded(policy)
+    session, guard = conversation.session, conversation.session.guard
+    assert guard is not None
+    select = session.analyser.analyse(b"SELECT 1", session.lexing).statements[0]
+    other = session.analyser.analyse(b"COMMIT", session.lexing).statements[0]
+    for count, statement, verdict, policies in (
+        (0, select, "alert", ["watch"]), (1, select, "alert", ["watch"]), (2, select, "deny", ["watch", "some"]),
+        (2, other, "allow", []), (3, select, "deny", ["watch", "some"]), (4, other, "deny", ["error:err"]),
+        (1, select, "alert", ["watch"]),
+    ):  # fmt: skip
+        session.statements = count
+        decision = orjson.loads(guard.judge(statement, {}, 0).fragment)
+        assert (decision["verdict"], decision["policies"]) == (verdict, policies), count
+
+
+def test_a_freeze_of_one_environment_is_not_remembered_for_another() -> None:
+    freeze = {"name": "f", "from": "1970-01-01T00:00:00", "to": "1971-01-01T00:00:00", "environments": ["production"]}
+    rule = {"id": "f", "effect": "deny", "when": "time.frozen", "reason": "Frozen."}
+    guard = Guard(make_policy([rule], freezes=[freeze]))
+    session = Conversation().session
+    statement = session.analyser.analyse(b"SELECT 1", session.lexing).statements[0]
+    subject = {name: DEFAULTS[name] for name in SUBJECT}
+    live, test = (guard.session({**subject, "database.environment": e}, "s", session, 0) for e in ("production", "test"))
+    assert [g.judge(statement, {}, MINUTE).stops for g in (live, test, live, test)] == [True, False] * 2
