@@ -153,6 +153,7 @@ class DatabaseSettings(Settings):
     upstream: Upstream
     client_tls: ClientTls = ClientTls()
     allow_replication: bool = False
+    catalogue: bool = True
 
 
 class Algorithm(StrEnum):

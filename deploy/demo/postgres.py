@@ -25,6 +25,8 @@ from pathlib import Path
 
 import orjson
 
+from ingest.net.catalogue import APPLICATION
+
 ROLE = "affidavit"  # the credential the proxy holds; no client ever sees it
 START_SECONDS = 60.0
 
@@ -100,7 +102,7 @@ class DemoPostgres:
         for line in path.read_bytes().splitlines():
             with contextlib.suppress(orjson.JSONDecodeError):  # the last line may be half written
                 entry = orjson.loads(line)
-                if entry.get("user") != ROLE:
+                if entry.get("user") != ROLE or entry.get("application_name") == APPLICATION:
                     continue
                 message = str(entry.get("message", ""))
                 where = (str(entry.get("dbname", "")), str(entry.get("application_name", "")))

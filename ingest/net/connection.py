@@ -201,6 +201,9 @@ class Connection(asyncio.Protocol):
         """Log in to the database and join the sides, or tell the client why not."""
         try:
             password = self.worker.password(database)
+            watch = self.worker.catalogue(database)
+            if watch is not None:
+                await watch.ready()
             side, done = await log_in(database.upstream, password, asked.parameters, asked.minor, self.worker.scram_keys)
         except UpstreamError as error:
             self.worker.log.warning("upstream_login_failed", database=database.alias, reason=error.logged)
@@ -277,6 +280,7 @@ class Connection(asyncio.Protocol):
             allow_replication=database.allow_replication,
             search_path_known="options" not in {p.lower() for p in asked.parameters}
             and not any(p.lower() == "search_path" for p in asked.parameters),
+            snapshots=worker.catalogue(database),
         )
         session.pass_unaudited = worker.passes_unaudited
         if worker.policy is not None:

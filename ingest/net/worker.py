@@ -31,6 +31,7 @@ from ingest.guard.loading import PolicyFiles
 from ingest.identity.throttle import Throttle
 from ingest.identity.tokens import Refusal, TokenStore, TokenStoreError
 from ingest.net.cancel import CancelKeys
+from ingest.net.catalogue import CatalogueWatch, read_catalogue
 from ingest.net.certificates import configured_certificate, generated_certificate
 from ingest.net.connection import Connection
 from ingest.net.control import Control
@@ -44,6 +45,7 @@ from ingest.protocols.postgres import messages
 from ingest.protocols.postgres.scram import ScramKeys
 from ingest.spool import Destination, Spool, SpoolError, load_or_create_signer, spool_directory
 from processors.statements import Analyser, Tokenizer
+from processors.statements.catalogue import Catalogue
 from schemas.config import ClientTlsMode, Config, DatabaseSettings, OnFailure, Upstream
 from schemas.log import Log
 from schemas.log.place import LogPlace
@@ -104,6 +106,7 @@ class Worker:
         self.statements = 0
         self.unaudited = 0
         self._passwords: dict[str, bytes | None] = {}
+        self._catalogues: dict[str, CatalogueWatch] = {}
         self._listeners: list[Listener] = []
         self._cancel_server: asyncio.AbstractServer | None = None
         self._last_beat = 0
@@ -176,6 +179,19 @@ class Worker:
         if database.alias not in self._passwords:
             self._passwords[database.alias] = read_password(database.upstream)
         return self._passwords[database.alias]
+
+    def catalogue(self, database: DatabaseSettings) -> CatalogueWatch | None:
+        """Return what keeps a database's snapshot current; None where the configuration wants none."""
+        if not database.catalogue:
+            return None
+        watch = self._catalogues.get(database.alias)
+        if watch is None:
+            read = partial(self._read_catalogue, database)
+            watch = self._catalogues[database.alias] = CatalogueWatch(database.alias, read)
+        return watch
+
+    async def _read_catalogue(self, database: DatabaseSettings) -> Catalogue:
+        return await read_catalogue(database.upstream, self.password(database), self.scram_keys)
 
     def note(self, type: str, at: int, body: bytes) -> None:
         """Record an event of the proxy itself; where the spool has no room even for that, say so in the log."""
@@ -299,6 +315,8 @@ class Worker:
         if self._cancel_server is not None:
             self._cancel_server.close()
         self.control.close()
+        for watch in self._catalogues.values():
+            watch.close()
         for connection in list(self.connections):
             connection.kill("57P01", "terminating connection: the proxy is shutting down", "shutdown")
         body = {"reason": reason, "statements": self.statements, "passed_unaudited": self.unaudited}

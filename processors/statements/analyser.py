@@ -34,6 +34,8 @@ from schemas.events import Danger, Facts, StatementFlag
 
 MAX_LEXINGS = 1024
 """Distinct session settings known at once; what is cached for them shares one budget, and ages when they are forgotten."""
+MAX_SNAPSHOTS = 16
+"""Catalogues held on to at once, old versions included."""
 MAX_SEEN = 4096
 """Lexing objects known by identity: about one a session."""
 MAX_EXACT_BYTES = 16 * 1024
@@ -80,6 +82,7 @@ class _Reader:
         self.find = finder(self.conforming)
         self.tokenizer = tokenizer
         self.namer = Namer(tokenizer, lexing.search_path)
+        self.catalogue = lexing.catalogue
         self.exact = exact
         self.templates = templates
 
@@ -166,7 +169,14 @@ class _Reader:
             return self._unparsed(text, literals, claims)
         kept = kept_literals(template)
         try:
-            parsed = parse(collapsed, [literals[i] for i in kept], self.namer, elided=elided, original=original)
+            parsed = parse(
+                collapsed,
+                [literals[i] for i in kept],
+                self.namer,
+                elided=elided,
+                original=original,
+                catalogue=self.catalogue,
+            )
         except UnparsedError:
             return self._unparsed(text, literals, claims)
         counts = self._counts(parsed, kept, len(literals))
@@ -274,7 +284,8 @@ class Analyser:
         if seen is None:
             reader = self._readers.get(lexing)
             if reader is None:
-                if len(self._readers) >= MAX_LEXINGS:
+                snapshots = {id(known.catalogue) for known in self._readers}
+                if len(self._readers) >= MAX_LEXINGS or len(snapshots) > MAX_SNAPSHOTS:
                     self._readers.clear()
                     self._seen.clear()
                 reader = self._readers[lexing] = self._read_under(lexing)

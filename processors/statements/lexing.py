@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from processors.statements.catalogue import Catalogue
+
 CODECS: dict[str, str] = {
     "UTF8": "utf-8",
     "UNICODE": "utf-8",
@@ -64,12 +66,13 @@ class Lexing:
     """The settings that decide how bytes become tokens and names become objects.
 
     `standard_conforming_strings` None means uncertain: both readings are tried, and text on which they differ is opaque.
-    `client_encoding` is Postgres' name for it.
+    `client_encoding` is Postgres' name for it. `catalogue` is the snapshot that names are resolved by, None where there is none.
     """
 
     standard_conforming_strings: bool | None = True
     client_encoding: str = "UTF8"
     search_path: tuple[str, ...] = ("public",)
+    catalogue: Catalogue | None = None
 
 
 def codec_of(client_encoding: str) -> str | None:

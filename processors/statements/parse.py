@@ -17,6 +17,7 @@ import orjson
 from pglast import parser
 
 from processors.statements import scrub
+from processors.statements.catalogue import Catalogue
 from processors.statements.facts import collect
 from processors.statements.facts.collector import Collector
 from processors.statements.facts.names import Namer
@@ -58,7 +59,13 @@ def within_limits(template: str) -> bool:
 
 
 def parse(
-    template: str, literals: Sequence[tuple[str, str]], namer: Namer, *, elided: bool, original: str | None = None
+    template: str,
+    literals: Sequence[tuple[str, str]],
+    namer: Namer,
+    *,
+    elided: bool,
+    original: str | None = None,
+    catalogue: Catalogue | None = None,
 ) -> Parsed:
     """Parse a template within limits, filled with its literals; raise UnparsedError.
 
@@ -87,7 +94,7 @@ def parse(
         start = entry.get("stmt_location", 0)
         end = start + entry["stmt_len"] if entry.get("stmt_len") else text.size
         try:
-            facts = collect(entry["stmt"], namer, elided=elided)
+            facts = collect(entry["stmt"], namer, elided=elided, catalogue=catalogue)
         except RecursionError as error:
             raise UnparsedError("too deep") from error
         if len(raw) > 1:

@@ -7,18 +7,21 @@ from hashlib import sha256
 
 import orjson
 
-from schemas.events import Facts
+from schemas.events import Facts, StatementFlag
 from schemas.events.statement import MAX_INLINE_TEXT
+
+_MAY_CHANGE_OBJECTS = frozenset((StatementFlag.DDL, StatementFlag.OPAQUE))
 
 
 class Statement:
     """One statement: `text` normalised, `fragment` its part of an event line, ready made.
 
     `long_text`: the text is longer than MAX_INLINE_TEXT and the fragment names it by hash only. `settings` are the session
-    settings it changes; None is a value not known or not kept, the key `*` any setting at all.
+    settings it changes; None is a value not known or not kept, the key `*` any setting at all. `changes_objects`: what the
+    database holds may be another after it.
     """
 
-    __slots__ = ("facts", "fingerprint", "fragment", "long_text", "settings", "text", "text_hash")
+    __slots__ = ("changes_objects", "facts", "fingerprint", "fragment", "long_text", "settings", "text", "text_hash")
 
     def __init__(self, text: str, fingerprint: str, facts: Facts, settings: Mapping[str, str | None]) -> None:
         encoded = text.encode()
@@ -27,6 +30,9 @@ class Statement:
         self.fingerprint = fingerprint
         self.facts = facts
         self.settings = settings
+        # A temporary table changes nothing for anyone but what its own session knows of it already.
+        own = bool(facts.writes) and all(w.startswith("pg_temp") for w in facts.writes) and "create_view" not in facts.verbs
+        self.changes_objects = not own and not _MAY_CHANGE_OBJECTS.isdisjoint(facts.flags)
         self.long_text = len(encoded) > MAX_INLINE_TEXT
         self.fragment = (
             b","

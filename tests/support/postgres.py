@@ -216,7 +216,7 @@ class Postgres:
 
     def executed(self, *, everyone: bool = False) -> list[Executed]:
         """Return what the server's log says it ran, in order; without `everyone`, not what the superuser's own sessions ran."""
-        return [line for line in self._log_lines() if everyone or line.application != "oracle"]
+        return [line for line in self._log_lines() if everyone or line.application not in ("oracle", "affidavit catalogue")]
 
     def _log_lines(self) -> Iterator[Executed]:
         path = self.data / "oracle" / "server.csv"

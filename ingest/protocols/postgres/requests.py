@@ -193,6 +193,8 @@ class Requests:
         execution = Execution(statement, self._now, size, not session.refusal)
         if statement.settings:
             session.unsettle(statement.settings)
+        if statement.changes_objects:
+            session.objects_changed()
         if execution.audited:
             self._intend(execution, kind, params, analysis.claims, decision)
         session.statements += 1
@@ -389,6 +391,8 @@ class Requests:
             statement = self._by_name(statement, prepared.mentions)
         if statement.settings:
             session.unsettle(statement.settings)
+        if statement.changes_objects:
+            session.objects_changed()
         execution.statement = statement
         if execution.audited:
             judgement = self._judge(statement, prepared.claims)
@@ -510,6 +514,8 @@ class Requests:
                 return _REFUSED_PARSE
         if statement.settings:
             session.unsettle(statement.settings)
+        if statement.changes_objects:
+            session.objects_changed()
         if execution.audited:
             self._intend(execution, kind, portal.params, prepared.claims, decision)
         session.statements += 1

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Protocol
 
 import orjson
 
@@ -23,9 +25,21 @@ from ingest.protocols.postgres.expected import Batch, Expected, Parsed
 from ingest.protocols.postgres.requests import Requests
 from ingest.protocols.postgres.responses import Responses
 from processors.statements import Analyser, Lexing, Statement, Tokenizer
+from processors.statements.catalogue import Catalogue
 
 CLIENT = Side.CLIENT
 _LEXING_SETTINGS = frozenset(("standard_conforming_strings", "client_encoding", "search_path", "*"))
+
+
+class Snapshots(Protocol):
+    """Whoever keeps what is known of the database's objects current."""
+
+    @property
+    def current(self) -> Catalogue | None:
+        """The newest snapshot, None while there is none."""
+
+    def changed(self) -> None:
+        """Say that the newest may be out of date."""
 
 
 class PostgresSession:
@@ -47,7 +61,10 @@ class PostgresSession:
         limits: Limits | None = None,
         allow_replication: bool = False,
         search_path_known: bool = True,
+        snapshots: Snapshots | None = None,
     ) -> None:
+        self._snapshots = snapshots
+        self._catalogue = snapshots.current if snapshots else None
         self.limits = limits or Limits()
         self.analyser = analyser
         self.tokenizer = tokenizer
@@ -91,6 +108,9 @@ class PostgresSession:
         try:
             if origin is CLIENT:
                 self.bytes_in += len(data)
+                if self._snapshots is not None and self._snapshots.current is not self._catalogue:
+                    self._catalogue = self._snapshots.current
+                    self.lexing = replace(self.lexing, catalogue=self._catalogue)
                 if not self.draining:
                     self._requests.feed(data, now, actions)
             else:
@@ -213,7 +233,13 @@ class PostgresSession:
             standard_conforming_strings=self._parameters.get("standard_conforming_strings", "on") == "on",
             client_encoding=self._parameters.get("client_encoding", "UTF8"),
             search_path=self._search_path,
+            catalogue=self._catalogue,
         )
+
+    def objects_changed(self) -> None:
+        """A statement that may make, change or drop objects was sent."""
+        if self._snapshots is not None:
+            self._snapshots.changed()
 
     def unsettle(self, settings: Mapping[str, str | None]) -> None:
         """A statement that changes settings was sent: until the server is idle again, nothing about them is certain."""
@@ -230,6 +256,7 @@ class PostgresSession:
             else lexing.standard_conforming_strings,
             client_encoding="" if any_change or "client_encoding" in settings else lexing.client_encoding,
             search_path=self._search_path,
+            catalogue=self._catalogue,
         )
 
     def settle(self, status: bytes) -> None:

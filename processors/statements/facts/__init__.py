@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from processors.statements.catalogue import Catalogue
 from processors.statements.dangers import of_read, of_write
 from processors.statements.facts.collector import Collector, Node
 from processors.statements.facts.names import Namer
+from processors.statements.facts.resolve import resolve
 from processors.statements.facts.utility import StatementWalk
 from schemas.events import Danger, StatementFlag
 
 
-def collect(statement: Node, namer: Namer, *, elided: bool) -> Collector:
+def collect(statement: Node, namer: Namer, *, elided: bool, catalogue: Catalogue | None = None) -> Collector:
     """Walk one statement's node; `elided` says that lists were shortened before parsing."""
-    facts = Collector(namer, elided)
+    facts = Collector(namer, elided, catalogue)
     StatementWalk(facts).statement(statement)
+    if catalogue is not None:
+        resolve(facts, catalogue)
+    elif any(name.startswith("function_oid_") for name in facts.functions):
+        facts.danger(Danger.OPAQUE)
     for name in facts.reads:
         facts.dangers |= of_read(name, facts.columns)
     for name in facts.writes:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from processors.statements.catalogue import Catalogue
+from processors.statements.dangers.functions import DYNAMIC, of_function
 from processors.statements.facts.names import Namer, is_plain
 from schemas.events import ColumnUse, Danger, Facts, StatementFlag
 
@@ -83,8 +85,12 @@ def is_trivial(pattern: str) -> bool:
 class Collector:
     """Mutable facts of one statement."""
 
-    def __init__(self, namer: Namer, elided: bool) -> None:
+    def __init__(self, namer: Namer, elided: bool, catalogue: Catalogue | None = None) -> None:
         self.namer = namer
+        self.catalogue = catalogue
+        self.operators: set[str] = set()
+        self.types: set[str] = set()
+        self.whole = False
         self.elided = elided
         self.verbs: dict[str, None] = {}
         self.reads: dict[str, None] = {}
@@ -123,7 +129,18 @@ class Collector:
 
     def nullable(self, name: str) -> frozenset[str] | None:
         """Return the columns of a table that may be NULL; None where that is not known."""
-        return None
+        if self.catalogue is None:
+            return None
+        found = self.catalogue.find(*name.split(".", 1))
+        return frozenset(c.name for r in found for c in r.columns if not c.not_null) if found else None
+
+    def called(self, short: str) -> None:
+        """Note what a function can do, by its name without a schema."""
+        dangers = of_function(short)
+        if dangers:
+            self.dangers |= dangers
+            if short in DYNAMIC:
+                self.flag(StatementFlag.DYNAMIC_SQL)
 
     def read(self, name: str) -> None:
         self.reads[name] = None

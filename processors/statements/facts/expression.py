@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from processors.statements.dangers import of_function, of_setting
-from processors.statements.dangers.functions import DYNAMIC
+from processors.statements.dangers import of_setting
 from processors.statements.facts import signs
 from processors.statements.facts.collector import FOLLOWED_SETTINGS, UNKNOWN, Collector, Node
 from processors.statements.facts.scope import NOTHING, Names, Output, Scope
@@ -72,6 +71,12 @@ class ExpressionWalk:
                         self._add(self.query({key: value}, scope, now), behind)
                     elif key == "IndexElem" and "name" in value:
                         self.facts.use(scope.unqualified(self.facts.namer.plain(value["name"])), *now)
+                    elif key == "A_Expr" and isinstance(value, dict):
+                        self.facts.operators.update(strings(value.get("name", ()))[-1:])
+                        stack.append((value, now))
+                    elif key == "TypeCast":
+                        self.facts.types.update(strings(value.get("typeName", {}).get("names", ()))[-1:])
+                        stack.append((value, now))
                     elif key in ("A_Const", "ParamRef", "typeName", "TypeName", "String", "name", "alias"):
                         continue
                     elif key == "SQLValueFunction":
@@ -148,11 +153,7 @@ class ExpressionWalk:
         short = name.rsplit(".", 1)[-1]
         if short in _MULTIPLYING:
             signs.of_call(short, fields.get("args", []), self.facts)
-        dangers = of_function(short)
-        if dangers:
-            self.facts.dangers |= dangers
-            if short in DYNAMIC:
-                self.facts.flag(StatementFlag.DYNAMIC_SQL)
+        self.facts.called(short)
         if short == "set_config":
             self._set_config(fields.get("args", ()))
         if "over" in fields:

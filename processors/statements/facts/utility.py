@@ -88,6 +88,8 @@ class StatementWalk(QueryWalk):
         """Record one statement's facts."""
         kind, fields = next(iter(node.items()))
         if kind in QUERIES:
+            if kind == "SelectStmt" and self.facts.depth == 0:
+                self.facts.whole = signs.is_whole(fields)
             self.query(node)
             return
         self.facts.dangers |= of_statement(kind, fields)

@@ -1,0 +1,160 @@
+"""What a database holds, as far as it changes what a statement does: a snapshot, pure data, and who asks it what.
+
+Names are looked up as the server would, and wherever more than one object may be meant, all of them are: what a statement
+does is then the most that it could. `version` is a digest of the contents; analyses made under one are not used under another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+import orjson
+
+MAX_OBJECTS = 100_000
+"""Relations and functions together; a larger database has no snapshot, and says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column, by the number that row descriptions name it by."""
+
+    name: str
+    number: int
+    type: str = ""
+    not_null: bool = False
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A table, view or the like; `kind` is pg_class.relkind. Names of other objects are `schema.name`."""
+
+    schema: str
+    name: str
+    kind: str
+    oid: int = 0
+    rows: float = 0
+    definition: str = ""
+    columns: tuple[Column, ...] = ()
+    kin: tuple[str, ...] = ()
+    triggers: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
+    expressions: tuple[str, ...] = ()
+    wrapper: str = ""
+    comment: str = ""
+
+    @property
+    def qualified(self) -> str:
+        """`schema.name`."""
+        return f"{self.schema}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function or procedure that did not come with the server; `volatility` is pg_proc.provolatile."""
+
+    schema: str
+    name: str
+    language: str
+    volatility: str
+    body: str
+    oid: int = 0
+    definer: bool = False
+    extension: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Catalogue:
+    """One database's snapshot. Equal are snapshots of equal contents."""
+
+    relations: Mapping[str, tuple[Relation, ...]]
+    functions: Mapping[str, tuple[Function, ...]]
+    event_triggers: tuple[str, ...] = ()
+    operators: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    types: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    builtins: frozenset[str] = frozenset()
+    by_oid: Mapping[int, str] = field(default_factory=dict)
+    version: str = ""
+    effects: dict[object, Any] = field(default_factory=dict)
+    """Memory of whoever resolves, for as long as the snapshot lives."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Catalogue) and self.version == other.version
+
+    def __hash__(self) -> int:
+        return hash(self.version)
+
+    def find(self, schema: str, name: str) -> tuple[Relation, ...]:
+        """Return the relations a name may mean: `?` any of its name; temporary ones stand before all others."""
+        found = self.relations.get(name, ())
+        if schema == "?":
+            return found
+        return tuple(r for r in found if r.schema == schema or r.schema.startswith("pg_temp"))
+
+    def find_functions(self, name: str) -> tuple[Function, ...]:
+        """Return the functions that `name` or `schema.name` may mean."""
+        schema, _, short = name.rpartition(".")
+        return tuple(f for f in self.functions.get(short, ()) if not schema or f.schema.lower() == schema)
+
+    def column_of(self, oid: int, number: int) -> tuple[str, Column] | None:
+        """Return (`schema.table`, column) for what a row description names."""
+        found: dict[int, Relation] | None = self.effects.get("by oid")
+        if found is None:
+            found = self.effects["by oid"] = {r.oid: r for rs in self.relations.values() for r in rs}
+        relation = found.get(oid)
+        if relation is None:
+            return None
+        return next(((relation.qualified, c) for c in relation.columns if c.number == number), None)
+
+
+def build(
+    relations: Iterable[Relation],
+    functions: Iterable[Function],
+    *,
+    event_triggers: Iterable[str] = (),
+    operators: Iterable[tuple[str, str]] = (),
+    types: Iterable[tuple[str, str]] = (),
+    builtins: Iterable[tuple[int, str]] = (),
+) -> Catalogue:
+    """Return the snapshot of what was read; row counts do not make another version."""
+    by_name: dict[str, tuple[Relation, ...]] = {}
+    for relation in relations:
+        by_name[relation.name] = (*by_name.get(relation.name, ()), relation)
+    called: dict[str, tuple[Function, ...]] = {}
+    by_oid = dict(builtins)
+    names = frozenset(by_oid.values())
+    for function in functions:
+        short = function.name.lower()
+        called[short] = (*called.get(short, ()), function)
+        by_oid[function.oid] = f"{function.schema}.{function.name}".lower()
+    digest = sha256()
+    for part in _parts(by_name, called, tuple(event_triggers), tuple(operators), tuple(types)):
+        digest.update(part)
+    return Catalogue(
+        by_name, called, tuple(event_triggers), _grouped(operators), _grouped(types), names, by_oid, digest.hexdigest()[:16]
+    )
+
+
+def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for name, function in pairs:
+        found[name] = (*found.get(name, ()), function)
+    return found
+
+
+def _parts(
+    relations: Mapping[str, tuple[Relation, ...]], functions: Mapping[str, tuple[Function, ...]], *rest: Any
+) -> Iterator[bytes]:
+    for name in sorted(relations):
+        for r in relations[name]:
+            yield orjson.dumps(
+                [r.schema, r.name, r.kind, r.oid, r.rows > 100_000, r.definition, r.kin, r.triggers, r.rules, r.expressions]
+            )
+            yield orjson.dumps([[c.name, c.number, c.type, c.not_null, c.comment] for c in r.columns])
+    for name in sorted(functions):
+        for f in functions[name]:
+            yield orjson.dumps([f.schema, f.name, f.language, f.volatility, f.body, f.oid, f.definer])
+    yield orjson.dumps(rest)
