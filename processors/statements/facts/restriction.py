@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from processors.statements.facts.collector import Collector, Node
-from processors.statements.facts.trees import calls, columns, expressions, has_query, strings, sublinks, walk
+from processors.statements.facts.trees import calls, columns, has_query, strings, sublinks, walk
 
 MAX_DEPTH = 60
 """Nesting looked into; a deeper condition does not restrict."""
@@ -41,9 +41,6 @@ _WRAPPERS = frozenset(
         "sha256",
         "digest",
         "encode",
-        "left",
-        "right",
-        "split_part",
         "jsonb_extract_path_text",
         "json_extract_path_text",
         "jsonb_extract_path",
@@ -53,8 +50,6 @@ _WRAPPERS = frozenset(
         "int4",
         "int8",
         "numeric",
-        "regexp_replace",
-        "replace",
         "host",
         "family",
     ]
@@ -75,7 +70,26 @@ _DEADLINE = re.compile(
     r"expir|until|valid_to|deadline|due|_end|end_|ends|ttl|retry|next|schedul|run_at|lease|timeout|not_after|available|visible|delete",
     re.IGNORECASE,
 )
-_LONG = re.compile(r"(\d+)\s*(?:year|decade|centur|millen)|infinity", re.IGNORECASE)
+_LONG = re.compile(r"decade|centur|millen|infinity", re.IGNORECASE)
+_SPAN = re.compile(r"(\d+)\s*([a-zA-Z]+)")
+_DAYS = {
+    "sec": 1e-5,
+    "min": 7e-4,
+    "hou": 0.04,
+    "day": 1,
+    "wee": 7,
+    "mon": 30,
+    "yea": 365,
+    "s": 1e-5,
+    "m": 7e-4,
+    "h": 0.04,
+    "d": 1,
+}
+_MADE = frozenset(
+    ("date_trunc", "make_date", "make_timestamp", "make_timestamptz", "make_interval", "to_date", "to_timestamp", "timezone")
+)
+"""Functions that make a moment of constants and parameters."""
+_SYSTEM_COLUMNS = frozenset(("tableoid", "xmin", "xmax", "cmin", "cmax"))
 _EARLY, _LATE = "2000", "2090"
 _HUGE = 1_000_000_000
 _TRIVIAL_PATTERN = "%_^$.*+?()|[]{}\\sSwWdD- "
@@ -107,11 +121,15 @@ def restricts(node: Node | None, target: Target, facts: Collector, depth: int = 
             if fields.get("boolop") == "NOT_EXPR":
                 return restricts(args[0], target, facts, depth, negated=not negated)
             every = (fields.get("boolop") == "OR_EXPR") != negated
+            if every and _cover_each_other(args, target):
+                return False
             found = (restricts(a, target, facts, depth, negated=negated) for a in _cheap_first(args))
             return all(found) if every else any(found)
         case "ColumnRef":
             return _own_column(node, target) is not None
         case "BooleanTest":
+            if fields.get("booltesttype") in ("IS_UNKNOWN", "IS_NOT_UNKNOWN"):
+                return bool((fields["booltesttype"] == "IS_UNKNOWN") != negated)
             kept = fields.get("booltesttype", "IS_TRUE") in ("IS_TRUE", "IS_NOT_FALSE")
             arg = fields.get("arg", {})
             return "ColumnRef" in arg or restricts(arg, target, facts, depth, negated=negated == kept)
@@ -124,6 +142,33 @@ def restricts(node: Node | None, target: Target, facts: Collector, depth: int = 
         case "CurrentOfExpr":
             return not negated
     return False
+
+
+def _cover_each_other(arms: list[Node], target: Target) -> bool:
+    """Tell whether arms of OR ask the same column from two sides: `x < 5 OR x >= 5`, NULL or not, true or false."""
+    sides: dict[str, set[str]] = {}
+    for arm in arms:
+        kind, fields = next(iter(arm.items())) if arm else ("", {})
+        if kind in ("NullTest", "BooleanTest"):
+            column, side = _own_column(fields.get("arg", {}), target), f"{fields.get('nulltesttype')}{fields.get('booltesttype')}"
+        elif kind == "A_Expr":
+            left, right = fields.get("lexpr", {}), fields.get("rexpr", {})
+            name = (strings(fields.get("name", ())) or [""])[-1]
+            column = _own_column(left, target)
+            if column is None:
+                column, name = _own_column(right, target), {"<": ">", ">": "<", "<=": ">", ">=": "<"}.get(name, name)
+            truth = _constant_truth(right)
+            side = f"{truth}" if truth is not None else name[:1]
+            if truth is None and side not in ("<", ">"):
+                continue
+        elif kind in ("ColumnRef", "BoolExpr"):
+            inner = fields.get("args", [{}])[0] if fields.get("boolop") == "NOT_EXPR" else arm
+            column, side = _own_column(inner, target), kind
+        else:
+            continue
+        if column is not None:
+            sides.setdefault(column, set()).add(side)
+    return any(len(found - {"IS_NULLNone"}) > 1 or (len(found) > 1 and "IS_NOT_NULLNone" in found) for found in sides.values())
 
 
 def _cheap_first(args: list[Node]) -> list[Node]:
@@ -163,6 +208,9 @@ def _operator(fields: Node, target: Target, facts: Collector, depth: int, *, neg
         return (kind == "AEXPR_DISTINCT") == negated and _equates(left, right, target, facts, depth)
     if kind == "AEXPR_IN":
         items = right.get("List", {}).get("items", []) if isinstance(right, dict) else []
+        truths = {_constant_truth(i) for i in items} - {None}
+        if len(truths) > 1 or (truths and facts.elided):
+            return False
         return (name == "<>") == negated and bool(items) and all(_equates(left, i, target, facts, depth) for i in items)
     if kind == "AEXPR_OP_ANY":
         return name == "=" and not negated and _equates(left, right, target, facts, depth)
@@ -218,7 +266,7 @@ def _compares(fields: Node, name: str, target: Target, facts: Collector, depth: 
     """Tell whether a range leaves rows out: not `id > 0`, `created_at < now()`, `name >= ''`, nor a bound beyond any value."""
     column = _own_column(fields.get("lexpr", {}), target)
     value = fields.get("rexpr", {})
-    if column is None or any(True for _ in columns(value)):
+    if column is None or column == "ctid" or any(True for _ in columns(value)):
         return False
     if has_query(value):
         return _is_choice(value, target, facts, depth)
@@ -229,9 +277,11 @@ def _compares(fields: Node, name: str, target: Target, facts: Collector, depth: 
     if isinstance(constant, int | float):
         return constant > 1 and constant < _HUGE if upward else constant < _HUGE and constant > -_HUGE
     if isinstance(constant, str):
-        text = constant.strip()
-        if not text or _LONG.search(text):
+        text = constant.strip().lower()
+        if not text or _LONG.search(text) or text == "epoch":
             return False
+        if text in ("now", "today", "tomorrow", "yesterday"):
+            return upward or _DEADLINE.search(column) is not None
         if text.lstrip("+-").replace(".", "", 1).isdigit():
             number = float(text) if len(text) < 300 else float(_HUGE)
             if not re.match(r"(?:19|20)\d\d\Z", text):
@@ -240,6 +290,8 @@ def _compares(fields: Node, name: str, target: Target, facts: Collector, depth: 
             return text[:4] >= _EARLY if upward else text[:4] < _LATE
         return len(text) > 1 and text[:1] not in ("~", "{", "|", "}", "z", "\x7f")
     parts = list(calls(value))
+    if any(p not in _NOW and p not in _MADE for p in parts):
+        return False
     if any(p in _NOW for p in parts):
         bare = "A_Expr" not in value
         if bare:
@@ -253,10 +305,12 @@ def _compares(fields: Node, name: str, target: Target, facts: Collector, depth: 
 
 
 def _far(interval: str) -> bool:
-    found = _LONG.search(interval)
-    if found is None:
-        return re.match(r"\s*[-+]?0*\s*(?:\D|\Z)", interval) is not None
-    return not found.group(1) or int(found.group(1)[:6]) >= 15
+    """Tell whether an interval is none at all, or so long that nothing lies beyond it."""
+    found = _SPAN.findall(interval)
+    if not found or _LONG.search(interval):
+        return True
+    days = sum(int(count[:9]) * _DAYS.get(unit[:3].lower(), 0.0) for count, unit in found)
+    return not 0 < days < 15 * 365
 
 
 def _sublink(fields: Node, target: Target, facts: Collector, depth: int, *, negated: bool) -> bool:
@@ -306,7 +360,7 @@ def _chooses(query: Node, target: Target, facts: Collector, depth: int) -> bool:
         # `id IN (SELECT id)` is the row itself; `(SELECT $1)` a value.
         targets = query.get("targetList", [])
         return not any(True for _ in columns(targets)) and not _is_series(targets) and not has_query(targets)
-    if "groupClause" in query and "havingClause" in query:
+    if "groupClause" in query and any(True for _ in columns(query.get("havingClause", {}))):
         return True
     if _aggregates(query) and "groupClause" not in query:
         return True
@@ -318,7 +372,7 @@ def _chooses(query: Node, target: Target, facts: Collector, depth: int) -> bool:
     if all(isinstance(b, str) and b.startswith("()") for b in body):
         return any(b == "()unnest" for b in body)
     same = any(b == target.name.rpartition(".")[2] for b in body)
-    here = Target(target.name if same else "", names, {}, ctes)
+    here = Target(target.name if same else "", names, dict.fromkeys(target.aliases - names, not same), ctes)
     where = query.get("whereClause")
     if where is not None and restricts(where, here, facts, depth - 1):
         return True
@@ -330,14 +384,24 @@ def _is_correlated(query: Node, target: Target) -> bool:
     if not _others_read(query, target):
         return False
     inner = {a for a, _ in _sources(query.get("fromClause", []), {})}
-    where = [query.get("whereClause", {}), *_join_conditions(query.get("fromClause", []))]
-    for comparison in expressions(where):
-        sides = [list(columns(comparison.get("lexpr", {}))), list(columns(comparison.get("rexpr", {})))]
+    arms = [a for c in (query.get("whereClause", {}), *_join_conditions(query.get("fromClause", []))) for a in _conjuncts(c)]
+    if not all(any(True for _ in columns(a)) for a in arms):
+        return False
+    for arm in arms:
+        fields = arm.get("A_Expr", {})
+        sides = [list(columns(fields.get("lexpr", {}))), list(columns(fields.get("rexpr", {})))]
         outer = [[c for q, c in side if (q in target.aliases and q not in inner) or not q] for side in sides]
         local = [[c for q, c in side if q in inner or not q] for side in sides]
         if (outer[0] and local[1]) or (outer[1] and local[0]):
             return True
     return False
+
+
+def _conjuncts(node: Node) -> list[Node]:
+    fields = node.get("BoolExpr", {})
+    if fields.get("boolop") == "AND_EXPR":
+        return [a for arg in fields.get("args", ()) for a in _conjuncts(arg)]
+    return [node] if node else []
 
 
 def _is_never(node: Node | None) -> bool:
@@ -425,7 +489,7 @@ def _own_column(node: Any, target: Target) -> str | None:
                 return None
             if len(names) > 1 and names[-2] not in target.aliases:
                 return None
-            return names[-1]
+            return None if names[-1] in _SYSTEM_COLUMNS else names[-1]
         if kind == "TypeCast" or kind == "CollateClause":
             node = fields.get("arg")
         elif kind == "FuncCall":
