@@ -48,6 +48,7 @@ CREATE RULE r AS ON INSERT TO ruled DO ALSO DELETE FROM victims;
 CREATE TABLE defaulted (id int DEFAULT wipe(), b int);
 CREATE FUNCTION wipe_pair(a int, b int) RETURNS boolean LANGUAGE sql AS $$ SELECT wipe() = 1 $$;
 CREATE OPERATOR ### (leftarg = int, rightarg = int, function = wipe_pair);
+CREATE FUNCTION wipe_row(people) RETURNS int LANGUAGE sql AS $$ SELECT wipe() $$;
 CREATE TYPE pair AS (a int, b int);
 CREATE FUNCTION wipe_cast(pair) RETURNS int LANGUAGE sql AS $$ SELECT wipe() $$;
 CREATE CAST (pair AS int) WITH FUNCTION wipe_cast(pair);
@@ -101,6 +102,7 @@ DELETES = [
     "COPY armed FROM STDIN",
     "INSERT INTO ruled VALUES (1)",
     "INSERT INTO defaulted (b) VALUES (1)",
+    "SELECT p.wipe_row FROM people p",
     "SELECT 1 ### 2",
     "SELECT 1 OPERATOR(public.###) 2",
     "SELECT ROW(1, 2)::pair::int",

@@ -31,6 +31,8 @@ _BY_KIND: dict[str, tuple[D, ...]] = {
     "AlterPublicationStmt": (D.REPLICATION,),
     "AlterRoleSetStmt": (D.PRIVILEGE_CHANGE,),
     "AlterRoleStmt": (D.PRIVILEGE_CHANGE,),
+    "AlterSeqStmt": (D.SCHEMA_CHANGE,),
+    "AlterEnumStmt": (D.SCHEMA_CHANGE,),
     "AlterSubscriptionStmt": (D.REPLICATION, D.NETWORK_EGRESS),
     "AlterSystemStmt": (D.CONFIGURATION_CHANGE,),
     "AlterTableMoveAllStmt": (D.LOCK_EXHAUSTION, D.SCHEMA_CHANGE),

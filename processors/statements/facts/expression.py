@@ -179,6 +179,8 @@ class ExpressionWalk:
         output = self.query(fields.get("subselect", {}), scope, ("filter",) if exists else roles)
         if not exists:
             self._add(output, behind)
+        if fields.get("subLinkType") == "ARRAY_SUBLINK":
+            signs.of_array(fields.get("subselect", {}).get("SelectStmt", {}), self.facts)
         return [(fields.get("testexpr", {}), roles)]
 
     @staticmethod

@@ -51,6 +51,7 @@ class _Resolution:
             for name in names:
                 facts.functions.update(dict.fromkeys(known.get(name, ())))
         self._own_columns()
+        self._functions_as_columns()
         changed = True
         while changed:
             before = len(self._seen)
@@ -97,6 +98,15 @@ class _Resolution:
             ]
             if owners:
                 self.facts.use(owners, *self.facts.columns.pop(column))
+
+    def _functions_as_columns(self) -> None:
+        """Find functions of a row written as its columns: `SELECT c.wipe FROM customers c` calls `wipe(c)`."""
+        for column in self.facts.columns:
+            table, _, short = column.rpartition(".")
+            if short != "*" and short in self.catalogue.functions and table.count(".") <= 1:
+                relations = self.catalogue.find(*table.split(".")) if "." in table else ()
+                if not any(c.name == short for r in relations for c in r.columns):
+                    self.facts.functions[short] = None
 
     def _relation(self, name: str, *, written: bool) -> None:
         schema, _, table = name.partition(".")

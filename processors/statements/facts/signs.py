@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from processors.statements.facts.collector import Collector, Node
 from processors.statements.facts.predicate import shape
+from processors.statements.facts.restriction import Target, restricts
 from processors.statements.facts.scope import Scope
 from processors.statements.facts.trees import calls, columns, expressions, has_query, strings, walk
 from schemas.events import Danger
@@ -93,7 +94,7 @@ def of_select(fields: Node, scope: Scope, facts: Collector) -> None:
         own = [b for b in bases if not b.startswith(("pg_catalog.", "information_schema."))]
         if fields.get("lockingClause") and own and where is None and not limited:
             facts.danger(Danger.LOCK_EXHAUSTION)
-        if own and where is None and not limited and "groupClause" not in fields and _collects(fields):
+        if not _catalogue_only(facts) and _collects(fields) and is_whole({**fields, "targetList": []}, facts):
             facts.danger(Danger.BULK_EXPORT)
         if len(own) < len(bases):
             _listing(bases, fields, facts)
@@ -103,19 +104,42 @@ def of_select(fields: Node, scope: Scope, facts: Collector) -> None:
         of_condition(where, facts)
 
 
+def _catalogue_only(facts: Collector) -> bool:
+    return all(name.startswith(("pg_catalog.", "information_schema.")) for name in facts.reads)
+
+
+def of_array(query: Node, facts: Collector) -> None:
+    """Judge an ARRAY of a whole query: one value that holds a table."""
+    if not _catalogue_only(facts) and is_whole(query, facts):
+        facts.danger(Danger.BULK_EXPORT)
+
+
 def _collects(fields: Node) -> bool:
     return any(c in _COLLECTING - {"row_to_json"} for c in calls(fields.get("targetList", [])))
 
 
-def is_whole(fields: Node) -> bool:
-    """Tell whether a SELECT gives all rows of what it reads: no condition, limit, grouping or aggregate."""
+def is_whole(fields: Node, facts: Collector, depth: int = 20) -> bool:
+    """Tell whether a SELECT gives nearly all rows of what it reads: nothing restricts, limits, groups or aggregates them."""
+    if depth <= 0:
+        return False
     if "larg" in fields:
-        return is_whole(fields["larg"]) or is_whole(fields.get("rarg", {}))
-    if not fields.get("fromClause"):
+        return is_whole(fields["larg"], facts, depth - 1) or is_whole(fields.get("rarg", {}), facts, depth - 1)
+    items = fields.get("fromClause", [])
+    if not items or "limitCount" in fields or "havingClause" in fields or _grouped(fields):
         return False
-    if any(c in fields for c in ("whereClause", "limitCount", "groupClause", "havingClause")):
+    if any(c in ("count", "sum", "avg", "min", "max") for c in calls(fields.get("targetList", []))):
         return False
-    return not any(c in ("count", "sum", "avg", "min", "max") for c in calls(fields.get("targetList", [])))
+    if "whereClause" in fields:
+        relation = items[0].get("RangeVar", {}) if len(items) == 1 else {}
+        alias = relation.get("alias", {}).get("aliasname") or relation.get("relname", "")
+        if not alias or restricts(fields["whereClause"], Target(relation["relname"], frozenset((alias,))), facts):
+            return False
+    inner = [item["RangeSubselect"].get("subquery", {}).get("SelectStmt", {}) for item in items if "RangeSubselect" in item]
+    return len(inner) < len(items) or any(is_whole(query, facts, depth - 1) for query in inner)
+
+
+def _grouped(fields: Node) -> bool:
+    return any(True for _ in columns(fields.get("groupClause", [])))
 
 
 def _bombs(items: list[Node], where: Node | None, scope: Scope, facts: Collector, *, limited: bool) -> None:

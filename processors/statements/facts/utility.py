@@ -89,7 +89,7 @@ class StatementWalk(QueryWalk):
         kind, fields = next(iter(node.items()))
         if kind in QUERIES:
             if kind == "SelectStmt" and self.facts.depth == 0:
-                self.facts.whole = signs.is_whole(fields)
+                self.facts.whole = signs.is_whole(fields, self.facts)
             self.query(node)
             return
         self.facts.dangers |= of_statement(kind, fields)
@@ -262,7 +262,7 @@ class StatementWalk(QueryWalk):
             self.facts.flag(F.COPY_FILE)
         if "query" in fields:
             self.statement(fields["query"])
-            if signs.is_whole(fields["query"].get("SelectStmt", {})):
+            if signs.is_whole(fields["query"].get("SelectStmt", {}), self.facts):
                 self.facts.danger(Danger.BULK_EXPORT)
         relation = fields.get("relation")
         if not relation:
