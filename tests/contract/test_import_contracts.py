@@ -36,6 +36,7 @@ PLANTED = (
     Planted("schemas", "schemas/planted.py", "import processors.statements"),
     Planted("processors", "processors/planted.py", "import ingest.core"),
     Planted("statements", "processors/statements/planted.py", "import processors.sinks"),
+    Planted("sensitivity", "processors/sensitivity/planted.py", "import processors.statements"),
     Planted("ingest", "ingest/net/planted.py", "from processors import sinks"),
     Planted("query-api", "query_api/planted.py", "import processors.runtimes"),
     Planted(
