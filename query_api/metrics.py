@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
 
 
 class Metrics:
@@ -27,22 +30,88 @@ class Metrics:
         registry.register(_StatusCollector(status))
 
 
+class Kind(StrEnum):
+    """What Prometheus may do with a number: take its rate, or take it as it is."""
+
+    GAUGE = "gauge"
+    COUNTER = "counter"
+
+
+@dataclass(frozen=True, slots=True)
+class StatusMetric:
+    """One number of the status: where it stands, the metric it becomes, and what one of the status's units is in the metric's."""
+
+    path: str
+    name: str
+    kind: Kind
+    text: str
+    unit: float = 1.0
+
+
+_G, _C = Kind.GAUGE, Kind.COUNTER
+STATUS_METRICS = (
+    StatusMetric("ready", "affidavit_node_ready", _G, "1 while pipeline and spool have no problem"),
+    StatusMetric("pipeline.ready", "affidavit_pipeline_ready", _G, "1 while batches get through"),
+    StatusMetric("pipeline.lag", "affidavit_pipeline_lag_blocks", _G, "Blocks in the log that are not yet in the store"),
+    StatusMetric("pipeline.next_offset", "affidavit_pipeline_next_offset", _G, "Next offset to read, summed over partitions"),
+    StatusMetric("pipeline.end_offset", "affidavit_pipeline_end_offset", _G, "End of the log, summed over partitions"),
+    StatusMetric("pipeline.blocks", "affidavit_pipeline_blocks_total", _C, "Blocks projected"),
+    StatusMetric("pipeline.events", "affidavit_pipeline_events_total", _C, "Events projected"),
+    StatusMetric("pipeline.repeats", "affidavit_pipeline_repeated_blocks_total", _C, "Blocks delivered again and left out"),
+    StatusMetric(
+        "pipeline.dlq",
+        "affidavit_pipeline_rejected_blocks",
+        _G,
+        "Blocks set aside in affidavit.dlq since the last pipeline resume",
+    ),
+    StatusMetric("pipeline.gaps", "affidavit_pipeline_gaps_total", _C, "Gaps found in sources' chains"),
+    StatusMetric("pipeline.missing_blocks", "affidavit_pipeline_missing_blocks", _G, "Blocks still missing in them"),
+    StatusMetric(
+        "pipeline.unreadable",
+        "affidavit_pipeline_unreadable_events_total",
+        _C,
+        "Events that could not be read and are kept as their line",
+    ),
+    StatusMetric("pipeline.batches", "affidavit_pipeline_batches_total", _C, "Batches taken through"),
+    StatusMetric(
+        "pipeline.retries", "affidavit_pipeline_retries_total", _C, "Batches that had to wait for log, store or archive"
+    ),
+    StatusMetric(
+        "pipeline.last_latency_us",
+        "affidavit_pipeline_latency_seconds",
+        _G,
+        "From the sealing of the newest batch's oldest block to its rows in the store",
+        1e-6,
+    ),
+    StatusMetric(
+        "pipeline.last_batch_at", "affidavit_pipeline_last_batch_timestamp_seconds", _G, "Time of the newest batch", 1e-6
+    ),
+)
+"""Every number of the node's status; a test holds this list to the embedded runtime's, and docs/api.md to both."""
+
+
 class _StatusCollector:
-    """Numbers and booleans of status() as `affidavit_node{name="a.b"}`."""
+    """The numbers of status() under names of their own; what a status lacks is left out."""
 
     def __init__(self, status: Callable[[], Mapping[str, Any]]) -> None:
         self._status = status
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        family = GaugeMetricFamily("affidavit_node", "Numbers of the node's status", labels=["name"])
-        for name, value in _numbers(self._status(), ""):
-            family.add_metric([name], value)
-        yield family
+    def describe(self) -> Iterator[Metric]:
+        """Say nothing ahead: registering must not ask for a status that is not there yet."""
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        numbers = dict(status_numbers(self._status()))
+        for metric in STATUS_METRICS:
+            if metric.path in numbers:
+                family = CounterMetricFamily if metric.kind is Kind.COUNTER else GaugeMetricFamily
+                yield family(metric.name, metric.text, value=numbers[metric.path] * metric.unit)
 
 
-def _numbers(status: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, float]]:
+def status_numbers(status: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Yield the dotted path and value of every number and boolean of a status."""
     for name, value in status.items():
         if isinstance(value, Mapping):
-            yield from _numbers(value, f"{prefix}{name}.")
+            yield from status_numbers(value, f"{prefix}{name}.")
         elif isinstance(value, bool | int | float):
             yield f"{prefix}{name}", float(value)

@@ -285,7 +285,7 @@ def test_metrics_need_a_token_unless_public(site: Site) -> None:
     assert 'affidavit_api_requests_total{method="GET",route="/api/v1/events",status="200"} 1.0' in text
     assert 'route="other",status="404"' in text
     assert "unheard" not in text
-    assert 'affidavit_node{name="pipeline.lag"} 3.0' in text
+    assert "affidavit_pipeline_lag_blocks 3.0" in text
     with site.open(api=ApiSettings(metrics_public=True)) as http:
         assert http.get("/metrics").status_code == 200
 
