@@ -246,8 +246,10 @@ def test_brokers_out_of_reach_leave_what_is_known_and_say_how_old_it_is(kafka: K
     settings = kafka.settings(topic_prefix="away.", timeout_seconds=1)
 
     async def work() -> None:
+        patient = KafkaLog(kafka.settings(topic_prefix="away."))
+        publish(patient, [suspended("ana")])
+        patient.close()
         log = KafkaLog(settings)
-        publish(log, [suspended("ana")])
         async with following(lambda: KafkaLog(settings, reads_only=True)) as (control, _):
             await until(lambda: control.known)
             kafka.signal(kafka.nodes[0], signal.SIGSTOP)
