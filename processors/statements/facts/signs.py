@@ -98,7 +98,8 @@ def of_select(fields: Node, scope: Scope, facts: Collector) -> None:
             facts.danger(Danger.BULK_EXPORT)
         if len(own) < len(bases):
             _listing(bases, fields, facts)
-    if Danger.ADVISORY_LOCK in facts.dangers and items and any(c.startswith("pg_advisory") for c in calls(fields["targetList"])):
+    called = calls(fields.get("targetList", [])) if items and Danger.ADVISORY_LOCK in facts.dangers else ()
+    if any(name.startswith("pg_advisory") for name in called):
         facts.danger(Danger.LOCK_EXHAUSTION)
     if where is not None:
         of_condition(where, facts)
@@ -204,7 +205,7 @@ def _listing(bases: list[str], fields: Node, facts: Collector) -> None:
 
 
 def _counts(fields: Node) -> bool:
-    return len(fields.get("targetList", ())) == 1 and any(c == "count" for c in calls(fields["targetList"]))
+    return len(fields.get("targetList", ())) == 1 and any(c == "count" for c in calls(fields.get("targetList", [])))
 
 
 def _hunts(fields: Node, facts: Collector) -> bool:
