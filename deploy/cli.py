@@ -97,6 +97,15 @@ def proxy(config: ConfigFile = DEFAULT_CONFIG) -> None:
 
 
 @app.command()
+def process(config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Run a worker that takes Kafka's events into ClickHouse and the archive. Start as many as there are partitions, at most."""
+    from deploy.config import load
+    from deploy.process import run_process
+
+    raise typer.Exit(run_process(load(config, complete=False)))
+
+
+@app.command()
 def migrate(config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Bring ClickHouse's tables to this version. `up` does this by itself."""
     from deploy.config import load

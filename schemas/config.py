@@ -241,6 +241,13 @@ class ClickHouseSettings(Settings):
     retention_days: int = Field(400, ge=1)
 
 
+class ProcessSettings(Settings):
+    """The workers of `affidavit process`."""
+
+    listen: HostPort = "127.0.0.1:8082"
+    max_rejected: int = Field(100, ge=1, le=100_000)
+
+
 class LogKind(StrEnum):
     """Where sealed blocks go: a file in the data directory, for one machine, or Kafka, for many."""
 
@@ -336,6 +343,7 @@ class Config(Settings):
     log: LogSettings = LogSettings()
     api: ApiSettings = ApiSettings()
     clickhouse: ClickHouseSettings = ClickHouseSettings()
+    process: ProcessSettings = ProcessSettings()
 
     @model_validator(mode="after")
     def _unambiguous(self) -> Config:

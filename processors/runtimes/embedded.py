@@ -16,41 +16,28 @@ away.
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from hashlib import sha256
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 from typing import Any
 
-import pyarrow as pa
 import structlog
 
-from processors import pipeline
 from processors.archive import Archive, ArchiveError, ArchiveUnavailableError
-from processors.chain import Chain
-from processors.runtimes.state import Plan, StateError, StateFile
-from processors.signatures import KeyFileError, registered_key
-from processors.sinks.clickhouse import EVENT_TABLES, Store, StoreError, StoreUnavailableError
-from processors.steps.work import Batch, Rejected, Source, State
-from schemas.integrity import BlockHeader, IntegrityError
-from schemas.log import Log, LogError, LogUnavailableError, NewRecord, Record
-from schemas.topics import DLQ, EVENTS
+from processors.runtimes.state import StateError, StateFile
+from processors.runtimes.work import MAX_BLOCKS, MAX_BYTES, BatchWork, PipelineError
+from processors.signatures import KeyFileError
+from processors.sinks.clickhouse import Store, StoreError, StoreUnavailableError
+from processors.steps.work import Batch, State
+from schemas.log import Log, LogError, LogUnavailableError, Record
+from schemas.topics import EVENTS
+
+__all__ = ["MAX_BLOCKS", "EmbeddedRuntime", "PipelineError", "Status"]
 
 log = structlog.get_logger(__name__)
 
-MAX_BLOCKS = 64
-"""Blocks per batch: an insert costs about 40 ms whatever its size, which many blocks share when there is a backlog."""
-
-MAX_BYTES = 48 * 1024 * 1024
-"""Bodies per batch; with the Arrow tables made of them, what a batch holds in memory stays under about 200 MB."""
-
 FIRST_WAIT_SECONDS, LAST_WAIT_SECONDS = 0.1, 10.0
-
-
-class PipelineError(Exception):
-    """The pipeline cannot go on by itself; the message says why and what to do."""
 
 
 @dataclass(slots=True)
@@ -102,10 +89,11 @@ class EmbeddedRuntime:
         linger_seconds: float = 0.25,
     ) -> None:
         """`keys_dir` defaults to `keys` beside `state_path`; `linger_seconds` is the wait between polls of an idle log."""
-        self._log, self._store, self._archive, self._clock = log, store, archive, clock
-        self._keys_dir = state_path.parent / "keys" if keys_dir is None else keys_dir
-        self._max_rejected, self._max_blocks, self._linger = max_rejected, max_blocks, linger_seconds
+        self._log, self._clock = log, clock
+        self._max_blocks, self._linger = max_blocks, linger_seconds
         self._file = StateFile(state_path)
+        keys_dir = state_path.parent / "keys" if keys_dir is None else keys_dir
+        self._work = BatchWork(log, store, archive, self._file, clock, keys_dir, max_rejected)
         self._uncertain = False
         """Whether rows of this batch may be there already: a plan runs again, or the state file is new and the log is not."""
         self._partitions = 0
@@ -149,39 +137,19 @@ class EmbeddedRuntime:
 
         Raises what store, archive and log raise; the offset has then not moved, and the same batch runs again at the next call.
         """
-        # A batch makes some 500,000 short-lived objects and no cycles: collecting among them is a tenth of its cost.
-        enabled = gc.isenabled()
-        gc.disable()
-        try:
-            return self._step()
-        finally:
-            if enabled:
-                gc.enable()
+        self._work.refuse_past_limit()
+        planned = self._file.plan
+        partition, records = (planned.partition, self._work.again(planned)) if planned is not None else self._next()
+        if not records:
+            return 0
+        batch = self._work.take(records, partition, self._uncertain)
+        self._note(self._file.state, batch)
+        self._work.refuse_past_limit()
+        return len(records)
 
     def close(self) -> None:
         """Close the state file; log, store and archive belong to the caller."""
         self._file.close()
-
-    def _step(self) -> int:
-        self._refuse_past_limit(self._file.state)
-        planned = self._file.plan
-        partition, records = (planned.partition, self._again(planned)) if planned is not None else self._next()
-        if not records:
-            return 0
-        keys = planned.keys if planned else self._registered_keys(records)
-        if planned is not None:
-            self._uncertain = True
-        batch = Batch(tuple(records), keys, self._store.block_ids(_positions(records)))
-        if planned is None:
-            self._file.begin(Plan(records[0].offset, records[-1].offset, keys, partition))
-        state, batch = pipeline.run(self._known(records), batch, self._clock())
-        self._bury(batch.rejected)
-        self._archive.append([a.block for a in batch.blocks])
-        self._insert(batch)
-        self._file.commit(state, records[-1].offset + 1, partition)
-        self._note(state, batch)
-        self._refuse_past_limit(state)
-        return len(records)
 
     def _next(self) -> tuple[int, list[Record]]:
         """Return the next partition that has records, and those; the partitions come in turn."""
@@ -219,91 +187,6 @@ class EmbeddedRuntime:
             self._partitions = count
         return self._partitions
 
-    def _again(self, planned: Plan) -> list[Record]:
-        records: list[Record] = []
-        first, wanted = planned.first, planned.last - planned.first + 1
-        while len(records) < wanted:
-            more = self._log.read(EVENTS.name, first, wanted - len(records), MAX_BYTES, planned.partition)
-            more = [r for r in more if r.offset <= planned.last]
-            if not more:
-                raise PipelineError(
-                    f"the log no longer has offsets {first} to {planned.last} of {EVENTS.name}, which a batch was cut short in: "
-                    "restore the log, or move pipeline.db away to begin at the log's start"
-                )
-            records += more
-            first = more[-1].offset + 1
-        return records
-
-    def _registered_keys(self, records: Sequence[Record]) -> dict[str, bytes]:
-        sources = {r.headers["source"].decode("ascii", "replace") for r in records if "source" in r.headers}
-        sources |= {header.source for header in _headers(records)}
-        keys = {source: registered_key(self._keys_dir, source) for source in sorted(sources)}
-        return {source: key for source, key in keys.items() if key}
-
-    def _known(self, records: Sequence[Record]) -> State:
-        """The state, with sources it does not know taken up where the store left them: `pipeline.db` is new, the log trimmed."""
-        state = self._file.state
-        for h in {h.source: h for h in reversed(_headers(records))}.values():  # the first of each source
-            if h.source not in state.sources and h.number > 1:
-                before = self._store.header(h.source, h.number - 1)
-                if before is not None and before.block_id == h.prev:
-                    state = replace(state, sources={**state.sources, h.source: Source(Chain(before))})
-        return state
-
-    def _bury(self, rejected: Sequence[Rejected]) -> None:
-        if not rejected:
-            return
-        for r in rejected:
-            log.error("block rejected, kept in the dead letters", offset=r.record.offset, reason=r.reason)
-        self._log.append(
-            DLQ.name,
-            [
-                NewRecord(
-                    r.record.key,
-                    r.record.value,
-                    {**r.record.headers, "reason": r.reason.encode(), "offset": str(r.record.offset).encode()},
-                )
-                for r in rejected
-            ],
-        )
-
-    def _insert(self, batch: Batch) -> None:
-        ids = "".join(a.block.header.block_id for a in batch.fresh)
-        token = sha256(ids.encode()).hexdigest()
-        for table in EVENT_TABLES:
-            rows = batch.tables.get(table)
-            if rows is None:
-                continue
-            if not self._uncertain:
-                self._store.insert(table, rows, token)
-            elif table in ("query_events", "other_events"):
-                self._insert_uncertain(table, rows, token, batch)
-            else:  # rows of these tables replace their like, so a repeat changes nothing and a token could only lose them
-                self._store.insert(table, rows, None)
-
-    def _insert_uncertain(self, table: str, rows: pa.Table, token: str, batch: Batch) -> None:
-        """Insert rows that an earlier attempt may have inserted, all or some.
-
-        If none are there, the token goes with them, in case a server still has the earlier insert under way. The engine notes a
-        token just before the rows are in place, so a crash between the two makes it drop them now: what is still missing
-        then goes in without a token.
-        """
-        lacking = _lacking(rows, self._held(table, batch))
-        if lacking.num_rows == rows.num_rows:
-            self._store.insert(table, rows, token)
-            lacking = _lacking(rows, self._held(table, batch))
-        if lacking.num_rows:
-            log.warning("rows were missing after a crash and are inserted again", table=table, rows=lacking.num_rows)
-            self._store.insert(table, lacking, None)
-
-    def _held(self, table: str, batch: Batch) -> dict[tuple[str, int], set[int]]:
-        held: dict[tuple[str, int], set[int]] = {}
-        for a in batch.fresh:
-            h = a.block.header
-            there = self._store.positions(table, h.source, h.epoch, h.first_seq, h.first_seq + h.count - 1)
-            held.setdefault((h.source, h.epoch), set()).update(there)
-        return held
-
     def _note(self, state: State, batch: Batch) -> None:
         for note in batch.notes:
             log.warning(note)
@@ -323,14 +206,6 @@ class EmbeddedRuntime:
         s.gaps, s.unreadable = state.gaps, state.unreadable
         s.missing_blocks = sum(source.chain.missing for source in state.sources.values())
 
-    def _refuse_past_limit(self, state: State) -> None:
-        if state.rejected >= self._max_rejected:
-            raise PipelineError(
-                f"{state.rejected} blocks did not verify and lie in topic {DLQ.name} (limit {self._max_rejected}): "
-                "something is wrong with a source, its key or the log. Read the `reason` headers there; after mending it, "
-                "`affidavit pipeline resume` sets the count back"
-            )
-
     def forgive(self) -> None:
         """Set the count of rejected records back, so that a stopped pipeline may go on."""
         self._file.forgive()
@@ -338,22 +213,3 @@ class EmbeddedRuntime:
 
 
 _PASSING = (StoreUnavailableError, ArchiveUnavailableError, LogUnavailableError, KeyFileError)
-
-
-def _headers(records: Sequence[Record]) -> list[BlockHeader]:
-    headers = []
-    for r in records:
-        try:
-            headers.append(BlockHeader.decode(r.headers["block"]))
-        except (IntegrityError, KeyError):
-            continue
-    return headers
-
-
-def _lacking(rows: pa.Table, held: dict[tuple[str, int], set[int]]) -> pa.Table:
-    where = zip(rows["source"].to_pylist(), rows["epoch"].to_pylist(), rows["seq"].to_pylist(), strict=True)
-    return rows.filter(pa.array([seq not in held[source, epoch] for source, epoch, seq in where], pa.bool_()))
-
-
-def _positions(records: Sequence[Record]) -> list[tuple[str, int]]:
-    return [(h.source, h.number) for h in _headers(records)]

@@ -19,6 +19,7 @@ import clickhouse_connect
 from clickhouse_connect import common
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from processors.chain import MAX_GAPS, Chain, Gap
 from processors.sinks.migrations import MigrationError, migrate
 from schemas.config import ClickHouseSettings
 from schemas.integrity import BlockHeader
@@ -30,6 +31,10 @@ __all__ = ["MigrationError", "Store", "StoreError", "StoreLockedError", "StoreUn
 
 EVENT_TABLES = ("query_events", "other_events", "texts", "sessions", "blocks")
 """In the order of inserting: `blocks` last, since a block's row says that its events are there."""
+
+
+GAP_HORIZON = 4_000_000
+"""Blocks of a source looked through for gaps: nine days of five a second. The log keeps less: none older can be filled."""
 
 
 class StoreError(Exception):
@@ -126,6 +131,37 @@ class Store:
             return None
         epoch, number, first_seq, count, sealed_at, prev, root = rows[0]
         return BlockHeader(source, int(epoch), int(number), int(first_seq), int(count), int(sealed_at), str(prev), str(root))
+
+    def chain(self, source: str, number: int | None = None) -> Chain:
+        """Return a source's chain as recorded, up to a block (default: its newest), with the gaps within GAP_HORIZON."""
+        with _worded(f"reading {self.database}.blocks"):
+            if number is None:
+                newest = f"SELECT max(number) FROM {self.database}.blocks WHERE source = {{source:String}}"  # noqa: S608
+                number = int(self.client.query(newest, parameters={"source": source}).result_rows[0][0])
+            horizon = max(0, number - GAP_HORIZON)
+            rows = self.client.query(
+                "SELECT before, number FROM (SELECT number, lagInFrame(number, 1, {horizon:UInt64}) OVER (ORDER BY number "  # noqa: S608
+                "ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS before FROM "
+                f"(SELECT DISTINCT number FROM {self.database}.blocks "
+                "WHERE source = {source:String} AND number > {horizon:UInt64} AND number <= {number:UInt64})) "
+                f"WHERE number > before + 1 ORDER BY number DESC LIMIT {MAX_GAPS}",
+                parameters={"source": source, "horizon": horizon, "number": number},
+            ).result_rows
+        gaps = []
+        for before, after in reversed(rows):
+            if (next_one := self.header(source, int(after))) is not None:
+                gaps.append(Gap(int(before) + 1, int(after) - 1, self.header(source, int(before)), next_one.prev))
+        return Chain(self.header(source, number), tuple(gaps))
+
+    def was_verified(self, source: str) -> bool:
+        """Whether any of a source's blocks was verified under a registered key."""
+        with _worded(f"reading {self.database}.blocks"):
+            rows = self.client.query(
+                f"SELECT 1 FROM {self.database}.blocks WHERE source = {{source:String}} "  # noqa: S608 - a checked name
+                "AND signature = 'verified' LIMIT 1",
+                parameters={"source": source},
+            ).result_rows
+        return bool(rows)
 
     def positions(self, table: str, source: str, epoch: int, first_seq: int, last_seq: int) -> set[int]:
         """Return the sequence numbers of one epoch, between two inclusive, that an events table has."""

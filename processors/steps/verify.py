@@ -24,13 +24,14 @@ from schemas.log import Record
 def verify(state: State, batch: Batch, now: int) -> tuple[State, Batch]:
     """Sort the batch's records into blocks, repeats and rejections, and move the chains on."""
     sources: dict[str, Source] = dict(state.sources)
+    recorded = dict(batch.present)  # and what this batch brings: a proxy may ship several blocks again at once
     blocks: list[Arrived] = []
     rejected: list[Rejected] = []
     notes: list[str] = []
     repeats = gaps = 0
     for record in batch.records:
         try:
-            block, source, place, signature = _admit(record, sources, batch)
+            block, source, place, signature = _admit(record, sources, batch.keys, recorded)
         except IntegrityError as error:
             rejected.append(Rejected(record, str(error)))
             continue
@@ -45,6 +46,7 @@ def verify(state: State, batch: Batch, now: int) -> tuple[State, Batch]:
         elif place is Place.FILLS_GAP:
             notes.append(f"block {h.number} of {h.source} arrived late and fills its gap")
         sources[h.source] = source
+        recorded[h.source, h.number] = h.block_id
         blocks.append(Arrived(block, record.offset, signature, (h.source, h.number) in batch.present))
     state = replace(
         state,
@@ -58,17 +60,19 @@ def verify(state: State, batch: Batch, now: int) -> tuple[State, Batch]:
     return state, replace(batch, blocks=tuple(blocks), rejected=tuple(rejected), notes=tuple(notes))
 
 
-def _admit(record: Record, sources: Mapping[str, Source], batch: Batch) -> tuple[Block, Source, Place, str]:
+def _admit(
+    record: Record, sources: Mapping[str, Source], keys: Mapping[str, bytes], recorded: Mapping[tuple[str, int], str]
+) -> tuple[Block, Source, Place, str]:
     block = Block.from_log(record.value, dict(record.headers))
     h = block.header
     before = sources.get(h.source, Source())
-    known_id = batch.present.get((h.source, h.number))
+    known_id = recorded.get((h.source, h.number))
     if known_id is not None and known_id != h.block_id:
         raise IntegrityError(
             f"block {h.number} of {h.source} epoch {h.epoch}: the store has another block of this number "
             "(the source began anew under its old name, or forks)"
         )
-    key = batch.keys.get(h.source, before.key)
+    key = keys.get(h.source, before.key)
     if key:
         verify_signature(block, key)
     verify_block(block)

@@ -58,6 +58,11 @@ class TestVerify:
         state, batch = verify(state, Batch(records([*blocks, blocks[1]]), present=present), START)
         assert (batch.blocks, batch.rejected, state.repeats, state.blocks) == ((), (), 3, 2)
 
+    def test_blocks_shipped_again_within_one_batch_are_dropped_and_counted(self) -> None:
+        blocks = list(Source().blocks(3, 4))
+        state, batch = verify(State(), Batch(records(blocks + blocks)), 0)
+        assert ([a.block for a in batch.blocks], batch.rejected, state.repeats) == (blocks, (), 3)
+
     def test_with_fresh_state_blocks_the_store_has_move_the_chain_but_make_no_rows(self) -> None:
         blocks = list(Source().blocks(3, 4))
         present = {(b.header.source, b.header.number): b.header.block_id for b in blocks[:2]}

@@ -1,0 +1,422 @@
+"""Runs the pipeline as a Faust worker: Kafka says which partitions are ours, Faust brings their blocks and keeps their progress.
+
+A partition's progress (next offset, unfinished plan, counters) is a record of the table `progress`, with a topic as changelog: it
+is confirmed before anything is inserted, and whoever gets the partition next recovers it. A worker that was paused for
+longer than its membership lasts sees that after the confirmation and inserts nothing; one that is paused later inserts under the
+token which its successor used too. Sources' chains are read from the store (see `processors.runtimes.work`).
+
+Offsets are acknowledged after store and archive have the blocks. Progress, not the stream, decides what comes next: records that
+come again are passed over, records that the stream left out are read from the log. The only module that knows Faust.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import ssl
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import faust
+import orjson
+import structlog
+from aiohttp import web
+
+from processors.archive import Archive, ArchiveError, ArchiveUnavailableError
+from processors.runtimes.state import Plan
+from processors.runtimes.work import MAX_BLOCKS, MAX_BYTES, BatchWork, PipelineError
+from processors.signatures import KeyFileError
+from processors.sinks.clickhouse import Store, StoreError, StoreUnavailableError
+from processors.steps.work import Batch, State
+from schemas.config import KafkaMechanism, KafkaSettings
+from schemas.log import LogError, LogUnavailableError, Record
+from schemas.log.kafka import KafkaLog
+from schemas.topics import EVENTS
+
+log = structlog.get_logger(__name__)
+
+SESSION_SECONDS = 20.0
+"""A worker not heard of for this long loses its partitions to the others."""
+
+FETCH_BYTES = 2 * 1024 * 1024
+"""Fetched ahead of each partition; a larger block still comes, alone."""
+
+BUFFERED_BLOCKS = 2 * MAX_BLOCKS
+"""Blocks that wait in the worker: of 500 events each about 80 MB."""
+
+CONFIRM_SECONDS = 30.0
+LEAVE_SECONDS = 30.0
+FIRST_WAIT_SECONDS, LAST_WAIT_SECONDS = 0.1, 10.0
+PASSING = (StoreUnavailableError, ArchiveUnavailableError, LogUnavailableError, KeyFileError)
+_COUNTERS = tuple(f.name for f in fields(State) if f.name != "sources")
+
+
+@dataclass(slots=True)
+class Progress:
+    """One partition's memory; `put` makes an encoded one durable, or raises LogUnavailableError."""
+
+    put: Callable[[bytes], None]
+    state: State = field(default_factory=State)
+    next_offset: int = 0
+    plan: Plan | None = None
+    existed: bool = False
+    known_until: int = 0
+    """Records before this may have been inserted by someone whose progress is lost."""
+
+    def begin(self, plan: Plan) -> None:
+        """Record, durably, what is about to be inserted."""
+        self.put(self._encode(self.state, self.next_offset, plan))
+        self.plan = plan
+
+    def commit(self, state: State, next_offset: int, partition: int = 0) -> None:
+        """Record that everything before `next_offset` of its partition is in store and archive."""
+        self.put(self._encode(state, next_offset, None))
+        self.state, self.next_offset, self.plan, self.existed = state, next_offset, None, True
+
+    def load(self, data: bytes) -> None:
+        """Take up what was recorded."""
+        value = orjson.loads(data)
+        self.next_offset, self.existed = value["next"], value["existed"]
+        self.state = State(**{name: value["counters"][name] for name in _COUNTERS})
+        if value["plan"]:
+            first, last, keys, partition = value["plan"]
+            self.plan = Plan(first, last, {source: bytes.fromhex(key) for source, key in keys.items()}, partition)
+
+    def _encode(self, state: State, next_offset: int, plan: Plan | None) -> bytes:
+        return orjson.dumps(
+            {
+                "next": next_offset,
+                "existed": self.existed or plan is None,
+                "counters": {name: getattr(state, name) for name in _COUNTERS},
+                "plan": [plan.first, plan.last, {s: k.hex() for s, k in plan.keys.items()}, plan.partition] if plan else None,
+            }
+        )
+
+
+class FaustRuntime:
+    """One worker over one log, store and archive. `clock` returns microseconds UTC."""
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        store: Store,
+        archive: Archive,
+        clock: Callable[[], int],
+        keys_dir: Path,
+        max_rejected: int = 100,
+        group: str = "affidavit-process",
+        session_seconds: float = SESSION_SECONDS,
+    ) -> None:
+        """Raise LogError where the brokers refuse us or the topics are not there."""
+        self._settings, self._store, self._archive, self._clock = settings, store, archive, clock
+        self._keys_dir, self._max_rejected = keys_dir, max_rejected
+        self._log = KafkaLog(settings)
+        partitions = self._log.partitions(EVENTS.name)
+        self._owned: set[int] = set()
+        self._leaving = False
+        self._works: dict[int, tuple[BatchWork, Progress]] = {}
+        self._newest: dict[int, bytes] = {}
+        self._tick = time.monotonic()
+        self._failure: PipelineError | None = None
+        self._counts = {"blocks": 0, "events": 0, "repeats": 0, "rejected": 0, "gaps": 0, "batches": 0, "retries": 0}
+        self._state, self._last_error, self._latency_us = "starting", "", 0
+        self._session = session_seconds
+        self._app = _application(settings, group, partitions, session_seconds)
+        raw: dict[str, Any] = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
+        self._table = self._app.Table("progress", partitions=partitions)
+        topic = self._app.topic(settings.topic_prefix + EVENTS.name, partitions=partitions, **raw)
+        self._app.agent(topic, name="project")(self._project)
+        self._app.on_partitions_assigned.connect(self._assigned)  # type: ignore[arg-type]
+        self._app.on_partitions_revoked.connect(self._revoked)  # type: ignore[arg-type]
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """What `/readyz` shows: counters since this worker started, and each of its partitions' next offset."""
+        partitions = {p: memory.next_offset for p, (_, memory) in sorted(self._works.items())}
+        return {
+            "state": self._state,
+            "ready": self._state == "running",
+            "last_error": self._last_error,
+            "last_latency_us": self._latency_us,
+            "assigned": sorted(self._owned),
+            "next_offsets": partitions,
+            **self._counts,
+        }
+
+    async def run(self, stop: asyncio.Event, listen: tuple[str, int] | None = None) -> None:
+        """Work until `stop` is set; raise PipelineError when the worker cannot go on by itself."""
+        self._loop, self._busy = asyncio.get_running_loop(), asyncio.Lock()
+        server = await self._serve(listen) if listen else None
+        self._waiting: asyncio.Queue[tuple[Any, Any]] = asyncio.Queue(MAX_BLOCKS)
+        tasks = [asyncio.create_task(self._ticking()), asyncio.create_task(self._working())]
+        try:
+            await self._app.start()
+            if self._state == "starting":
+                self._state = "running"
+            log.info("worker started", brokers=",".join(self._settings.bootstrap_servers))
+            while not stop.is_set() and self._failure is None:
+                if tasks[1].done():
+                    tasks[1].result()
+                if self._app.should_stop:
+                    raise PipelineError("the Faust worker ended by itself; its last message is above")
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), 0.2)
+            await self._leave()
+        finally:
+            await self._app.stop()
+            for task in tasks:
+                task.cancel()
+            if server is not None:
+                await server.cleanup()
+            await asyncio.to_thread(self._log.close)
+        if self._failure is not None:
+            self._state = "stopped"
+            raise self._failure
+
+    async def _project(self, stream: Any) -> None:
+        """Hand events on. Not acknowledged here: that is for when store and archive have them."""
+        async for event in stream.noack().events():
+            await self._waiting.put((stream, event))
+
+    async def _working(self) -> None:
+        """Take what waits, as much as a batch may hold: alone when little comes, together when there is a backlog."""
+        while True:
+            taken = [await self._waiting.get()]
+            while len(taken) < MAX_BLOCKS and not self._waiting.empty():
+                taken.append(self._waiting.get_nowait())
+            by_partition: dict[int, list[tuple[Any, Any]]] = {}
+            for stream, event in taken:
+                by_partition.setdefault(event.message.partition, []).append((stream, event))
+            for partition, some in by_partition.items():
+                async with self._busy:
+                    done = await self._take(partition, [_record(event) for _, event in some])
+                if done:
+                    for stream, event in some:
+                        await stream.ack(event)
+
+    async def _take(self, partition: int, records: Sequence[Record]) -> bool:
+        """Take records through, however often it takes; return False if the partition is no longer ours."""
+        wait = FIRST_WAIT_SECONDS
+        while partition in self._owned and self._failure is None and not self._leaving:
+            try:
+                await asyncio.to_thread(self._advance, partition, records)
+            except PASSING as error:
+                self._state, self._counts["retries"] = "retrying", self._counts["retries"] + 1
+                if str(error) != self._last_error:
+                    log.warning("pipeline waits", error=str(error))
+                self._last_error = str(error)
+                await asyncio.sleep(wait)
+                wait = min(wait * 2, LAST_WAIT_SECONDS)
+            except Exception as error:
+                self._state, self._last_error = "stopped", str(error)
+                log.error("pipeline stopped", error=str(error))
+                self._failure = error if isinstance(error, PipelineError) else PipelineError(f"{type(error).__name__}: {error}")
+                if not isinstance(error, PipelineError | StoreError | ArchiveError | LogError):
+                    log.exception("pipeline failed")
+            else:
+                self._state, self._last_error = "running", ""
+                return True
+        return False
+
+    def _advance(self, partition: int, records: Sequence[Record]) -> None:
+        """Work off everything up to the last of `records`. Runs in a thread."""
+        if partition not in self._works:
+            self._works[partition] = self._recovered(partition)
+        work, memory = self._works[partition]
+        work.refuse_past_limit()
+        if memory.plan is not None:
+            self._note(work.take(work.again(memory.plan), partition, uncertain=True))
+        while records := [r for r in records if r.offset >= memory.next_offset]:
+            at = memory.next_offset
+            given = _run(records)
+            if given[0].offset != at:  # the stream left records out
+                given = self._log.read(EVENTS.name, at, MAX_BLOCKS, MAX_BYTES, partition)
+                if not given:
+                    raise LogUnavailableError(f"{EVENTS.name}, partition {partition}: offset {at} cannot be read yet")
+            self._note(work.take(given, partition, uncertain=at < memory.known_until))
+        work.refuse_past_limit()  # before these are acknowledged, so that they come again to whoever starts next
+
+    def _recovered(self, partition: int) -> tuple[BatchWork, Progress]:
+        memory = Progress(lambda data: self._put(partition, data))
+        tabled = self._table.get(_key(partition))
+        found = [data for data in (tabled and orjson.dumps(tabled), self._newest.get(partition)) if data]
+        if found:
+            memory.load(max(found, key=_progress_of))
+        if not memory.existed:
+            memory.known_until = self._log.end_offset(EVENTS.name, partition)
+        work = BatchWork(self._log, self._store, self._archive, memory, self._clock, self._keys_dir, self._max_rejected)
+        log.info("partition taken up", partition=partition, next_offset=memory.next_offset, unfinished=memory.plan is not None)
+        return work, memory
+
+    def _put(self, partition: int, data: bytes) -> None:
+        """Have the brokers confirm a progress record; then see that we are still heard of. Called in the worker's thread."""
+        try:
+            asyncio.run_coroutine_threadsafe(self._send(partition, data), self._loop).result(CONFIRM_SECONDS)
+        except Exception as error:  # aiokafka's and Faust's own types, and the time running out
+            raise LogUnavailableError(
+                f"progress of partition {partition} is not confirmed: {type(error).__name__} {error}"
+            ) from error
+        if time.monotonic() - self._tick > self._session / 2:
+            raise LogUnavailableError("this worker was paused; it must hear first which partitions it still has")
+        if partition not in self._owned:
+            raise LogUnavailableError(f"partition {partition} went to another worker")
+        self._newest[partition] = data
+
+    async def _send(self, partition: int, data: bytes) -> None:
+        topic = self._table.changelog_topic
+        sent = await topic.send(key=_key(partition), value=orjson.loads(data), partition=partition, force=True)
+        await sent
+
+    def _note(self, batch: Batch) -> None:
+        for note in batch.notes:
+            log.warning(note)
+        c = self._counts
+        c["batches"] += 1
+        c["blocks"] += len(batch.blocks)
+        c["events"] += sum(a.block.header.count for a in batch.blocks)
+        c["repeats"] += len(batch.records) - len(batch.blocks) - len(batch.rejected)
+        c["rejected"] += len(batch.rejected)
+        if batch.fresh:
+            self._latency_us = self._clock() - min(a.block.header.sealed_at for a in batch.fresh)
+
+    async def _assigned(self, app: Any, assigned: set[Any], **_: Any) -> None:
+        name = self._settings.topic_prefix + EVENTS.name
+        self._owned = {tp.partition for tp in assigned if tp.topic == name}
+        self._leaving = False
+        log.info("partitions assigned", partitions=sorted(self._owned))
+
+    async def _revoked(self, app: Any, revoked: set[Any], **_: Any) -> None:
+        await self._leave()
+        self._works.clear()
+
+    async def _leave(self) -> None:
+        """Give all partitions up when nothing of theirs is under way, so that the next owner finds them whole.
+
+        What takes too long is cut: its plan is not committed, and the next owner runs it again.
+        """
+        self._leaving = True
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._busy.acquire(), LEAVE_SECONDS)
+            self._busy.release()
+        self._owned.clear()
+
+    async def _ticking(self) -> None:
+        while True:
+            self._tick = time.monotonic()
+            await asyncio.sleep(0.25)
+
+    async def _serve(self, listen: tuple[str, int]) -> web.AppRunner:
+        async def health(_: web.Request) -> web.Response:
+            return web.Response(status=503 if self._state == "stopped" else 200, text=f"{self._state}\n")
+
+        async def ready(_: web.Request) -> web.Response:
+            status = self.status
+            body = orjson.dumps(status, option=orjson.OPT_NON_STR_KEYS)
+            return web.Response(status=200 if status["ready"] else 503, body=body, content_type="application/json")
+
+        async def metrics(_: web.Request) -> web.Response:
+            lag = await asyncio.to_thread(self._lag)
+            return web.Response(text=_exposition(self.status, lag), content_type="text/plain")
+
+        application = web.Application()
+        application.add_routes([web.get("/healthz", health), web.get("/readyz", ready), web.get("/metrics", metrics)])
+        runner = web.AppRunner(application, access_log=None)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, *listen).start()
+        except OSError as error:
+            await runner.cleanup()
+            raise PipelineError(f"process.listen: cannot listen on {listen[0]}:{listen[1]}: {error.strerror}") from None
+        return runner
+
+    def _lag(self) -> dict[int, int]:
+        lag = {}
+        for partition, (_, memory) in list(self._works.items()):
+            with contextlib.suppress(LogError):
+                lag[partition] = max(0, self._log.end_offset(EVENTS.name, partition) - memory.next_offset)
+        return lag
+
+
+def _application(settings: KafkaSettings, group: str, partitions: int, session_seconds: float) -> faust.App:
+    logging.getLogger("aiokafka").setLevel(logging.ERROR)
+    options: dict[str, Any] = {}
+    if (credentials := _credentials(settings)) is not None:
+        options["broker_credentials"] = credentials
+    return faust.App(
+        settings.topic_prefix + group,
+        broker=[f"kafka://{server}" for server in settings.bootstrap_servers],
+        store="memory://",
+        topic_partitions=partitions,
+        topic_replication_factor=settings.replication,
+        topic_disable_leader=True,
+        topic_allow_declare=True,
+        web_enabled=False,
+        broker_session_timeout=session_seconds,
+        broker_heartbeat_interval=2.0,
+        broker_commit_interval=1.0,
+        broker_max_poll_records=MAX_BLOCKS,
+        stream_buffer_maxsize=BUFFERED_BLOCKS,
+        stream_wait_empty=False,
+        consumer_max_fetch_size=FETCH_BYTES,
+        consumer_auto_offset_reset="earliest",
+        producer_acks=-1,
+        **options,
+    )
+
+
+def _credentials(settings: KafkaSettings) -> faust.SASLCredentials | faust.SSLCredentials | None:
+    security = settings.security
+    context = ssl.create_default_context(cafile=str(security.ca_file) if security.ca_file else None) if security.tls else None
+    if context is not None and security.cert_file is not None:
+        context.load_cert_chain(security.cert_file, security.key_file)
+    if security.mechanism is KafkaMechanism.OAUTHBEARER:
+        raise PipelineError("log.kafka.security: workers do not log in with OAUTHBEARER yet; give them SCRAM or a certificate")
+    if security.mechanism is not KafkaMechanism.NONE:
+        password = security.password.get_secret_value() if security.password else ""
+        return faust.SASLCredentials(
+            username=security.username, password=password, mechanism=security.mechanism.value, ssl_context=context
+        )
+    return faust.SSLCredentials(context) if context is not None else None
+
+
+def _record(event: Any) -> Record:
+    m = event.message
+    headers = m.headers or {}
+    pairs = headers.items() if isinstance(headers, Mapping) else headers
+    return Record(EVENTS.name, m.offset, m.key or b"", m.value or b"", dict(pairs), m.partition)
+
+
+def _run(records: Sequence[Record]) -> list[Record]:
+    """The first records that follow each other, within the limits of a batch."""
+    found: list[Record] = []
+    size = 0
+    for record in records[:MAX_BLOCKS]:
+        size += len(record.value)
+        if found and (record.offset != found[-1].offset + 1 or size > MAX_BYTES):
+            break
+        found.append(record)
+    return found
+
+
+def _key(partition: int) -> str:
+    return str(partition)
+
+
+def _progress_of(data: bytes) -> tuple[int, bool]:
+    value = orjson.loads(data)
+    return value["next"], value["plan"] is not None
+
+
+def _exposition(status: Mapping[str, Any], lag: Mapping[int, int]) -> str:
+    lines = [f"affidavit_process_ready {int(status['ready'])}"]
+    lines += [
+        f"affidavit_process_{name}_total {status[name]}"
+        for name in ("blocks", "events", "repeats", "rejected", "batches", "retries")
+    ]
+    lines.append(f"affidavit_process_latency_seconds {status['last_latency_us'] / 1e6:.6f}")
+    lines += [f'affidavit_process_lag_blocks{{partition="{partition}"}} {blocks}' for partition, blocks in sorted(lag.items())]
+    return "\n".join(lines) + "\n"

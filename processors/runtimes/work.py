@@ -1,0 +1,224 @@
+"""What every runtime does with one partition's records: plan, steps, dead letters, archive, insert, commit. Written once.
+
+A `Memory` keeps what must outlive the process: the state, the next offset, and the plan, which is durable *before* anything of
+its batch is inserted. Whoever has the partition next runs an unfinished plan again, with the same offsets and keys, so with the
+same deduplication token: even a writer that was thought dead and wakes up in its insert adds nothing. What `Memory` does not
+know is taken from the store: `blocks` is inserted last, so a source's chain can be read from it.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+import structlog
+
+from processors import pipeline
+from processors.archive import Archive
+from processors.runtimes.state import Plan
+from processors.signatures import KeyFileError, key_path, registered_key
+from processors.sinks.clickhouse import EVENT_TABLES, Store
+from processors.steps.work import Batch, Rejected, Source, State
+from schemas.integrity import BlockHeader, IntegrityError
+from schemas.log import Log, NewRecord, Record
+from schemas.topics import DLQ, EVENTS
+
+log = structlog.get_logger(__name__)
+
+MAX_BLOCKS = 64
+"""Blocks per batch: an insert costs about 40 ms whatever its size, which many blocks share when there is a backlog."""
+
+MAX_BYTES = 48 * 1024 * 1024
+"""Bodies per batch; with the Arrow tables made of them, what a batch holds in memory stays under about 200 MB."""
+
+
+class PipelineError(Exception):
+    """The pipeline cannot go on by itself; the message says why and what to do."""
+
+
+class Memory(Protocol):
+    """What a partition's work remembers between batches and across deaths."""
+
+    state: State
+    plan: Plan | None
+
+    def begin(self, plan: Plan) -> None:
+        """Record, durably, what is about to be inserted."""
+
+    def commit(self, state: State, next_offset: int, partition: int = 0) -> None:
+        """Record that everything before `next_offset` of a partition is in store and archive."""
+
+
+class BatchWork:
+    """Takes batches through, one thread at a time. `clock` returns microseconds UTC."""
+
+    def __init__(
+        self,
+        log: Log,
+        store: Store,
+        archive: Archive,
+        memory: Memory,
+        clock: Callable[[], int],
+        keys_dir: Path,
+        max_rejected: int = 100,
+    ) -> None:
+        """Log, store and archive belong to the caller."""
+        self._log, self._store, self._archive, self._memory, self._clock = log, store, archive, memory, clock
+        self._keys_dir, self._max_rejected = keys_dir, max_rejected
+        self._uncertain = False
+
+    def take(self, records: Sequence[Record], partition: int, uncertain: bool) -> Batch:
+        """Take records of one partition through; return the batch with all that was made of it.
+
+        `uncertain`: rows of it may be in the store already. Raises what store, archive and log raise; nothing is committed then.
+        """
+        # A batch makes some 500,000 short-lived objects and no cycles: collecting among them is a tenth of its cost.
+        enabled = gc.isenabled()
+        gc.disable()
+        try:
+            return self._take(records, partition, uncertain)
+        finally:
+            if enabled:
+                gc.enable()
+
+    def refuse_past_limit(self) -> None:
+        """Raise PipelineError if so many records were rejected that something is wrong with more than them."""
+        rejected = self._memory.state.rejected
+        if rejected >= self._max_rejected:
+            raise PipelineError(
+                f"{rejected} blocks did not verify and lie in topic {DLQ.name} (limit {self._max_rejected}): "
+                "something is wrong with a source, its key or the log. Read the `reason` headers there; after mending it, "
+                "`affidavit pipeline resume` sets the count back"
+            )
+
+    def again(self, planned: Plan) -> list[Record]:
+        """Return the records of a batch that was cut short. Raises PipelineError if the log no longer has them."""
+        records: list[Record] = []
+        first, wanted = planned.first, planned.last - planned.first + 1
+        while len(records) < wanted:
+            more = self._log.read(EVENTS.name, first, wanted - len(records), MAX_BYTES, planned.partition)
+            more = [r for r in more if r.offset <= planned.last]
+            if not more:
+                raise PipelineError(
+                    f"the log no longer has offsets {first} to {planned.last} of {EVENTS.name}, which a batch was cut short in: "
+                    "restore the log, or take the pipeline's memory away (pipeline.db, or the changelog) to begin at its start"
+                )
+            records += more
+            first = more[-1].offset + 1
+        return records
+
+    def _take(self, records: Sequence[Record], partition: int, uncertain: bool) -> Batch:
+        planned = self._memory.plan
+        keys = planned.keys if planned else self._registered_keys(records)
+        self._uncertain = uncertain or planned is not None
+        batch = Batch(tuple(records), keys, self._store.block_ids(_positions(records)))
+        if planned is None:
+            self._memory.begin(Plan(records[0].offset, records[-1].offset, keys, partition))
+        state, batch = pipeline.run(self._known(records, keys), batch, self._clock())
+        self._bury(batch.rejected)
+        self._archive.append([a.block for a in batch.blocks])
+        self._insert(batch)
+        self._memory.commit(state, records[-1].offset + 1, partition)
+        return batch
+
+    def _registered_keys(self, records: Sequence[Record]) -> dict[str, bytes]:
+        sources = {r.headers["source"].decode("ascii", "replace") for r in records if "source" in r.headers}
+        sources |= {header.source for header in _headers(records)}
+        keys = {source: registered_key(self._keys_dir, source) for source in sorted(sources)}
+        return {source: key for source, key in keys.items() if key}
+
+    def _known(self, records: Sequence[Record], keys: Mapping[str, bytes]) -> State:
+        """The state, with sources it does not know taken up where the store left them: its last block, gaps still open."""
+        state = self._memory.state
+        for h in {h.source: h for h in reversed(_headers(records))}.values():  # the first of each source
+            if h.source in state.sources:
+                continue
+            if h.source not in keys and self._store.was_verified(h.source):
+                raise KeyFileError(
+                    f"blocks of source {h.source} were signed under a registered key, and its file "
+                    f"{key_path(self._keys_dir, h.source)} is not there: put it back, or any block could be anyone's"
+                )
+            if h.number > 1:
+                before = self._store.header(h.source, h.number - 1)
+                known = before is not None and before.block_id == h.prev
+                chain = self._store.chain(h.source, h.number - 1 if known else None)
+                state = replace(state, sources={**state.sources, h.source: Source(chain, keys.get(h.source, b""))})
+        return state
+
+    def _bury(self, rejected: Sequence[Rejected]) -> None:
+        if not rejected:
+            return
+        for r in rejected:
+            log.error("block rejected, kept in the dead letters", offset=r.record.offset, reason=r.reason)
+        self._log.append(
+            DLQ.name,
+            [
+                NewRecord(
+                    r.record.key,
+                    r.record.value,
+                    {**r.record.headers, "reason": r.reason.encode(), "offset": b"%d" % r.record.offset},
+                )
+                for r in rejected
+            ],
+        )
+
+    def _insert(self, batch: Batch) -> None:
+        ids = "".join(a.block.header.block_id for a in batch.fresh)
+        token = sha256(ids.encode()).hexdigest()
+        for table in EVENT_TABLES:
+            rows = batch.tables.get(table)
+            if rows is None:
+                continue
+            if not self._uncertain:
+                self._store.insert(table, rows, token)
+            elif table in ("query_events", "other_events"):
+                self._insert_uncertain(table, rows, token, batch)
+            else:  # rows of these tables replace their like, so a repeat changes nothing and a token could only lose them
+                self._store.insert(table, rows, None)
+
+    def _insert_uncertain(self, table: str, rows: pa.Table, token: str, batch: Batch) -> None:
+        """Insert rows that an earlier attempt may have inserted, all or some.
+
+        If none are there, the token goes with them, in case a server still has the earlier insert under way. The engine notes a
+        token just before the rows are in place, so a crash between the two makes it drop them now: what is still missing
+        then goes in without a token.
+        """
+        lacking = _lacking(rows, self._held(table, batch))
+        if lacking.num_rows == rows.num_rows:
+            self._store.insert(table, rows, token)
+            lacking = _lacking(rows, self._held(table, batch))
+        if lacking.num_rows:
+            log.warning("rows were missing after a crash and are inserted again", table=table, rows=lacking.num_rows)
+            self._store.insert(table, lacking, None)
+
+    def _held(self, table: str, batch: Batch) -> dict[tuple[str, int], set[int]]:
+        spans: dict[tuple[str, int], tuple[int, int]] = {}
+        for a in batch.fresh:
+            h = a.block.header
+            first, last = spans.get((h.source, h.epoch), (h.first_seq, 0))
+            spans[h.source, h.epoch] = min(first, h.first_seq), max(last, h.first_seq + h.count - 1)
+        return {where: self._store.positions(table, *where, *span) for where, span in spans.items()}
+
+
+def _headers(records: Sequence[Record]) -> list[BlockHeader]:
+    headers = []
+    for r in records:
+        try:
+            headers.append(BlockHeader.decode(r.headers["block"]))
+        except (IntegrityError, KeyError):
+            continue
+    return headers
+
+
+def _lacking(rows: pa.Table, held: dict[tuple[str, int], set[int]]) -> pa.Table:
+    where = zip(rows["source"].to_pylist(), rows["epoch"].to_pylist(), rows["seq"].to_pylist(), strict=True)
+    return rows.filter(pa.array([seq not in held[source, epoch] for source, epoch, seq in where], pa.bool_()))
+
+
+def _positions(records: Sequence[Record]) -> list[tuple[str, int]]:
+    return [(h.source, h.number) for h in _headers(records)]

@@ -1,0 +1,200 @@
+"""Faust workers on the real Kafka and chDB: every event one row, whatever repeats, breaks, is slow, or is killed."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from processors.archive import Archive
+from processors.sinks.clickhouse import connect
+from schemas.config import ClickHouseSettings
+from schemas.integrity import Block
+from schemas.log import NewRecord
+from schemas.log.kafka import KafkaLog
+from schemas.topics import DLQ, EVENTS, TOPICS
+from tests.support import kafka_jars
+from tests.support.event_blocks import Source, record
+from tests.support.kafka import Kafka
+
+pytestmark = pytest.mark.skipif(bool(kafka_jars.missing()), reason=kafka_jars.missing() or "the broker's jars are there")
+
+ROOT = Path(__file__).parents[2]
+PARTITIONS = 3
+KILLS = 4
+_numbers = itertools.count(1)
+
+
+class Site:
+    """Topics of their own, a data directory, and the workers started on them, one at a time."""
+
+    def __init__(self, cluster: Kafka, folder: Path) -> None:
+        self.cluster, self.folder, self.prefix = cluster, folder, f"faust{next(_numbers)}."
+        cluster.make_topics([self.prefix + t.name for t in TOPICS], PARTITIONS)
+        self.log = KafkaLog(cluster.settings(topic_prefix=self.prefix))
+        self.workers: list[subprocess.Popen[str]] = []
+
+    def ship(self, blocks: list[Block]) -> None:
+        self.log.append(EVENTS.name, [record(b) for b in blocks])
+
+    def start(self, group: str = "group", most_rejected: int = 100, slow: str = "") -> subprocess.Popen[str]:
+        broker = self.cluster.bootstrap()[0]
+        arguments = [str(self.folder), broker, self.prefix, group, str(most_rejected), *([slow] if slow else [])]
+        command = [sys.executable, "-m", "tests.support.faust_child", *arguments]
+        with (self.folder / "worker.log").open("ab") as out:
+            worker = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=out, text=True)
+        self.workers.append(worker)
+        return worker
+
+    def until(self, worker: subprocess.Popen[str], reached: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        assert worker.stdout is not None
+        for line in worker.stdout:
+            status: dict[str, Any] = orjson.loads(line)
+            if reached(status):
+                return status
+        raise AssertionError(f"the worker ended: {worker.wait()}\n{(self.folder / 'worker.log').read_text()[-3000:]}")
+
+    def stop(self, worker: subprocess.Popen[str]) -> dict[str, Any]:
+        """SIGTERM; return the status it ended with."""
+        worker.send_signal(signal.SIGTERM)
+        ended: dict[str, Any] = self.until(worker, lambda s: "ended" in s)["ended"]
+        assert worker.wait(60) == 0
+        return ended
+
+    def drained(self, status: dict[str, Any]) -> bool:
+        ends = {str(p): self.log.end_offset(EVENTS.name, p) for p in range(PARTITIONS)}
+        offsets = status.get("next_offsets", {})
+        return all(offsets.get(p) == end for p, end in ends.items() if end)
+
+    def check(self, blocks: list[Block], whole: bool = True) -> None:
+        """Rows, recorded blocks and archive are exactly these blocks."""
+        headers = [b.header for b in blocks]
+        store = connect(ClickHouseSettings(), self.folder)
+        try:
+            rows = store.client.query(
+                "SELECT source, epoch, seq FROM affidavit.query_events "
+                "UNION ALL SELECT source, epoch, seq FROM affidavit.other_events"
+            ).result_rows
+            numbers = store.client.query("SELECT source, number FROM affidavit.blocks FINAL").result_rows
+        finally:
+            store.close()
+        assert sorted(rows) == sorted((h.source, h.epoch, h.first_seq + i) for h in headers for i in range(h.count))
+        assert sorted(numbers) == sorted((h.source, h.number) for h in headers)
+        archive = Archive(self.folder / "archive")
+        assert archive.verify().ok is whole
+        assert sorted(b.header.block_id for b in archive.blocks()) == sorted(h.block_id for h in headers)
+
+    def dead_letters(self) -> list[str]:
+        found = [r for p in range(PARTITIONS) for r in self.log.read(DLQ.name, 0, 1000, partition=p)]
+        return [r.headers["reason"].decode() for r in found]
+
+    def close(self) -> None:
+        for worker in self.workers:
+            worker.kill()
+            worker.wait()
+            if worker.stdout is not None:
+                worker.stdout.close()
+        self.log.close()
+
+
+@pytest.fixture
+def site(kafka: Kafka, tmp_path: Path) -> Iterator[Site]:
+    made = Site(kafka, tmp_path)
+    yield made
+    made.close()
+
+
+def made(blocks: int, sources: int = 4) -> list[Block]:
+    """Blocks of several sources, in turn, queries and another event in each."""
+    names = [Source(f"proxy/{n}") for n in range(sources)]
+    turn = [names[n % sources] for n in range(blocks)]
+    return [s.seal([s.session_opened(n % 8), *(s.query() for _ in range(10))]) for n, s in enumerate(turn)]
+
+
+def test_blocks_become_rows_once_and_a_restart_goes_on(site: Site) -> None:
+    blocks = made(60)
+    site.ship(blocks[:30])
+    site.ship(blocks[:30])  # what a proxy ships again after an answer it did not hear
+    worker = site.start()
+    site.until(worker, site.drained)
+    ended = site.stop(worker)
+    assert (ended["blocks"], ended["repeats"], ended["rejected"], ended["gaps"]) == (30, 30, 0, 0)
+    site.ship(blocks[30:])
+    worker = site.start()
+    site.until(worker, site.drained)
+    ended = site.stop(worker)
+    assert (ended["blocks"], ended["repeats"], ended["rejected"], ended["gaps"]) == (30, 0, 0, 0)
+    site.check(blocks)
+
+
+def test_the_whole_topic_again_by_a_group_without_memory_changes_nothing(site: Site) -> None:
+    blocks = made(40)
+    late = blocks.pop(4)  # a gap that the second group must know of, for its block comes late
+    site.ship(blocks)
+    for group in ("first", "second"):
+        worker = site.start(group)
+        site.until(worker, site.drained)
+        assert site.stop(worker)["rejected"] == 0
+        site.check(blocks, whole=False)
+    site.ship([late])
+    worker = site.start("second")
+    site.until(worker, lambda s: s.get("blocks") == 1)
+    assert site.stop(worker)["rejected"] == 0
+    site.check([*blocks, late])
+
+
+def test_poison_goes_to_the_dead_letters_and_past_the_limit_the_worker_stops(site: Site) -> None:
+    blocks = made(20, sources=1)
+    poison = NewRecord(b"proxy/0", b"no line of ours\n", record(blocks[3]).headers)
+    site.log.append(EVENTS.name, [*map(record, blocks[:3]), poison, *map(record, blocks[3:])])
+    worker = site.start(most_rejected=3)
+    site.until(worker, site.drained)
+    assert site.stop(worker)["rejected"] == 1
+    site.check(blocks)
+    assert ["lines" in reason for reason in site.dead_letters()] == [True]
+    for _ in range(2):
+        site.log.append(EVENTS.name, [NewRecord(b"proxy/0", b"nonsense\n", {})])
+    site.log.append(EVENTS.name, [NewRecord(b"proxy/0", b"nonsense\n", {})] * 3)
+    worker = site.start(most_rejected=3)
+    assert "limit 3" in site.until(worker, lambda s: "stopped" in s)["stopped"]
+    assert worker.wait(60) == 3
+    site.ship(made(1, sources=2)[1:])
+    worker = site.start(most_rejected=3)  # a supervisor starts it again: it must not drain more away
+    assert "limit 3" in site.until(worker, lambda s: "stopped" in s)["stopped"]
+
+
+def test_killed_at_random_moments_every_event_is_exactly_one_row(site: Site) -> None:
+    blocks = made(400)
+    last = blocks[-4:]  # one of each source, so that every partition in use has something at the end
+    rng = random.Random(7)
+    for kill in range(KILLS):
+        at, end = ((len(blocks) - 4) * n // KILLS for n in (kill, kill + 1))
+        site.ship(blocks[at:end])
+        worker = site.start(slow="0.02")
+        want = rng.randrange(1, 4)
+        site.until(worker, lambda s, want=want: s.get("batches", 0) >= want)  # type: ignore[misc]
+        worker.kill()
+        worker.communicate()
+    site.ship(last)
+    worker = site.start()
+    site.until(worker, site.drained)
+    ended = site.stop(worker)
+    assert (ended["rejected"], ended["gaps"]) == (0, 0)
+    site.check(blocks)
+
+
+def test_a_store_that_is_slow_and_refuses_now_and_then_is_waited_for(site: Site) -> None:
+    blocks = made(60)
+    site.ship(blocks)
+    worker = site.start(slow="0.2")
+    site.until(worker, site.drained)
+    assert site.stop(worker)["retries"] > 0
+    site.check(blocks)
