@@ -407,3 +407,25 @@ def test_nothing_asked_may_be_described_answered_with_no_data() -> None:
         ]
     )
     assert [e["outcome"]["status"] for e in heard.events] == ["ok"]
+
+
+class Noticed:
+    """Counts how often a session says that what is known of the database's objects may be out of date."""
+
+    current = None
+    times = 0
+
+    def changed(self) -> None:
+        self.times += 1
+
+
+def test_a_prepared_statement_that_changes_objects_says_so_each_time() -> None:
+    """Also where it comes as the repetition of the one before, in one segment."""
+    noticed = Noticed()
+    talk = Conversation(snapshots=noticed)
+    talk.say(Side.CLIENT, parse("s", "CREATE TABLE IF NOT EXISTS scratch (a int)") + SYNC)
+    talk.say(Side.SERVER, PARSE_COMPLETE + ready())
+    for time in (1, 2, 3):
+        talk.say(Side.CLIENT, bind("", "s") + execute("") + SYNC)
+        talk.say(Side.SERVER, BIND_COMPLETE + complete("CREATE TABLE") + ready())
+        assert noticed.times == time

@@ -429,7 +429,7 @@ class Requests:
         prepared = self._repeats.prepared
         assert prepared is not None
         statement = prepared.statement
-        if statement.settings:
+        if statement.settings or statement.changes_objects:
             return False
         judgement = self._judge(statement, prepared.claims)
         if judgement is not None and judgement.stops:
