@@ -244,6 +244,7 @@ def session_kill(
     from deploy.sanctions import kill_session
 
     kill_session(load(config), session_id, _actor(), reason)
+    typer.echo("every proxy is told to end this session, if it has it", err=True)
 
 
 @principals.command("suspend")
@@ -258,6 +259,7 @@ def principal_suspend(
     from deploy.sanctions import suspend
 
     suspend(load(config), principal, _actor(), reason, None if ttl is None else _seconds(ttl))
+    typer.echo(f"every proxy is told that {principal} is suspended", err=True)
 
 
 @principals.command("resume")
@@ -271,6 +273,7 @@ def principal_resume(
     from deploy.sanctions import resume
 
     resume(load(config), principal, _actor(), reason)
+    typer.echo(f"every proxy is told that {principal} is not suspended any more", err=True)
 
 
 @archive.command("verify")

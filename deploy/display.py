@@ -62,12 +62,13 @@ def show_sessions(sessions: Iterable[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         _lines(sessions)
         return
-    table = _table("opened", "closed", "who", "database", "from", "application", "statements", "ended by")
+    table = _table("id", "opened", "closed", "who", "database", "from", "application", "statements", "ended by")
     for s in sessions:
         closed = "open" if s["open"] else _when(s["closed_at"])
         client = s["client"]
         cells = (s["database"]["alias"], client["address"], client["application"], str(s["statements"]), s["reason"])
-        table.add_row(_when(s["opened_at"]), closed, _who(s), *(Text(printable(cell)) for cell in cells))
+        session_id = Text(printable(s["session_id"]))
+        table.add_row(session_id, _when(s["opened_at"]), closed, _who(s), *(Text(printable(cell)) for cell in cells))
     _console().print(table if table.row_count else "nothing found")
 
 

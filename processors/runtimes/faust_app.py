@@ -248,7 +248,8 @@ class FaustRuntime:
             memory.load(max(found, key=_progress_of))
         if not memory.existed:
             memory.known_until = self._log.end_offset(EVENTS.name, partition)
-        work = BatchWork(self._log, self._store, self._archive, memory, self._clock, self._keys_dir, self._max_rejected)
+        limit, remedy = self._max_rejected, "raise process.max_rejected and start the worker again"
+        work = BatchWork(self._log, self._store, self._archive, memory, self._clock, self._keys_dir, limit, remedy)
         log.info("partition taken up", partition=partition, next_offset=memory.next_offset, unfinished=memory.plan is not None)
         return work, memory
 

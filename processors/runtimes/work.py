@@ -66,10 +66,11 @@ class BatchWork:
         clock: Callable[[], int],
         keys_dir: Path,
         max_rejected: int = 100,
+        remedy: str = "`affidavit pipeline resume` sets the count back",
     ) -> None:
-        """Log, store and archive belong to the caller."""
+        """Log, store and archive belong to the caller. `remedy`: what lets a runtime go on that stopped at `max_rejected`."""
         self._log, self._store, self._archive, self._memory, self._clock = log, store, archive, memory, clock
-        self._keys_dir, self._max_rejected = keys_dir, max_rejected
+        self._keys_dir, self._max_rejected, self._remedy = keys_dir, max_rejected, remedy
         self._uncertain = False
 
     def take(self, records: Sequence[Record], partition: int, uncertain: bool) -> Batch:
@@ -93,7 +94,7 @@ class BatchWork:
             raise PipelineError(
                 f"{rejected} blocks did not verify and lie in topic {DLQ.name} (limit {self._max_rejected}): "
                 "something is wrong with a source, its key or the log. Read the `reason` headers there; after mending it, "
-                "`affidavit pipeline resume` sets the count back"
+                f"{self._remedy}"
             )
 
     def again(self, planned: Plan) -> list[Record]:

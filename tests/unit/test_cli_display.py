@@ -41,13 +41,13 @@ def test_a_statement_is_one_line_a_person_can_read(capsys: pytest.CaptureFixture
 
 def test_nothing_an_audited_client_wrote_reaches_the_terminal_as_a_command(capsys: pytest.CaptureFixture[str]) -> None:
     hostile = event(text=HOSTILE, principal={"id": HOSTILE, "on_behalf_of": HOSTILE}, database={"alias": HOSTILE})
-    session = hostile | {"opened_at": 1, "closed_at": 2, "open": False, "statements": 3, "reason": HOSTILE}
+    session = hostile | {"opened_at": 1, "closed_at": 2, "open": False, "statements": 3, "reason": HOSTILE, "session_id": HOSTILE}
     session["client"] = {"application": HOSTILE, "address": HOSTILE}
     show_events([hostile], as_json=False)
     show_stream([hostile], as_json=False)
     show_sessions([session], as_json=False)
     out = capsys.readouterr().out
-    assert out.count("owned") >= 8
+    assert out.count("owned") >= 9
     assert [c for c in out if not c.isprintable() and c != "\n"] == []
     assert printable(HOSTILE) == "SELECT �]0;owned� � �31m a�b"
 
@@ -75,3 +75,10 @@ def test_logs_are_json_off_a_terminal_and_blank_what_is_named_a_secret() -> None
     line = json.loads(stream.getvalue())
     assert (line["event"], line["process"], line["api"]) == ("started", "node/0", "127.0.0.1:1")
     assert {line["password"], line["upstream_token"], line["Authorization"]} == {"[removed]"}
+
+
+def test_a_session_is_listed_with_the_id_that_ends_it(capsys: pytest.CaptureFixture[str]) -> None:
+    session = event(session_id="01a21ec5-de27-70b8-ae15-f7d21ff12389", opened_at=1, open=True, statements=3, reason="")
+    show_sessions([session | {"client": {"application": "psql", "address": "127.0.0.1:1"}}], as_json=False)
+    header, row = capsys.readouterr().out.splitlines()
+    assert header.split()[0] == "id" and row.split()[0] == session["session_id"]
