@@ -6,7 +6,8 @@ longer than its membership lasts sees that after the confirmation and inserts no
 token which its successor used too. Sources' chains are read from the store (see `processors.runtimes.work`).
 
 Offsets are acknowledged after store and archive have the blocks. Progress, not the stream, decides what comes next: records that
-come again are passed over, records that the stream left out are read from the log. The only module that knows Faust.
+come again are passed over, records that the stream left out are read from the log, at the latest when all is quiet. The only
+module that knows Faust.
 """
 
 from __future__ import annotations
@@ -47,6 +48,10 @@ FETCH_BYTES = 2 * 1024 * 1024
 
 BUFFERED_BLOCKS = 2 * MAX_BLOCKS
 """Blocks that wait in the worker: of 500 events each about 80 MB."""
+
+QUIET_SECONDS = 2.0
+"""How long nothing may come before the log itself is asked. Without it a record that the stream passes over while it seeks, right
+after a start, would wait for the next one of its partition."""
 
 CONFIRM_SECONDS = 30.0
 LEAVE_SECONDS = 30.0
@@ -117,6 +122,7 @@ class FaustRuntime:
         self._log = KafkaLog(settings)
         partitions = self._log.partitions(EVENTS.name)
         self._owned: set[int] = set()
+        self._tabled = False
         self._leaving = False
         self._works: dict[int, tuple[BatchWork, Progress]] = {}
         self._newest: dict[int, bytes] = {}
@@ -132,6 +138,7 @@ class FaustRuntime:
         self._app.agent(topic, name="project")(self._project)
         self._app.on_partitions_assigned.connect(self._assigned)  # type: ignore[arg-type]
         self._app.on_partitions_revoked.connect(self._revoked)  # type: ignore[arg-type]
+        self._app.on_rebalance_complete.connect(self._recovery_ended)  # type: ignore[arg-type]
 
     @property
     def status(self) -> dict[str, Any]:
@@ -185,7 +192,11 @@ class FaustRuntime:
     async def _working(self) -> None:
         """Take what waits, as much as a batch may hold: alone when little comes, together when there is a backlog."""
         while True:
-            taken = [await self._waiting.get()]
+            try:
+                taken = [await asyncio.wait_for(self._waiting.get(), QUIET_SECONDS)]
+            except TimeoutError:
+                await self._catch_up()
+                continue
             while len(taken) < MAX_BLOCKS and not self._waiting.empty():
                 taken.append(self._waiting.get_nowait())
             by_partition: dict[int, list[tuple[Any, Any]]] = {}
@@ -198,8 +209,14 @@ class FaustRuntime:
                     for stream, event in some:
                         await stream.ack(event)
 
-    async def _take(self, partition: int, records: Sequence[Record]) -> bool:
-        """Take records through, however often it takes; return False if the partition is no longer ours."""
+    async def _catch_up(self) -> None:
+        """Take what the log has and the stream did not bring."""
+        for partition in sorted(self._owned) if self._tabled else ():
+            async with self._busy:
+                await self._take(partition, None)
+
+    async def _take(self, partition: int, records: Sequence[Record] | None) -> bool:
+        """Take records (None: the log's next) through, however often it takes; False if the partition is no longer ours."""
         wait = FIRST_WAIT_SECONDS
         while partition in self._owned and self._failure is None and not self._leaving:
             try:
@@ -222,7 +239,7 @@ class FaustRuntime:
                 return True
         return False
 
-    def _advance(self, partition: int, records: Sequence[Record]) -> None:
+    def _advance(self, partition: int, records: Sequence[Record] | None) -> None:
         """Work off everything up to the last of `records`. Runs in a thread."""
         if partition not in self._works:
             self._works[partition] = self._recovered(partition)
@@ -230,6 +247,8 @@ class FaustRuntime:
         work.refuse_past_limit()
         if memory.plan is not None:
             self._note(work.take(work.again(memory.plan), partition, uncertain=True))
+        if records is None:
+            records = self._log.read(EVENTS.name, memory.next_offset, MAX_BLOCKS, MAX_BYTES, partition)
         while records := [r for r in records if r.offset >= memory.next_offset]:
             at = memory.next_offset
             given = _run(records)
@@ -287,8 +306,11 @@ class FaustRuntime:
     async def _assigned(self, app: Any, assigned: set[Any], **_: Any) -> None:
         name = self._settings.topic_prefix + EVENTS.name
         self._owned = {tp.partition for tp in assigned if tp.topic == name}
-        self._leaving = False
+        self._leaving = self._tabled = False
         log.info("partitions assigned", partitions=sorted(self._owned))
+
+    async def _recovery_ended(self, app: Any, **_: Any) -> None:
+        self._tabled = True  # from here on the table knows how far each partition is
 
     async def _revoked(self, app: Any, revoked: set[Any], **_: Any) -> None:
         await self._leave()

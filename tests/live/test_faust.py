@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 
 from processors.archive import Archive
 from processors.sinks.clickhouse import connect
@@ -149,6 +150,20 @@ def test_the_whole_topic_again_by_a_group_without_memory_changes_nothing(site: S
     site.until(worker, lambda s: s.get("blocks") == 1)
     assert site.stop(worker)["rejected"] == 0
     site.check([*blocks, late])
+
+
+def test_records_that_the_stream_leaves_out_are_read_all_the_same(site: Site) -> None:
+    """The group's offsets say that everything was read; the progress, which decides, says that nothing was."""
+    blocks = made(30)
+    site.ship(blocks)
+    ends = [TopicPartition(site.prefix + EVENTS.name, p, site.log.end_offset(EVENTS.name, p)) for p in range(PARTITIONS)]
+    member = Consumer({"bootstrap.servers": site.cluster.bootstrap()[0], "group.id": site.prefix + "group"})
+    member.commit(offsets=ends, asynchronous=False)
+    member.close()
+    worker = site.start()
+    site.until(worker, site.drained)
+    assert site.stop(worker)["blocks"] == 30
+    site.check(blocks)
 
 
 def test_poison_goes_to_the_dead_letters_and_past_the_limit_the_worker_stops(site: Site) -> None:
