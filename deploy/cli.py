@@ -93,7 +93,7 @@ def proxy(config: ConfigFile = DEFAULT_CONFIG) -> None:
     from deploy.config import load
     from deploy.single import run_up
 
-    raise typer.Exit(run_up(load(config), roles=("proxy",)))
+    raise typer.Exit(run_up(load(config, sections=("databases", "policy", "identity", "log")), roles=("proxy",)))
 
 
 @app.command()
@@ -102,7 +102,7 @@ def process(config: ConfigFile = DEFAULT_CONFIG) -> None:
     from deploy.config import load
     from deploy.process import run_process
 
-    raise typer.Exit(run_process(load(config, complete=False)))
+    raise typer.Exit(run_process(load(config, sections=("log", "clickhouse"))))
 
 
 @app.command()
@@ -111,7 +111,7 @@ def migrate(config: ConfigFile = DEFAULT_CONFIG) -> None:
     from deploy.config import load
     from deploy.maintenance import migrate_store
 
-    for line in migrate_store(load(config, complete=False)):
+    for line in migrate_store(load(config, sections=("clickhouse",))):
         typer.echo(line)
 
 
@@ -291,7 +291,7 @@ def archive_rebuild(config: ConfigFile = DEFAULT_CONFIG) -> None:
     from deploy.config import load
     from deploy.maintenance import rebuild_store
 
-    typer.echo(rebuild_store(load(config, complete=False)), err=True)
+    typer.echo(rebuild_store(load(config, sections=("clickhouse",))), err=True)
 
 
 @pipeline.command("resume")

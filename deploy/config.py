@@ -13,7 +13,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
@@ -24,13 +24,14 @@ import yaml
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
-from schemas.config import Config, DatabaseSettings, KafkaSecurity, Upstream, with_secrets
+from schemas.config import ClickHouseSettings, Config, KafkaSecurity, Upstream, with_secrets
 
 MAX_FILE_BYTES = 1024**2  # a configuration is written by people; this bounds what a mistaken path can make us read
 MAX_NODES = 50_000  # bounds what YAML aliases can unfold to
 
 Location = tuple[str | int, ...]
 M = TypeVar("M", bound=BaseModel)
+H = TypeVar("H", Upstream, KafkaSecurity, ClickHouseSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +59,18 @@ class ConfigError(Exception):
         return "\n".join(lines)
 
 
-def load(path: Path, environ: Mapping[str, str] | None = None, *, complete: bool = True) -> Config:
+SECTIONS = ("databases", "policy", "identity", "log", "clickhouse")
+"""The sections that name files and passwords."""
+
+
+def load(
+    path: Path, environ: Mapping[str, str] | None = None, *, complete: bool = True, sections: Sequence[str] = SECTIONS
+) -> Config:
     """Read `path` and return its settings, relative paths made absolute against the file's folder.
 
-    With `complete` the passwords named by `password_env` and `password_file` are read into `password`, and files that settings
-    name must exist; without it (commands that only need the data directory or the API) neither is looked at.
-    Raises ConfigError.
+    With `complete` the passwords that `sections` name by `password_env` and `password_file` are read into `password`, and files
+    that their settings name must exist; without it (commands that only need the data directory or the API) neither is looked at.
+    A role that runs apart gives the sections it uses: it need not hold the others' secrets. Raises ConfigError.
     """
     try:
         with path.open("rb") as file:
@@ -75,10 +82,10 @@ def load(path: Path, environ: Mapping[str, str] | None = None, *, complete: bool
         raise ConfigError(path, [Problem("", 0, f"cannot be read: {error.strerror}")]) from None
     if len(data) > MAX_FILE_BYTES:
         raise ConfigError(path, [Problem("", 0, f"is larger than {MAX_FILE_BYTES} bytes: this is not a configuration")])
-    return parse(data, path, os.environ if environ is None else environ, complete=complete)
+    return parse(data, path, os.environ if environ is None else environ, sections=sections if complete else ())
 
 
-def parse(data: bytes, path: Path, environ: Mapping[str, str], *, complete: bool = True) -> Config:
+def parse(data: bytes, path: Path, environ: Mapping[str, str], *, sections: Sequence[str] = SECTIONS) -> Config:
     """Read the bytes of a configuration file; `path` names it in errors and is what relative paths start from."""
     raw, lines = _read_yaml(data, path)
     try:
@@ -88,10 +95,9 @@ def parse(data: bytes, path: Path, environ: Mapping[str, str], *, complete: bool
         raise ConfigError(path, problems) from None
     config = _absolute(config, path.absolute().parent)
     problems = list(_check_addresses(config, lines))
-    if complete:
-        problems += _check_files(config, lines)
-        if not problems:
-            config = _with_passwords(config, lines, environ, problems)
+    problems += _check_files(config, sections, lines)
+    if not problems:
+        config = _with_passwords(config, sections, lines, environ, problems)
     if problems:
         raise ConfigError(path, problems)
     return config
@@ -197,6 +203,7 @@ _PATTERNS = {
     "listen": "an address and port such as 127.0.0.1:6432 or [::1]:6432",
     "engine": "postgres (the only engine so far)",
     "interface": "chdb, http or https",
+    "compression": "zstd, lz4 or none",
     "database": "a name of letters, digits and `_`, not starting with a digit",
 }
 
@@ -326,8 +333,8 @@ def _check_addresses(config: Config, lines: dict[Location, int]) -> Iterator[Pro
             yield Problem(setting_path(location), _line(location, lines), text)
 
 
-def _check_files(config: Config, lines: dict[Location, int]) -> Iterator[Problem]:
-    for index, database in enumerate(config.databases):
+def _check_files(config: Config, sections: Sequence[str], lines: dict[Location, int]) -> Iterator[Problem]:
+    for index, database in enumerate(config.databases if "databases" in sections else ()):
         for section, names in (
             ("client_tls", ("cert_file", "key_file", "client_ca_file")),
             ("upstream", ("ca_file", "cert_file", "key_file")),
@@ -339,15 +346,18 @@ def _check_files(config: Config, lines: dict[Location, int]) -> Iterator[Problem
                     yield Problem(setting_path(location), _line(location, lines), f"there is no file {file}")
                 elif file is not None and not os.access(file, os.R_OK):
                     yield Problem(setting_path(location), _line(location, lines), f"{file} is not readable for this user")
-    for index, file in enumerate(config.policy.files):
+    for index, file in enumerate(config.policy.files if "policy" in sections else ()):
         if not file.is_file():
             where: Location = ("policy", "files", index)
             yield Problem(setting_path(where), _line(where, lines), f"there is no file {file}")
-    for index, issuer in enumerate(config.identity.issuers):
+    for index, issuer in enumerate(config.identity.issuers if "identity" in sections else ()):
         for name in ("jwks_file", "ca_file"):
             yield from _readable(getattr(issuer, name), ("identity", "issuers", index, name), lines)
     for name in ("ca_file", "cert_file", "key_file"):
-        yield from _readable(getattr(config.log.kafka.security, name), ("log", "kafka", "security", name), lines)
+        if "log" in sections:
+            yield from _readable(getattr(config.log.kafka.security, name), ("log", "kafka", "security", name), lines)
+        if "clickhouse" in sections:
+            yield from _readable(getattr(config.clickhouse, name), ("clickhouse", name), lines)
 
 
 def _readable(file: Path | None, location: Location, lines: dict[Location, int]) -> Iterator[Problem]:
@@ -355,43 +365,45 @@ def _readable(file: Path | None, location: Location, lines: dict[Location, int])
         yield Problem(setting_path(location), _line(location, lines), f"{file} is not there or not readable for this user")
 
 
-def _with_passwords(config: Config, lines: dict[Location, int], environ: Mapping[str, str], problems: list[Problem]) -> Config:
-    databases: list[DatabaseSettings] = []
-    for index, database in enumerate(config.databases):
-        upstream = database.upstream
-        location: Location = ("databases", index, "upstream", "password_env" if upstream.password_env else "password_file")
+def _with_passwords(
+    config: Config, sections: Sequence[str], lines: dict[Location, int], environ: Mapping[str, str], problems: list[Problem]
+) -> Config:
+    def resolved(holder: H, *at: str | int) -> H:
+        location: Location = (*at, "password_env" if holder.password_env else "password_file")
         try:
-            secret = _password(upstream, environ)
+            secret = _password(holder, environ)
         except ValueError as error:
             problems.append(Problem(setting_path(location), _line(location, lines), str(error)))
-            continue
-        resolved = upstream.model_copy(update={"password": secret, "password_env": None, "password_file": None})
-        databases.append(database.model_copy(update={"upstream": resolved}))
-    kafka = config.log.kafka
-    place = "password_env" if kafka.security.password_env else "password_file"
-    location = ("log", "kafka", "security", place)
-    try:
-        secret = _password(kafka.security, environ)
-    except ValueError as error:
-        problems.append(Problem(setting_path(location), _line(location, lines), str(error)))
-        return config
-    security = kafka.security.model_copy(update={"password": secret, "password_env": None, "password_file": None})
-    log = config.log.model_copy(update={"kafka": kafka.model_copy(update={"security": security})})
-    return config.model_copy(update={"databases": tuple(databases), "log": log})
+            return holder
+        return holder.model_copy(update={"password": secret, "password_env": None, "password_file": None})
+
+    changed: dict[str, object] = {}
+    if "databases" in sections:
+        changed["databases"] = tuple(
+            d.model_copy(update={"upstream": resolved(d.upstream, "databases", index, "upstream")})
+            for index, d in enumerate(config.databases)
+        )
+    if "log" in sections:
+        kafka = config.log.kafka
+        kafka = kafka.model_copy(update={"security": resolved(kafka.security, "log", "kafka", "security")})
+        changed["log"] = config.log.model_copy(update={"kafka": kafka})
+    if "clickhouse" in sections:
+        changed["clickhouse"] = resolved(config.clickhouse, "clickhouse")
+    return config.model_copy(update=changed)
 
 
-def _password(upstream: Upstream | KafkaSecurity, environ: Mapping[str, str]) -> SecretStr | None:
-    if upstream.password_env is not None:
-        if not environ.get(upstream.password_env):
-            raise ValueError(f"the environment has no variable {upstream.password_env!r}; set it before starting affidavit")
-        return SecretStr(environ[upstream.password_env])
-    if upstream.password_file is not None:
+def _password(holder: Upstream | KafkaSecurity | ClickHouseSettings, environ: Mapping[str, str]) -> SecretStr | None:
+    if holder.password_env is not None:
+        if not environ.get(holder.password_env):
+            raise ValueError(f"the environment has no variable {holder.password_env!r}; set it before starting affidavit")
+        return SecretStr(environ[holder.password_env])
+    if holder.password_file is not None:
         try:
-            text = upstream.password_file.read_text("utf-8")
+            text = holder.password_file.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-            raise ValueError(f"cannot read {upstream.password_file}: {why}") from None
+            raise ValueError(f"cannot read {holder.password_file}: {why}") from None
         if not text.strip("\r\n"):
-            raise ValueError(f"{upstream.password_file} is empty; write the password into its first line")
+            raise ValueError(f"{holder.password_file} is empty; write the password into its first line")
         return SecretStr(text.split("\n", 1)[0].rstrip("\r"))
-    return upstream.password
+    return holder.password

@@ -245,16 +245,23 @@ def _store(config: Config, running: int) -> Iterator[Finding]:
         return
     from processors.sinks.clickhouse import StoreError, connect
 
+    settings = config.clickhouse
     try:
-        store = connect(config.clickhouse, config.data_dir)
+        store = connect(settings, config.data_dir)
         try:
-            store.client.command("SELECT 1")
+            answer = str(store.client.command("SELECT version()"))
         finally:
             store.close()
     except StoreError as error:
-        yield Finding("store", "fail", str(error))
+        yield Finding("store", "fail", str(error), "until then blocks wait in the log; statements go on")
+        return
+    if settings.interface == "http" and settings.host not in ("127.0.0.1", "::1", "localhost"):
+        seen = f"ClickHouse {answer} at {settings.host}, in the clear"
+        yield Finding(
+            "store", "warn", seen, "clickhouse.interface: https, or everybody on the way reads the trail and the password"
+        )
     else:
-        yield Finding("store", "ok", f"{config.clickhouse.interface} answers")
+        yield Finding("store", "ok", f"{'chDB' if settings.interface == 'chdb' else 'ClickHouse'} {answer} answers")
 
 
 def _api(config: Config, running: int) -> Finding:

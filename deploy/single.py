@@ -225,7 +225,7 @@ class Node:
         from deploy.node_source import NodeSource
         from ingest.identity.tokens import TokenStore
         from processors.archive import Archive
-        from processors.sinks.clickhouse import MigrationError, connect
+        from processors.sinks.clickhouse import MigrationError, StoreError, StoreLockedError, StoreUnavailableError, connect
         from schemas.log.place import LogPlace
 
         self._config, self._log, self._data = config, log, DataDir(config.data_dir)
@@ -238,11 +238,13 @@ class Node:
         stack.callback(self._event_log.close)
         self._shipping_log = place.open()  # the source's own: on Kafka, reads and appends of one client wait for each other
         stack.callback(self._shipping_log.close)
-        self._store: Store = connect(config.clickhouse, config.data_dir)
-        stack.callback(self._store.close)
         try:
+            self._store: Store = connect(config.clickhouse, config.data_dir)
+            stack.callback(self._store.close)
             self._store.migrate()
-        except MigrationError as error:
+        except (StoreUnavailableError, StoreLockedError):
+            raise  # the supervisor starts the node again, later
+        except (MigrationError, StoreError) as error:
             raise FatalError(str(error)) from error
         self._archive = Archive(self._data.archive)
         stack.callback(self._archive.close)

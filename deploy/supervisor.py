@@ -4,7 +4,7 @@
   gone (also by kill -9) and the child stops by itself. No child outlives its supervisor, and no password is in an argument,
   an environment or a file.
 - A child that dies is started again after 0.1 s. Deaths in quick succession double the wait up to 30 s; each is announced with
-  its reason. A child that exits with `FATAL` says that starting again cannot help: everything stops.
+  its reason. A child that exits with `FATAL` says that starting again cannot help: everything stops, unless it had worked before.
 - Children run in sessions of their own, so Ctrl-C reaches only the supervisor, which stops them group by group.
 """
 
@@ -158,7 +158,7 @@ class Supervisor:
         if code is None:
             return
         reason = child.ended(code, now)
-        if code == FATAL:
+        if code == FATAL and not child.has_settled:  # what has worked may again, and the others go on meanwhile
             raise ChildFatalError(reason)
         self._announce(f"{child.spec.name} (pid {pid}) {reason}; starting it again in {child.start_at - now:.1f} s")
 
@@ -190,6 +190,7 @@ class _Child:
         self._run = run
         self._started = 0.0
         self._quick_deaths = 0
+        self.has_settled = False
 
     def start(self) -> None:
         reason_file(self._run, self.spec.name).unlink(missing_ok=True)
@@ -207,6 +208,7 @@ class _Child:
         self.release()
         lived = now - self._started
         settled = lived >= (KILLED_SETTLED_SECONDS if code == -signal.SIGKILL else SETTLED_SECONDS)
+        self.has_settled |= settled
         self._quick_deaths = 0 if settled else self._quick_deaths + 1
         self.start_at = now + min(FIRST_WAIT * 2 ** max(0, self._quick_deaths - 1), LONGEST_WAIT)
         if code < 0:

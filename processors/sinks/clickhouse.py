@@ -9,9 +9,11 @@ per thread that queries (`Store.new_client`).
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ from clickhouse_connect import common
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from processors.chain import MAX_GAPS, Chain, Gap
+from processors.sinks.errors import StoreError, StoreLockedError, StoreUnavailableError, refined, was_not_done
 from processors.sinks.migrations import MigrationError, migrate
 from schemas.config import ClickHouseSettings
 from schemas.integrity import BlockHeader
@@ -33,20 +36,11 @@ EVENT_TABLES = ("query_events", "other_events", "texts", "sessions", "blocks")
 """In the order of inserting: `blocks` last, since a block's row says that its events are there."""
 
 
+REPEAT_AFTER_SECONDS = (0.2, 0.5, 1.0, 2.0)
+"""Waits before an insert that was not done is repeated. Past them the pipeline itself waits, longer, and says so."""
+
 GAP_HORIZON = 4_000_000
 """Blocks of a source looked through for gaps: nine days of five a second. The log keeps less: none older can be filled."""
-
-
-class StoreError(Exception):
-    """The store refused for good: retrying the same thing does not help."""
-
-
-class StoreUnavailableError(StoreError):
-    """The store is out of reach, overloaded or out of space: the same call may succeed later."""
-
-
-class StoreLockedError(StoreError):
-    """Another process owns the chDB folder."""
 
 
 class Store:
@@ -63,44 +57,44 @@ class Store:
     def new_client(self) -> Any:
         """Open one more client on the store, with its own session; for use by one thread at a time."""
         common.set_setting("autogenerate_session_id", False)
-        s = self.settings
         try:
-            if s.interface == "chdb":
+            if self.settings.interface == "chdb":
                 client = clickhouse_connect.get_client(interface="chdb", path=str(self._path))
             else:
-                password = s.password.get_secret_value() if s.password else ""
-                client = clickhouse_connect.get_client(
-                    interface=s.interface, host=s.host, port=s.port, username=s.user, password=password, compress="zstd"
-                )
+                client = clickhouse_connect.get_client(**_reached(self.settings))
         except Exception as error:  # the driver raises its own, urllib3's and chDB's types here
-            raise StoreUnavailableError(self._unreachable(error)) from error
+            if self.settings.interface == "chdb":
+                remedy = "if the folder is damaged, move it away and run `affidavit archive rebuild`"
+                raise StoreUnavailableError(f"chDB cannot open {self._path}: {error}; {remedy}") from error
+            raise refined(error, "connecting", self.settings) from error
         self._clients.append(client)
         return client
 
-    def _unreachable(self, error: Exception) -> str:
-        s = self.settings
-        if s.interface == "chdb":
-            remedy = "if the folder is damaged, move it away and run `affidavit archive rebuild`"
-            return f"chDB cannot open {self._path}: {error}; {remedy}"
-        where = f"{s.interface}://{s.host}:{s.port} as {s.user!r}"
-        return f"ClickHouse at {where} is out of reach: {error}; check `clickhouse` in the configuration"
-
     def migrate(self) -> tuple[str, ...]:
         """Bring the schema up to date; return the names of the migrations applied now."""
-        with _worded(f"migrating database {self.database}"):
+        with self._worded(f"migrating database {self.database}"):
             return migrate(self.client, self.settings)
 
     def insert(self, table: str, rows: pa.Table, token: str | None) -> None:
         """Insert rows once: a repeat with the same token changes nothing; without a token they go in whatever came before.
 
+        What certainly was not done is repeated some times. What may have been done is not: an engine that died between noting
+        a token and placing its rows would drop the repeat, so the caller must look what is there first.
         Raises StoreUnavailableError, StoreError.
         """
         if rows.num_rows == 0:
             return
-        with _worded(f"inserting {rows.num_rows} rows into {self.database}.{table}"):
-            # Not asynchronous: returned means written, and only then is a token honoured.
-            once = {"insert_deduplicate": 1, "insert_deduplication_token": token} if token else {"insert_deduplicate": 0}
-            self.client.insert_arrow(f"{self.database}.{table}", rows, settings={"async_insert": 0, **once})
+        # Not asynchronous: returned means written, and only then is a token honoured.
+        once = {"insert_deduplicate": 1, "insert_deduplication_token": token} if token else {"insert_deduplicate": 0}
+        with self._worded(f"inserting {rows.num_rows} rows into {self.database}.{table}"):
+            for wait in (*REPEAT_AFTER_SECONDS, None):
+                try:
+                    self.client.insert_arrow(f"{self.database}.{table}", rows, settings={"async_insert": 0, **once})
+                    return
+                except ClickHouseError as error:
+                    if wait is None or not was_not_done(error):
+                        raise
+                    time.sleep(wait)
 
     def block_ids(self, wanted: Iterable[tuple[str, int]]) -> dict[tuple[str, int], str]:
         """Return the ids of those blocks, of the (source, number) asked for, that the store has."""
@@ -108,7 +102,7 @@ class Store:
         for source, number in wanted:
             spans.setdefault(source, []).append(number)
         found: dict[tuple[str, int], str] = {}
-        with _worded(f"reading {self.database}.blocks"):
+        with self._worded(f"reading {self.database}.blocks"):
             for source, numbers in spans.items():
                 rows = self.client.query(
                     f"SELECT number, toString(block_id) FROM {self.database}.blocks "  # noqa: S608 - a checked name
@@ -120,7 +114,7 @@ class Store:
 
     def header(self, source: str, number: int) -> BlockHeader | None:
         """Return the header of one block as recorded, or None."""
-        with _worded(f"reading {self.database}.blocks"):
+        with self._worded(f"reading {self.database}.blocks"):
             rows = self.client.query(
                 f"SELECT epoch, number, first_seq, count, toUnixTimestamp64Micro(sealed_at), "  # noqa: S608 - a checked name
                 f"toString(prev), toString(root) FROM {self.database}.blocks "
@@ -134,7 +128,7 @@ class Store:
 
     def chain(self, source: str, number: int | None = None) -> Chain:
         """Return a source's chain as recorded, up to a block (default: its newest), with the gaps within GAP_HORIZON."""
-        with _worded(f"reading {self.database}.blocks"):
+        with self._worded(f"reading {self.database}.blocks"):
             if number is None:
                 newest = f"SELECT max(number) FROM {self.database}.blocks WHERE source = {{source:String}}"  # noqa: S608
                 number = int(self.client.query(newest, parameters={"source": source}).result_rows[0][0])
@@ -155,7 +149,7 @@ class Store:
 
     def was_verified(self, source: str) -> bool:
         """Whether any of a source's blocks was verified under a registered key."""
-        with _worded(f"reading {self.database}.blocks"):
+        with self._worded(f"reading {self.database}.blocks"):
             rows = self.client.query(
                 f"SELECT 1 FROM {self.database}.blocks WHERE source = {{source:String}} "  # noqa: S608 - a checked name
                 "AND signature = 'verified' LIMIT 1",
@@ -165,7 +159,7 @@ class Store:
 
     def positions(self, table: str, source: str, epoch: int, first_seq: int, last_seq: int) -> set[int]:
         """Return the sequence numbers of one epoch, between two inclusive, that an events table has."""
-        with _worded(f"reading {self.database}.{table}"):
+        with self._worded(f"reading {self.database}.{table}"):
             rows = self.client.query(
                 f"SELECT seq FROM {self.database}.{table} WHERE source = {{source:String}} "  # noqa: S608 - checked names
                 "AND epoch = {epoch:UInt32} "
@@ -176,7 +170,7 @@ class Store:
 
     def counts(self, tables: Sequence[str] = EVENT_TABLES) -> dict[str, int]:
         """Return the number of rows of each table."""
-        with _worded(f"counting in {self.database}"):
+        with self._worded(f"counting in {self.database}"):
             return {
                 t: int(self.client.command(f"SELECT count() FROM {self.database}.{t}"))  # noqa: S608 - checked names
                 for t in tables
@@ -184,19 +178,29 @@ class Store:
 
     def truncate(self, tables: Sequence[str] = EVENT_TABLES) -> None:
         """Empty tables, `blocks` first: an interrupted truncation must not leave blocks without events."""
-        with _worded(f"emptying tables of {self.database}"):
+        with self._worded(f"emptying tables of {self.database}"):
             for table in reversed(tables):
                 self.client.command(f"TRUNCATE TABLE {self.database}.{table}")
 
     def bytes_at_rest(self) -> dict[str, tuple[int, int]]:
         """Return rows and bytes on disk of the active parts of each table."""
-        with _worded("reading system.parts"):
+        with self._worded("reading system.parts"):
             rows = self.client.query(
                 "SELECT table, sum(rows), sum(bytes_on_disk) FROM system.parts "
                 "WHERE active AND database = {d:String} GROUP BY table",
                 parameters={"d": self.database},
             ).result_rows
         return {str(table): (int(count), int(size)) for table, count, size in rows}
+
+    @contextlib.contextmanager
+    def _worded(self, doing: str) -> Iterator[None]:
+        """Turn the driver's errors into ours, naming what was being done."""
+        try:
+            yield
+        except (StoreError, MigrationError):
+            raise
+        except (ClickHouseError, OSError) as error:
+            raise refined(error, doing, self.settings) from error
 
     def close(self) -> None:
         """Close all clients and release the folder."""
@@ -222,6 +226,28 @@ def connect(settings: ClickHouseSettings, data_dir: Path) -> Store:
         raise
 
 
+def _reached(s: ClickHouseSettings) -> dict[str, Any]:
+    """What the driver must know to reach a server."""
+    known: dict[str, Any] = {
+        "interface": s.interface,
+        "host": s.host,
+        "port": s.effective_port,
+        "username": s.user,
+        "password": s.password.get_secret_value() if s.password else "",
+        "compress": s.compression if s.compression != "none" else False,
+        "connect_timeout": s.connect_timeout_seconds,
+        "send_receive_timeout": s.timeout_seconds,
+        "client_name": "affidavit",
+    }
+    if s.interface == "https":
+        known["ca_cert"] = str(s.ca_file) if s.ca_file else None
+        if s.cert_file is not None:
+            # With a password the certificate is for the connection only; without, it is the login (the user's SSL_CERTIFICATE).
+            known |= {"client_cert": str(s.cert_file), "client_cert_key": str(s.key_file)}
+            known["tls_mode"] = "strict" if s.password else "mutual"
+    return known
+
+
 def _lock(path: Path) -> int:
     lock_path = path.with_name("clickhouse.lock")
     lock_fd = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -237,29 +263,3 @@ def _lock(path: Path) -> int:
     os.ftruncate(lock_fd, 0)
     os.pwrite(lock_fd, f"{os.getpid()}\n".encode(), 0)
     return lock_fd
-
-
-# Server-side errors that pass: memory or too many queries/parts, disk, network, timeouts, read-only, shutting down.
-_TRANSIENT_CODES = frozenset({159, 164, 201, 202, 203, 209, 210, 241, 242, 243, 252, 279, 319, 425, 439, 999})
-
-
-class _worded:
-    """Turn the driver's errors into ours, naming what was being done."""
-
-    def __init__(self, doing: str) -> None:
-        self._doing = doing
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is None or isinstance(error, StoreError | MigrationError):
-            return
-        if isinstance(error, ClickHouseError):
-            code = getattr(error, "code", None)
-            message = f"{self._doing}: {error}"
-            if code is None or code in _TRANSIENT_CODES or "No space left" in message:
-                raise StoreUnavailableError(message) from error
-            raise StoreError(message) from error
-        if isinstance(error, OSError):
-            raise StoreUnavailableError(f"{self._doing}: {error}") from error

@@ -174,6 +174,24 @@ def test_commands_that_need_no_database_do_not_need_its_password(tmp_path: Path)
     assert read(tmp_path, text, complete=False).databases[0].upstream.password_env == "NOT_SET"
 
 
+def test_a_role_reads_the_secrets_of_its_sections_only(tmp_path: Path) -> None:
+    path = tmp_path / "affidavit.yaml"
+    path.write_text(
+        GOOD.replace("password: s3cr3t-Passw0rd", "password_env: NOT_SET")
+        + "clickhouse: {interface: https, password_env: STORE, ca_file: ca.crt}\n"
+    )
+    with pytest.raises(ConfigError, match=r"clickhouse.ca_file: .*ca.crt is not there"):
+        load(path, {"STORE": SECRET}, sections=("clickhouse",))
+    (tmp_path / "ca.crt").touch()
+    config = load(path, {"STORE": SECRET}, sections=("clickhouse",))
+    assert config.clickhouse.password is not None
+    assert config.clickhouse.password.get_secret_value() == SECRET
+    assert config.databases[0].upstream.password_env == "NOT_SET"
+    assert load(path, {}, sections=("log",)).clickhouse.password_env == "STORE"
+    with pytest.raises(ConfigError, match=r":\d+: clickhouse.password_env: the environment has no variable 'STORE'"):
+        load(path, {}, sections=("clickhouse",))
+
+
 def test_scalars_are_read_as_yaml_1_2(tmp_path: Path) -> None:
     config = read(tmp_path, GOOD.replace("host: db.internal", "host: yes\n      connect_timeout_seconds: 010"))
     assert config.databases[0].upstream.host == "yes"

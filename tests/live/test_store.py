@@ -1,10 +1,12 @@
-"""The store and the runtime on a real chDB: migrations, exactly-once under every interruption we can stage, limits, rebuild."""
+"""The store and the runtime: migrations, exactly-once under every interruption we can stage, limits, rebuild.
+
+On chDB in this process, on chDB behind ClickHouse's HTTP interface, and, where Docker is, on a real server.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,27 +20,36 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from processors.archive import Archive
 from processors.rebuild import rebuild
 from processors.runtimes.embedded import EmbeddedRuntime, PipelineError
-from processors.sinks.clickhouse import Store, StoreLockedError, StoreUnavailableError, connect
+from processors.sinks.clickhouse import Store, StoreUnavailableError, connect
 from processors.sinks.migrations import Migration, MigrationError, bundled, migrate
 from schemas.config import ClickHouseSettings
 from schemas.integrity import Block
 from schemas.topics import DLQ, EVENTS
+from tests.support import clickhouse
 from tests.support.event_blocks import START, Source, record
 from tests.support.memory_log import MemoryLog
 
 
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """One chDB for the module: a process can have but one; each test has a database of its own in it."""
-    store = connect(ClickHouseSettings(), tmp_path_factory.mktemp("chdb"))
-    yield store
-    store.close()
+@pytest.fixture(scope="module", params=["chdb", "http", "docker"])
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """One engine for the module: a process can have but one chDB; each test has a database of its own in it."""
+    with contextlib.ExitStack() as stack:
+        settings = ClickHouseSettings()
+        if request.param == "docker":
+            if reason := clickhouse.docker_missing():
+                pytest.skip(reason)
+            settings = stack.enter_context(clickhouse.real()).settings()
+        elif request.param == "http":
+            settings = stack.enter_context(clickhouse.serving()).settings()
+        store = connect(settings, tmp_path_factory.mktemp("chdb"))
+        yield store
+        store.close()
 
 
 @pytest.fixture
 def store(engine: Store, request: pytest.FixtureRequest) -> Iterator[Store]:
     """The engine, with an empty database."""
-    engine.settings = ClickHouseSettings(database=f"test_{next(_NUMBERS)}")
+    engine.settings = engine.settings.model_copy(update={"database": f"test_{next(_NUMBERS)}"})
     engine.database = engine.settings.database
     engine.migrate()
     yield engine
@@ -130,37 +141,6 @@ class TestMigrations:
         odd = Migration(len(bundled()) + 1, "x.sql", "SELECT {nothing};\n")
         with pytest.raises(MigrationError, match="nothing"):
             migrate(store.client, store.settings, (*bundled(), odd))
-
-
-class TestOwnership:
-    """One process a folder."""
-
-    def test_a_second_process_is_told_who_owns_the_folder(self, engine: Store, tmp_path: Path) -> None:
-        import os
-
-        assert engine._path is not None
-        code = (
-            "import sys; from pathlib import Path; from schemas.config import ClickHouseSettings as S\n"
-            "from processors.sinks.clickhouse import connect, StoreLockedError\n"
-            "try: connect(S(), Path(sys.argv[1]))\n"
-            "except StoreLockedError as e: print(e)\n"
-        )
-        done = subprocess.run([sys.executable, "-c", code, str(engine._path.parent)], capture_output=True, text=True, timeout=60)
-        assert f"in use by process {os.getpid()}" in done.stdout, done.stderr
-        assert "Stop that process" in done.stdout
-
-    def test_opening_it_twice_in_one_process_is_refused_too(self, engine: Store) -> None:
-        assert engine._path is not None
-        with pytest.raises(StoreLockedError):
-            connect(ClickHouseSettings(), engine._path.parent)
-
-    def test_more_clients_of_the_owner_are_fine(self, store: Store) -> None:
-        client = store.new_client()
-        assert client.command(f"SELECT count() FROM {store.database}.query_events") == 0
-
-    def test_a_server_out_of_reach_is_named(self, tmp_path: Path) -> None:
-        with pytest.raises(StoreUnavailableError, match=r"http://127.0.0.1:9 .*out of reach.*configuration"):
-            connect(ClickHouseSettings(interface="http", port=9), tmp_path)
 
 
 class TestExactlyOnce:
