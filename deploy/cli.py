@@ -34,6 +34,7 @@ tokens = typer.Typer(help="Issue, list and revoke the tokens clients log in with
 events = typer.Typer(help="Search and follow the audit trail.", no_args_is_help=True)
 sessions = typer.Typer(help="List client sessions, and end them.", no_args_is_help=True)
 principals = typer.Typer(help="Suspend those who may not connect, and let them again.", no_args_is_help=True)
+grants = typer.Typer(help="Grant rights for a time, and end them.", no_args_is_help=True)
 archive = typer.Typer(help="The sealed blocks as published.", no_args_is_help=True)
 pipeline = typer.Typer(help="The pipeline from the log to the store.", no_args_is_help=True)
 policies = typer.Typer(help="Check and try bundles of policy rules.", no_args_is_help=True)
@@ -43,6 +44,7 @@ app.add_typer(events, name="events")
 app.add_typer(sessions, name="session")
 app.add_typer(sessions, name="sessions", hidden=True)  # its name before it could do more than list
 app.add_typer(principals, name="principal")
+app.add_typer(grants, name="grant")
 app.add_typer(archive, name="archive")
 app.add_typer(pipeline, name="pipeline")
 ConfigFile = Annotated[
@@ -276,6 +278,59 @@ def principal_resume(
     typer.echo(f"every proxy is told that {principal} is not suspended any more", err=True)
 
 
+@grants.command("create")
+def grant_create(
+    principal: Annotated[str, typer.Option("--principal", help="To whom, as events name it.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why; it stands in the trail.")],
+    verbs: Annotated[str, typer.Option("--verbs", help="Such as select,update; * for all.")] = "",
+    objects: Annotated[str, typer.Option("--objects", help="schema.name, schema.* or *; comma-separated.")] = "",
+    classes: Annotated[str, typer.Option("--classes", help="Data classes that may be seen in these objects.")] = "",
+    groups: Annotated[str, typer.Option("--groups", help="Groups that the principal is in meanwhile.")] = "",
+    databases: Annotated[str, typer.Option("--databases", help="Aliases, comma-separated. Default: all.")] = "",
+    until: Annotated[str, typer.Option("--until", help="30m, 8h, 5d from now, or a time in ISO 8601.")] = "1h",
+    delegated: Annotated[bool, typer.Option("--delegated", help="Also for those who act on the principal's behalf.")] = False,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Grant rights for a time, in force on every proxy within a second, and print the grant's id alone."""
+    from deploy.config import load
+    from deploy.grants import Scope, create
+
+    names = (databases, verbs, objects, classes, groups)
+    named = dict(zip(("databases", "verbs", "objects", "classes", "groups"), (tuple(_split(n)) for n in names), strict=True))
+    scope = Scope(**named, delegated=delegated)  # type: ignore[arg-type]
+    typer.echo(create(load(config), principal, scope, _future(until), reason, _actor()))
+
+
+@grants.command("list")
+def grant_list(
+    ended: Annotated[bool, typer.Option("--all", help="Also those that ended, while the control topic has them.")] = False,
+    config: ConfigFile = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """List the grants in force."""
+    from deploy.config import load
+    from deploy.display import show_grants
+    from deploy.grants import grants, state
+
+    now = _now()
+    found = [(g, state(g, now)) for g in grants(load(config))]
+    show_grants([(g, s) for g, s in found if ended or s == "in force"], as_json=as_json)
+
+
+@grants.command("revoke")
+def grant_revoke(
+    grant_id: Annotated[str, typer.Argument(metavar="GRANT_ID", help="As `grant list` shows it.")],
+    reason: Reason = "",
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """End a grant within a second, also for sessions that are open."""
+    from deploy.config import load
+    from deploy.grants import revoke
+
+    done = revoke(load(config), grant_id, _actor(), reason)
+    typer.echo("every proxy is told that this grant has ended" if done else "had ended already", err=True)
+
+
 @archive.command("verify")
 def archive_verify(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     """Check every archived block: hashes, signatures, and each source's chain without gaps. Exit code 1 if anything fails."""
@@ -427,6 +482,15 @@ def _seconds(text: str) -> float:
     if not match:
         raise UsageError(f"{text!r} is no duration; write a number and a unit: 30m, 8h, 90d")
     return int(match[1]) * _UNITS[match[2]]
+
+
+def _future(text: str) -> int:
+    """Return when something ends, µs UTC, that is said as a duration from now or as a time."""
+    if re.fullmatch(r"\d{1,9}[smhdw]", text):
+        return _now() + int(_seconds(text) * 1_000_000)
+    moment = _time(text)
+    assert moment is not None
+    return int(datetime.fromisoformat(moment).timestamp() * 1_000_000)
 
 
 def _time(text: str | None) -> str | None:

@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ingest.identity.tokens import TokenRecord
+from schemas.control import GrantChanged
 
 MAX_TEXT_CHARS = 500  # of a statement in a table; --json has all of it
 _STATUS_STYLE = {"ok": "green", "error": "red", "denied": "bold red", "cancelled": "yellow", "unknown": "magenta"}
@@ -34,6 +35,20 @@ def show_tokens(tokens: list[TokenRecord], now: int, *, as_json: bool) -> None:
         made, ends = _when(t.created_at), _when(t.expires_at) if t.expires_at else "never"
         table.add_row(t.token_id, t.principal_id, t.kind, t.on_behalf_of, groups, roles, made, t.created_by, ends, _state(t, now))
     _console().print(table)
+
+
+def show_grants(grants: list[tuple[GrantChanged, str]], *, as_json: bool) -> None:
+    """Show grants with their states."""
+    if as_json:
+        _lines({**asdict(g), "state": state} for g, state in grants)
+        return
+    table = _table("id", "principal", "databases", "verbs", "objects", "classes", "groups", "until", "state", "by", "why")
+    for g, state in grants:
+        lists = (", ".join(items) for items in (g.databases or ("all",), g.verbs, g.objects, g.classes, g.groups))
+        who = f"{g.principal} and agents" if g.delegated else g.principal
+        cells = (g.grant_id, who, *lists, _when(g.expires_at), state, g.actor, g.reason)
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    _console().print(table if table.row_count else "no grants")
 
 
 def show_events(events: Iterable[dict[str, Any]], *, as_json: bool) -> None:

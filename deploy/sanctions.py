@@ -28,24 +28,24 @@ def suspend(config: Config, principal: str, actor: str, reason: str, ttl_seconds
     now = _now()
     expires = 0 if ttl_seconds is None else now + int(ttl_seconds * 1_000_000)
     message = PrincipalSuspended(at=now, actor=actor, principal=principal, reason=reason, expires_at=expires)
-    _say(config, message, "principal.suspend", principal, {"reason": reason, "expires_at": str(expires)})
+    say(config, message, "principal.suspend", principal, {"reason": reason, "expires_at": str(expires)})
 
 
 def resume(config: Config, principal: str, actor: str, reason: str) -> None:
     """End a suspension."""
     message = PrincipalResumed(at=_now(), actor=actor, principal=principal, reason=reason)
-    _say(config, message, "principal.resume", principal, {"reason": reason})
+    say(config, message, "principal.resume", principal, {"reason": reason})
 
 
 def kill_session(config: Config, session_id: str, actor: str, reason: str) -> None:
     """End one session, on whichever proxy it is."""
     now = _now()
     message = SessionKilled(at=now, actor=actor, session_id=session_id, reason=reason, expires_at=now + KILL_HOLDS_US)
-    _say(config, message, "session.kill", session_id, {"reason": reason})
+    say(config, message, "session.kill", session_id, {"reason": reason})
 
 
-def _say(config: Config, message: Message, action: str, target: str, details: dict[str, str]) -> None:
-    """Raises TokenStoreError (nothing done), LogError and ControlError (recorded as failed)."""
+def say(config: Config, message: Message, action: str, target: str, details: dict[str, str]) -> None:
+    """Record an admin action and tell the proxies. Raises TokenStoreError (nothing done), LogError, ControlError (recorded)."""
     data = DataDir(config.data_dir)
     data.prepare()
     log = LogPlace.of(config.log, data.log, config.audit.durability).open()

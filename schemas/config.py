@@ -213,6 +213,7 @@ class IdentitySettings(Settings):
 
     issuers: tuple[IssuerSettings, ...] = ()
     max_control_stale_seconds: float = Field(86_400.0, ge=10, le=604_800)
+    max_grant_stale_seconds: float = Field(60.0, ge=5, le=86_400)
 
     @model_validator(mode="after")
     def _distinct(self) -> IdentitySettings:

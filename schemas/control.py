@@ -111,7 +111,12 @@ class SessionKilled(ControlMessage):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrantChanged(ControlMessage):
-    """A principal may act with these groups on these databases (none named: all), or no longer (`revoked`)."""
+    """A principal may do more until `expires_at` on these databases (none named: all), or no longer (`revoked`).
+
+    It acts with these `groups` too, and policy sees that these `verbs` on these `objects`, and data of these `classes`, are
+    granted (`processors.policy.grants` says how they match; what is not named is not granted). `delegated`: whoever acts on
+    behalf of the principal has it as well.
+    """
 
     type: Literal["GrantChanged"] = "GrantChanged"
     v: Literal[1] = 1
@@ -121,6 +126,10 @@ class GrantChanged(ControlMessage):
     databases: tuple[str, ...] = ()
     reason: str = ""
     revoked: bool = False
+    verbs: tuple[str, ...] = ()
+    objects: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    delegated: bool = False
 
     @property
     def key(self) -> str:

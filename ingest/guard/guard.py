@@ -1,9 +1,9 @@
 """Decides on the statements of sessions by the policy in force, and remembers decisions for as long as they hold.
 
-A decision may be kept by exactly what the rules read: the subject (who, where), the statement, its claims if a rule reads those,
-and the minute if a rule reads the time. Of rules that read counters of the session nothing is kept: they are evaluated for each
-statement, by themselves. A new bundle starts with nothing remembered. Whatever goes wrong in deciding stops the statement
-(invariant 6).
+A decision may be kept by exactly what the rules read: the subject (who, where, with which grants), the statement, its claims if a
+rule reads those, and the minute if a rule reads the time. Of rules that read counters of the session nothing is kept: they are
+evaluated for each statement, by themselves. A new bundle starts with nothing remembered. Whatever goes wrong in deciding stops
+the statement (invariant 6).
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from typing import NamedTuple, Protocol
 import orjson
 
 from ingest.core.guarding import Judgement
-from processors.policy import Matches, Policy, Ruling, Values, moment_values, statement_values
+from ingest.guard.rights import Acting, Grants, NoGrants, acting
+from processors.policy import Matches, Policy, Ruling, Values, granted_values, moment_values, statement_values
 from processors.policy.decide import NOTHING
+from processors.policy.grants import NOTHING_GIVEN, given
 from processors.statements import Statement
 from processors.statements.cache import ByteBoundedCache
 from schemas.events import Decision, Facts, Verdict
@@ -58,6 +60,7 @@ class Kept(NamedTuple):
 
     matches: Matches
     judgement: Judgement
+    grants: tuple[str, ...] = ()
 
 
 class Guard:
@@ -66,10 +69,12 @@ class Guard:
     def __init__(self, policy: Policy, classes: Classes = no_classes) -> None:
         self.policy = policy
         self.classes = classes
+        self.grants: Grants = NoGrants()
+        """Set once, by whoever hears of grants."""
         self.latest = 0
         self.minute = 0
         self.kept: ByteBoundedCache[object, Kept] = ByteBoundedCache(REMEMBERED_BYTES)
-        self.judged: dict[tuple[Matches, Matches], Judgement] = {}
+        self.judged: dict[tuple[Matches, Matches, tuple[str, ...]], Judgement] = {}
         self._subjects: dict[tuple[object, ...], object] = {}
 
     def replace(self, policy: Policy) -> None:
@@ -86,13 +91,14 @@ class Guard:
         """Return the guard of a session."""
         return PolicyGuard(self, subject, session_id, counters, opened_at)
 
-    def subject_key(self, subject: Values) -> object:
+    def subject_key(self, who: Acting) -> object:
         """Return a key that is the same for all subjects that look the same to the rules."""
+        subject = who.values
         if len(self._subjects) >= MAX_SUBJECTS:
             self._subjects = {}
             self.forget()
         names = (*self.policy.reads_subject, *_BEHIND)
-        seen = (self.policy.version, *(_hashable(subject[name]) for name in names))
+        seen = (self.policy.version, who.grants, *(_hashable(subject[name]) for name in names))
         return self._subjects.setdefault(seen, object())
 
 
@@ -106,7 +112,10 @@ class PolicyGuard:
         self._counters = counters
         self._opened_at = opened_at
         self._policy: Policy | None = None
+        self._acting = Acting(subject, ())
         self._key: object = None
+        self._changes = -1
+        self._from = self._until = 0
         self._minute = 0
         self._before_minute = 0
         self._stopped = 0
@@ -115,10 +124,9 @@ class PolicyGuard:
         """Decide on one statement; see `SessionGuard`."""
         guard = self._guard
         policy = guard.policy
-        if policy is not self._policy:
-            self._policy = policy
-            self._key = guard.subject_key(self._subject)
         try:
+            if policy is not self._policy or not self._from <= now < self._until or guard.grants.changes != self._changes:
+                self._look_again(policy, now)
             if policy.reads_moment and now // MINUTE != guard.minute:
                 self._check_clock(now)
                 guard.minute = now // MINUTE
@@ -128,8 +136,9 @@ class PolicyGuard:
                 key = (self._key, statement, tuple(sorted(claims.items())))
             kept = guard.kept.get(key)
             if kept is None:
-                matches = policy.match(self._values(policy, statement, claims, now))
-                kept = Kept(matches, judged(policy.settle(matches, NOTHING), policy.version))
+                values, used = self._values(policy, statement, claims, now)
+                matches = policy.match(values)
+                kept = Kept(matches, judged(policy.settle(matches, NOTHING), policy.version, used), used)
                 guard.kept.put(key, kept, 800 + len(statement.text) + len(statement.fragment) + len(kept.judgement.fragment))
             judgement = self._counted_in(policy, kept, statement, claims, now) if policy.reads_counters else kept.judgement
         except ClockError:
@@ -147,27 +156,43 @@ class PolicyGuard:
 
     def _counted_in(self, policy: Policy, kept: Kept, statement: Statement, claims: Mapping[str, str], now: int) -> Judgement:
         """Return the judgement with what the rules over counters say now."""
-        values = self._values(policy, statement if policy.counts_by_statement else None, claims, now)
+        values, _ = self._values(policy, statement if policy.counts_by_statement else None, claims, now)
         values.update(self._counted(now))
         moving = policy.match_counters(values)
         if moving == NOTHING:
             return kept.judgement
-        found = self._guard.judged.get((kept.matches, moving))
+        found = self._guard.judged.get((kept.matches, moving, kept.grants))
         if found is None:
-            found = judged(policy.settle(kept.matches, moving), policy.version)
+            found = judged(policy.settle(kept.matches, moving), policy.version, kept.grants)
             if len(self._guard.judged) < MAX_JUDGED:
-                self._guard.judged[kept.matches, moving] = found
+                self._guard.judged[kept.matches, moving, kept.grants] = found
         return found
 
-    def _values(self, policy: Policy, statement: Statement | None, claims: Mapping[str, str], now: int) -> Values:
-        values = dict(self._subject)
+    def _look_again(self, policy: Policy, now: int) -> None:
+        """What is granted, or what the rules read, is another than before."""
+        guard = self._guard
+        self._policy, self._changes = policy, guard.grants.changes
+        self._acting, self._until = acting(self._subject, guard.grants, now)
+        self._from = now
+        self._key = guard.subject_key(self._acting)
+
+    def _values(
+        self, policy: Policy, statement: Statement | None, claims: Mapping[str, str], now: int
+    ) -> tuple[Values, tuple[str, ...]]:
+        """Return what the rules may read, and the ids of the grants that are in it."""
+        values, grants = dict(self._acting.values), self._acting.grants
+        used = tuple(g.grant_id for g in grants if g.groups)
         if policy.reads_statement and statement is not None:
             classes, known = self._guard.classes(statement.facts)
-            values.update(statement_values(statement.facts, statement.fingerprint, claims, classes, known))
+            touched = list(classes)
+            values.update(statement_values(statement.facts, statement.fingerprint, claims, touched, known))
+            gives = given(grants, statement.facts, touched) if grants and policy.reads_granted else NOTHING_GIVEN
+            values.update(granted_values(gives.objects, gives.classes))
+            used = tuple(g.grant_id for g in grants if g.groups or g.grant_id in gives.grants)
         if policy.reads_moment:
             frozen = policy.bundle.frozen(now, str(self._subject["database.environment"]))
             values.update(moment_values(now, policy.bundle.zone, frozen))
-        return values
+        return values, used
 
     def _check_clock(self, now: int) -> None:
         guard = self._guard
@@ -195,9 +220,10 @@ _BROKEN = "The policy could not be applied to this statement, so it was stopped.
 _CLOCK = "The proxy's clock went back, so rules about time cannot be applied; its administrator has to look."
 
 
-def judged(ruling: Ruling, version: str) -> Judgement:
-    """Return a ruling as a session needs it."""
-    decision = Decision(verdict=ruling.verdict, policies=ruling.policies, bundle=version, risk=ruling.risk)
+def judged(ruling: Ruling, version: str, grants: tuple[str, ...] = ()) -> Judgement:
+    """Return a ruling as a session needs it; `grants` are those that were looked at, and stand in the event as `grant:ID`."""
+    policies = (*ruling.policies, *(f"grant:{grant}" for grant in grants))
+    decision = Decision(verdict=ruling.verdict, policies=policies, bundle=version, risk=ruling.risk)
     if not ruling.stops:
         return Judgement(orjson.dumps(decision), False)
     if ruling.verdict is Verdict.HOLD:

@@ -13,6 +13,7 @@ import orjson
 
 from ingest.core.errors import IngestError
 from ingest.guard.guard import Guard
+from ingest.guard.rights import Grants
 from processors.policy import Policy, PolicyError, read_bundle
 
 Note = Callable[[bytes], None]
@@ -26,7 +27,7 @@ class PolicyFilesError(IngestError):
 class PolicyFiles:
     """The files of one bundle and the guard that they rule."""
 
-    def __init__(self, paths: Sequence[Path], note: Note) -> None:
+    def __init__(self, paths: Sequence[Path], note: Note, grants: Grants | None = None) -> None:
         self._paths = tuple(paths)
         self._note = note
         self._seen: tuple[object, ...] = ()
@@ -37,6 +38,8 @@ class PolicyFiles:
             raise PolicyFilesError(f"policy.files: {error.filename}: cannot be read: {error.strerror}") from None
         except PolicyError as error:
             raise PolicyFilesError(f"policy.files: {error}") from None
+        if grants is not None:
+            self.guard.grants = grants
         self._say("loaded", self.guard.policy, "")
 
     def changed(self) -> bool:

@@ -36,6 +36,7 @@ from ingest.net.certificates import configured_certificate, generated_certificat
 from ingest.net.connection import Connection
 from ingest.net.control import Control
 from ingest.net.gate import Gate
+from ingest.net.grants import GrantBook
 from ingest.net.listener import Listener
 from ingest.net.logins import Logins
 from ingest.net.sanctions import Sanctions
@@ -100,6 +101,7 @@ class Worker:
         )
         self.gate = Gate(self.spool, config.audit.durability, loop)
         self.control = Control(self._open_log, loop, now_us)
+        self.grants = GrantBook(self.control, config.identity.max_grant_stale_seconds)
         self.policy: PolicyFiles | None = None
         self.connections: set[Connection] = set()
         self.sanctions = Sanctions(self.control, self.connections, config.identity.max_control_stale_seconds)
@@ -125,7 +127,9 @@ class Worker:
         }
         self.spool.record("ProxyStarted", self.clock(), b"," + orjson.dumps(body)[1:-1])
         if self.config.policy.files:
-            self.policy = PolicyFiles(self.config.policy.files, lambda body: self.note("PolicyChanged", self.clock(), body))
+            self.policy = PolicyFiles(
+                self.config.policy.files, lambda body: self.note("PolicyChanged", self.clock(), body), self.grants
+            )
             self._watch_policy()
         self.spool.commit()
         by_address: dict[str, list[DatabaseSettings]] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from processors.policy.bundle import Approvers, Bundle, PolicyError, read_bundle
-from processors.policy.context import VARIABLES, Values, moment_values, statement_values, subject_values
+from processors.policy.context import VARIABLES, Values, granted_values, moment_values, statement_values, subject_values
 from processors.policy.decide import Matches, Policy, Ruling
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "PolicyError",
     "Ruling",
     "Values",
+    "granted_values",
     "moment_values",
     "read_bundle",
     "statement_values",

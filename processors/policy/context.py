@@ -1,8 +1,8 @@
 """What may a rule look at? Every variable of `when:`, with its type and its meaning; docs/policy.md says the same by test.
 
 Variables are plain CEL values under dotted names. What is constant for a session (`principal`, `database`, `client`), what a
-statement is (`statement`, `columns`, `data`, `claims`) and what changes by itself (`time`, `session`) are made by separate
-functions, because a cached decision needs only those that the rules really read.
+statement is (`statement`, `columns`, `data`, `claims`, `grant`) and what changes by itself (`time`, `session`) are made by
+separate functions, because a cached decision needs only those that the rules really read.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ SUBJECT: dict[str, Variable] = {
     "principal.auth_method": _text("how the login was proven, such as `token`", "token"),
     "principal.on_behalf_of": _text("for whom the principal acts; empty for itself"),
     "principal.delegation": _list("everybody the principal acts for, nearest first"),
+    "principal.grants": _list("ids of the grants that the principal has on this database now"),
     "database.alias": _text("the configured name"),
     "database.engine": _text("`postgres`", "postgres"),
     "database.environment": _text("as configured, such as `production`", "production"),
@@ -65,7 +66,7 @@ SUBJECT: dict[str, Variable] = {
     "client.host": _text("address of the client, without its port"),
     "client.encrypted": _truth("whether the client came by TLS"),
 }
-"""Constant for a session."""
+"""Constant for a session, until a grant begins or ends."""
 
 STATEMENT: dict[str, Variable] = {
     "statement.verbs": _list("what is done, such as `select`, `update`, `drop_table`"),
@@ -90,6 +91,12 @@ STATEMENT: dict[str, Variable] = {
 }
 """Constant for a statement and what its comments claim."""
 
+GRANTED: dict[str, Variable] = {
+    "grant.objects": _list("those of `statement.objects` for which the principal has a grant, for all of the statement's verbs"),
+    "grant.classes": _list("those of `data.classes` that such a grant gives, too"),
+}
+"""Constant for a statement while the grants of its principal are the same."""
+
 MOMENT: dict[str, Variable] = {
     "time.hour": _number("0 to 23, in the bundle's time zone", 12),
     "time.minute": _number("0 to 59"),
@@ -109,7 +116,7 @@ COUNTERS: dict[str, Variable] = {
 }
 """Changes with every statement: a rule that reads these is evaluated each time."""
 
-VARIABLES: dict[str, Variable] = {**SUBJECT, **STATEMENT, **MOMENT, **COUNTERS}
+VARIABLES: dict[str, Variable] = {**SUBJECT, **STATEMENT, **GRANTED, **MOMENT, **COUNTERS}
 DEFAULTS: Values = {name: variable.default for name, variable in VARIABLES.items()}
 
 _ROLES = ("output", "filter", "join", "group", "order", "write", "argument")
@@ -126,6 +133,7 @@ def subject_values(principal: Principal, database: Database, db_user: str, addre
         "principal.auth_method": principal.auth_method,
         "principal.on_behalf_of": principal.on_behalf_of,
         "principal.delegation": list(principal.delegation),
+        "principal.grants": [],
         "database.alias": database.alias,
         "database.engine": database.engine,
         "database.environment": database.environment,
@@ -163,6 +171,11 @@ def statement_values(
         "data.known": classes_known,
         "claims": dict(claims),
     }
+
+
+def granted_values(objects: Iterable[str] = (), classes: Iterable[str] = ()) -> Values:
+    """Return the values of what is granted for one statement."""
+    return {"grant.objects": list(objects), "grant.classes": list(classes)}
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)  # noqa: UP017

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from cel_expr_python import cel
 
 from processors.policy.bundle import Approvers, Bundle, Mode, PolicyError, Rule
-from processors.policy.context import COUNTERS, MOMENT, STATEMENT, SUBJECT, VARIABLES, Values
+from processors.policy.context import COUNTERS, GRANTED, MOMENT, STATEMENT, SUBJECT, VARIABLES, Values
 from schemas.events import Verdict
 
 STRENGTH = {Verdict.ALLOW: 0, Verdict.ALERT: 1, Verdict.MASK: 2, Verdict.HOLD: 3, Verdict.DENY: 4}
@@ -113,12 +113,13 @@ class Policy:
         self.reads = names_read(self._texts)
         """The variables that the rules read."""
         self.reads_subject = tuple(n for n in SUBJECT if n in self.reads)
-        self.reads_statement = any(n in STATEMENT for n in self.reads)
+        self.reads_statement = any(n in STATEMENT or n in GRANTED for n in self.reads)
+        self.reads_granted = any(n in GRANTED for n in self.reads)
         self.reads_claims = "claims" in self.reads
         self.reads_moment = any(n in MOMENT for n in self.reads)
         self.reads_counters = any(n in COUNTERS for n in self.reads)
         moving = names_read([self._texts[i] for i in self._moving.indices])
-        self.counts_by_statement = not moving.isdisjoint(STATEMENT)
+        self.counts_by_statement = any(n in STATEMENT or n in GRANTED for n in moving)
         """Whether a rule that reads counters reads the statement, too."""
 
     @classmethod

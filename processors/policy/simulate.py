@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from processors.policy.context import moment_values, statement_values, subject_values
+from processors.policy.context import granted_values, moment_values, statement_values, subject_values
 from processors.policy.decide import Policy
 from schemas.events import Client, Database, Facts, OutcomeStatus, Principal, Verdict
 
@@ -54,7 +54,7 @@ class _Session:
 
 
 def simulate(policy: Policy, events: Iterable[Mapping[str, Any]]) -> Simulation:
-    """Judge `QueryExecuted` events, oldest first. Data classes are not in events: rules about them see none."""
+    """Judge `QueryExecuted` events, oldest first. Data classes and grants are not in events: rules about them see none."""
     result = Simulation()
     sessions: dict[str, _Session] = {}
     found: dict[tuple[object, ...], Difference] = {}
@@ -90,6 +90,7 @@ def _values(policy: Policy, event: Mapping[str, Any], session: _Session, at: int
     return {
         **subject_values(principal, database, event["db_user"], client.address, bool(client.tls)),
         **statement_values(_FACTS.validate_python(event["facts"]), event["fingerprint"], event["claims"]),
+        **granted_values(),
         **moment_values(at, policy.bundle.zone, policy.bundle.frozen(at, database.environment)),
         "session.statements": session.statements,
         "session.statements_last_minute": session.statements - session.before_minute,

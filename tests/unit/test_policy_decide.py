@@ -11,9 +11,11 @@ from processors.policy import Policy, PolicyError, read_bundle
 from processors.policy.context import (
     COUNTERS,
     DEFAULTS,
+    GRANTED,
     MOMENT,
     STATEMENT,
     SUBJECT,
+    granted_values,
     moment_values,
     statement_values,
     subject_values,
@@ -188,8 +190,9 @@ def test_the_functions_give_every_variable_and_no_other() -> None:
     assert values["columns.filter"] == ["public.customers.email"] and values["statement.reads"] == ["public.customers"]
     opaque = Analyser(Tokenizer(b"k" * 32)).analyse(b"SELEC (", Lexing()).statements[0].facts
     assert "opaque" in statement_values(opaque, "f", {})["statement.dangers"]
+    assert granted_values().keys() == GRANTED.keys()
     assert MOMENT.keys() == moment_values(0, policy().bundle.zone, False).keys()
-    assert not COUNTERS.keys() & (SUBJECT.keys() | STATEMENT.keys() | MOMENT.keys())
+    assert not COUNTERS.keys() & (GRANTED.keys() | SUBJECT.keys() | STATEMENT.keys() | MOMENT.keys())
 
 
 def test_the_document_names_every_variable_as_it_is() -> None:

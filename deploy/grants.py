@@ -1,0 +1,148 @@
+"""`affidavit grant create | list | revoke`: rights for a time, told to the proxies by the control topic and to the trail.
+
+The topic is the only place where grants are kept: `list` reads it from its beginning. A revocation keeps what was granted, so
+that the list can show it until the grant would have expired anyway.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from deploy.layout import DataDir
+from deploy.sanctions import say
+from ingest.identity.tokens import MAX_GROUPS, is_name
+from schemas.config import Config
+from schemas.control import GrantChanged, decode, grant_key
+from schemas.log import Log
+from schemas.log.place import LogPlace
+from schemas.topics import CONTROL
+
+MAX_GRANT_SECONDS = 90 * 86_400
+"""What is needed for longer is no grant but a group."""
+MAX_ITEMS = 200
+"""Verbs, objects or classes of one grant: people write and read these."""
+_BATCH = 1000
+
+
+class GrantError(Exception):
+    """What was asked cannot be granted, or there is no such grant; the text says what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What is granted. See `processors.policy.grants` for how each is matched."""
+
+    databases: tuple[str, ...] = ()
+    verbs: tuple[str, ...] = ()
+    objects: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    delegated: bool = False
+
+
+def create(config: Config, principal: str, scope: Scope, until: int, reason: str, actor: str) -> str:
+    """Grant `scope` to a principal until `until` (µs UTC); return the grant's id. Raises GrantError and what `say` raises."""
+    now = time.time_ns() // 1000
+    _check(config, principal, scope, until, now, reason)
+    message = GrantChanged(
+        at=now,
+        actor=actor,
+        expires_at=until,
+        grant_id=f"g{secrets.token_hex(6)}",
+        principal=principal,
+        groups=scope.groups,
+        databases=scope.databases,
+        reason=reason,
+        verbs=scope.verbs,
+        objects=scope.objects,
+        classes=scope.classes,
+        delegated=scope.delegated,
+    )
+    say(config, message, "grant.create", message.grant_id, _details(message))
+    return message.grant_id
+
+
+def revoke(config: Config, grant_id: str, actor: str, reason: str) -> bool:
+    """End a grant; False if it had ended already. Raises GrantError if there is none, and what `say` raises."""
+    found = next((g for g in grants(config) if g.grant_id == grant_id), None)
+    if found is None:
+        raise GrantError(f"there is no grant {grant_id!r}; `affidavit grant list --all` shows them")
+    now = time.time_ns() // 1000
+    if found.revoked or not found.holds(now):
+        return False
+    message = replace(found, at=now, actor=actor, reason=reason or found.reason, revoked=True)
+    say(config, message, "grant.revoke", grant_id, {"principal": found.principal, "reason": reason})
+    return True
+
+
+def grants(config: Config) -> list[GrantChanged]:
+    """Return all grants that the control topic still has, also those that ended, oldest first. Raises LogError."""
+    data = DataDir(config.data_dir)
+    data.prepare()
+    log = LogPlace.of(config.log, data.log, config.audit.durability).open(reads_only=True)
+    try:
+        newest: dict[str, GrantChanged] = {}
+        for key, message in _messages(log):
+            if message is None:
+                newest.pop(key, None)
+            else:
+                newest[key] = message
+    finally:
+        log.close()
+    return sorted(newest.values(), key=lambda g: (g.at, g.grant_id))
+
+
+def state(grant: GrantChanged, now: int) -> str:
+    """Return whether a grant is in force, in a word."""
+    if grant.revoked:
+        return "revoked"
+    return "in force" if grant.holds(now) else "expired"
+
+
+def _messages(log: Log) -> Iterable[tuple[str, GrantChanged | None]]:
+    offset, end = log.start_offset(CONTROL.name), log.end_offset(CONTROL.name)
+    while offset < end and (records := log.read(CONTROL.name, offset, _BATCH)):
+        for record in records:
+            key = record.key.decode("utf-8", "replace")
+            if key.startswith(grant_key("")):
+                message = None if record.tombstone else decode(key, record.value)
+                yield key, message if isinstance(message, GrantChanged) else None
+        offset = records[-1].offset + 1
+
+
+def _check(config: Config, principal: str, scope: Scope, until: int, now: int, reason: str) -> None:
+    if not is_name(principal):
+        raise GrantError(f"{principal[:60]!r} can be no principal")
+    if not reason.strip():
+        raise GrantError("say why with --reason: a grant without one cannot be judged later")
+    if not now < until <= now + MAX_GRANT_SECONDS * 1_000_000:
+        raise GrantError("a grant ends in the future, within 90 days; for what is needed longer, use a group")
+    known = {d.alias for d in config.databases}
+    if unknown := sorted(set(scope.databases) - known):
+        raise GrantError(f"there is no database {', '.join(unknown)}; configured are: {', '.join(sorted(known))}")
+    if not (scope.verbs or scope.groups):
+        raise GrantError("name what is granted: --verbs with --objects or --classes, or --groups")
+    if bool(scope.verbs) != bool(scope.objects or scope.classes):
+        raise GrantError("verbs go with objects or classes: --verbs select --objects payroll.salaries; '*' is for all")
+    if scope.classes and not scope.objects:
+        raise GrantError("name the objects in which these classes may be seen; '*' is for all")
+    for what, items in (("verbs", scope.verbs), ("objects", scope.objects), ("classes", scope.classes)):
+        if len(items) > MAX_ITEMS:
+            raise GrantError(f"{len(items)} {what} are more than {MAX_ITEMS}")
+    if wrong := [o for o in scope.objects if o != "*" and ("." not in o or o.startswith(("?.", "*.", ".")))]:
+        raise GrantError(f"object {wrong[0]!r} must be schema.name, schema.* or *")
+    if wrong := [g for g in scope.groups if not is_name(g)]:
+        raise GrantError(f"{wrong[0][:60]!r} can be no group")
+    if len(scope.groups) > MAX_GROUPS:
+        raise GrantError(f"{len(scope.groups)} groups are more than {MAX_GROUPS}")
+
+
+def _details(grant: GrantChanged) -> dict[str, str]:
+    lists = {"databases": grant.databases, "verbs": grant.verbs, "objects": grant.objects, "classes": grant.classes}
+    lists["groups"] = grant.groups
+    details = {"principal": grant.principal, "reason": grant.reason, "expires_at": str(grant.expires_at)}
+    details |= {name: ",".join(items) for name, items in lists.items()}
+    return details | ({"delegated": "true"} if grant.delegated else {})

@@ -1,0 +1,139 @@
+"""Grants by the command line on a running proxy: in force without a new login, ended at once, told in the trail."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import yaml
+
+from deploy.cli import run
+from deploy.layout import DataDir
+from ingest.identity.tokens import TokenStore
+from tests.support import affidavit
+from tests.support.affidavit import Proxy
+from tests.support.ports import wait_for
+from tests.support.postgres import Postgres
+
+RULE = {
+    "id": "restricted",
+    "effect": "deny",
+    "when": 'statement.objects.exists(o, o.startsWith("restricted.") && !(o in grant.objects))',
+    "reason": "Ask for a grant.",
+}
+READ = "SELECT amount FROM restricted.pay"
+Client = psycopg.Connection[tuple[Any, ...]]
+
+
+@pytest.fixture(scope="module")
+def proxy(pg: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    path = tmp_path_factory.mktemp("policy") / "policy.yaml"
+    path.write_text(yaml.safe_dump({"bundle": "grants", "rules": [RULE]}))
+    with pg.superuser() as admin:
+        admin.execute("CREATE SCHEMA IF NOT EXISTS restricted")
+        admin.execute("CREATE TABLE IF NOT EXISTS restricted.pay AS SELECT 7 AS amount")
+        admin.execute("CREATE TABLE IF NOT EXISTS restricted.other AS SELECT 8 AS amount")
+        admin.execute("GRANT USAGE ON SCHEMA restricted TO public")
+        admin.execute("GRANT ALL ON ALL TABLES IN SCHEMA restricted TO public")
+    with affidavit.proxy(pg, {"policy": {"files": [str(path)]}}) as running:
+        yield running
+
+
+@pytest.fixture
+def grant(proxy: Proxy, capsys: pytest.CaptureFixture[str]) -> Any:
+    def call(*words: str) -> str:
+        code = run(["grant", *words, "-c", str(proxy.config_path)])
+        said = capsys.readouterr()
+        assert code == 0, said.err
+        return said.out.strip()
+
+    return call
+
+
+def allowed(connection: Client, sql: str = READ) -> bool:
+    try:
+        connection.execute(sql)  # type: ignore[call-overload]
+    except psycopg.errors.InsufficientPrivilege:
+        return False
+    return True
+
+
+def test_a_grant_begins_and_ends_in_an_open_session(proxy: Proxy, grant: Any) -> None:
+    with (
+        psycopg.connect(**proxy.app("gina"), autocommit=True, prepare_threshold=0) as gina,
+        psycopg.connect(**proxy.app("olaf"), autocommit=True) as olaf,
+    ):
+        assert not allowed(gina)
+        made = grant("create", "--principal", "gina", "--verbs", "select", "--objects", "restricted.pay", "--reason", "INC-1")
+        began = time.monotonic()
+        wait_for(lambda: allowed(gina), "the grant to be in force")
+        assert time.monotonic() - began < 5, "without a new login"
+        assert not allowed(gina, "DELETE FROM restricted.pay"), "a verb that was not granted"
+        assert not allowed(gina, "SELECT amount FROM restricted.pay UNION SELECT amount FROM restricted.other")
+        assert not allowed(olaf), "somebody else"
+        [shown] = [json.loads(line) for line in grant("list", "--json").splitlines()]
+        assert (shown["grant_id"], shown["principal"], shown["objects"], shown["state"]) == (
+            made, "gina", ["restricted.pay"], "in force"
+        )  # fmt: skip
+        grant("revoke", made, "--reason", "done")
+        wait_for(lambda: not allowed(gina), "the grant to end")
+        assert grant("list", "--json") == ""
+        assert json.loads(grant("list", "--all", "--json").splitlines()[-1])["state"] == "revoked"
+
+    def judged_by() -> list[list[str]]:
+        found = [e for e in proxy.trail.refresh() if e["type"] == "QueryExecuted" and e["principal"]["id"] == "gina"]
+        return [e["decision"]["policies"] for e in found if e["outcome"]["status"] == "ok"]
+
+    wait_for(lambda: [f"grant:{made}"] in judged_by(), "the event that names the grant")
+    store = TokenStore(DataDir(proxy.data_dir).identity, lambda: 0, bytes)
+    actions = {a.action: (a.target, a.details) for a in store.claim_actions(1000)}
+    store.close()
+    assert actions["grant.create"][0] == actions["grant.revoke"][0] == made
+    assert actions["grant.create"][1]["reason"] == "INC-1" and actions["grant.create"][1]["objects"] == "restricted.pay"
+
+
+def test_a_grant_expires_by_itself(proxy: Proxy, grant: Any) -> None:
+    with psycopg.connect(**proxy.app("timo"), autocommit=True) as timo:
+        asked = ("--principal", "timo", "--verbs", "*", "--objects", "restricted.*", "--until", "4s", "--reason", "INC-2")
+        grant("create", *asked)
+        wait_for(lambda: allowed(timo), "the grant to be in force")
+        assert allowed(timo, "UPDATE restricted.other SET amount = 9")
+        wait_for(lambda: not allowed(timo), "the grant to expire")
+
+
+def test_an_agent_has_what_is_granted_to_its_principal_only_if_the_grant_says_so(proxy: Proxy, grant: Any) -> None:
+    token = proxy.token("copilot", "agent", on_behalf_of="dora")
+    with psycopg.connect(**proxy.app("copilot", token), autocommit=True) as agent:
+        scope = ("--principal", "dora", "--verbs", "select", "--objects", "restricted.pay", "--reason", "INC-3")
+        grant("create", *scope)
+        with psycopg.connect(**proxy.app("dora"), autocommit=True) as dora:
+            wait_for(lambda: allowed(dora), "dora's grant to be in force")
+        assert not allowed(agent)
+        made = grant("create", *scope, "--delegated")
+        wait_for(lambda: allowed(agent), "the delegated grant to be in force")
+        grant("revoke", made)
+        wait_for(lambda: not allowed(agent), "it to end")
+
+
+def test_what_makes_no_sense_is_not_granted(proxy: Proxy, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    base = ["grant", "create", "-c", str(proxy.config_path), "--principal", "x"]
+    for words, said in (
+        (["--reason", "y"], "name what is granted"),
+        (["--reason", " ", "--groups", "dba"], "say why"),
+        (["--reason", "y", "--verbs", "select"], "verbs go with objects"),
+        (["--reason", "y", "--objects", "a.b"], "name what is granted"),
+        (["--reason", "y", "--verbs", "select", "--classes", "email"], "name the objects"),
+        (["--reason", "y", "--verbs", "select", "--objects", "pay"], "schema.name"),
+        (["--reason", "y", "--groups", "dba", "--until", "91d"], "90 days"),
+        (["--reason", "y", "--groups", "dba", "--until", "2001-01-01"], "in the future"),
+        (["--reason", "y", "--groups", "dba", "--databases", "nowhere"], "no database nowhere"),
+    ):
+        assert run([*base, *words]) == 1
+        assert said in capsys.readouterr().err, words
+    assert run(["grant", "revoke", "g0", "-c", str(proxy.config_path)]) == 1
+    assert "no grant 'g0'" in capsys.readouterr().err
