@@ -49,7 +49,12 @@ class ControlMessage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalDecided(ControlMessage):
-    """A held statement was approved or denied. `binding`: what it is bound to, as the request named it. Valid once."""
+    """Somebody approved or denied a held statement. `binding`: what it is bound to, as the request named it. Valid once.
+
+    `principal`, `kind`, `groups` and `acts_for` are the decider's, as their credential says (`schemas.approvals.Decider`). Each
+    has a message of their own, so that of several who decide at once none replaces another's; the proxy counts. One that names
+    no principal counts for nothing. Give `expires_at` of the request.
+    """
 
     type: Literal["ApprovalDecided"] = "ApprovalDecided"
     v: Literal[1] = 1
@@ -57,11 +62,16 @@ class ApprovalDecided(ControlMessage):
     approved: bool
     binding: str = ""
     reason: str = ""
+    principal: str = ""
+    kind: str = ""
+    groups: tuple[str, ...] = ()
+    acts_for: tuple[str, ...] = ()
+    channel: str = ""
 
     @property
     def key(self) -> str:
-        """One for each approval."""
-        return approval_key(self.approval_id)
+        """One for each approval and decider."""
+        return approval_key(self.approval_id, self.principal)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,9 +184,9 @@ CONTROL_TYPES: dict[str, type[Message]] = {
 _ADAPTERS: dict[str, TypeAdapter[Any]] = {}
 
 
-def approval_key(approval_id: str) -> str:
-    """Return the subject of decisions on an approval."""
-    return f"approval/{approval_id}"
+def approval_key(approval_id: str, principal: str = "") -> str:
+    """Return the subject of somebody's decision on an approval; without a principal, what such keys begin with."""
+    return f"approval/{approval_id}/{principal}" if principal else f"approval/{approval_id}"
 
 
 def principal_key(principal: str) -> str:

@@ -11,6 +11,16 @@ fields it does not know. `tests/contract` holds one line of every version ever w
 from __future__ import annotations
 
 from schemas.events.admin import AdminActionPerformed, AuditTrailRead
+from schemas.events.approval import (
+    ApprovalChannel,
+    ApprovalClosed,
+    ApprovalDecided,
+    ApprovalRequested,
+    ApprovalStatus,
+    ApproversNeeded,
+    BreakGlassUsed,
+    Estimate,
+)
 from schemas.events.base import Client, Database, Event, Principal, PrincipalKind
 from schemas.events.policy import PolicyChanged
 from schemas.events.proxy import Heartbeat, ProxyStarted, ProxyStopped, SpoolDamaged, TextObserved
@@ -44,19 +54,31 @@ EVENT_TYPES: dict[str, type[Event]] = {
         AdminActionPerformed,
         AuditTrailRead,
         PolicyChanged,
+        ApprovalRequested,
+        ApprovalDecided,
+        ApprovalClosed,
+        BreakGlassUsed,
     )
 }
 
 __all__ = [
     "EVENT_TYPES",
     "AdminActionPerformed",
+    "ApprovalChannel",
+    "ApprovalClosed",
+    "ApprovalDecided",
+    "ApprovalRequested",
+    "ApprovalStatus",
+    "ApproversNeeded",
     "AuditTrailRead",
     "AuthenticationFailed",
+    "BreakGlassUsed",
     "Client",
     "ColumnUse",
     "Danger",
     "Database",
     "Decision",
+    "Estimate",
     "Event",
     "ExecutionKind",
     "Facts",

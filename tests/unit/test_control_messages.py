@@ -31,7 +31,19 @@ from tests.support.memory_log import MemoryLog
 
 SAID = {"at": 1_700_000_000_000_000, "actor": "sam"}
 MESSAGES: list[Message] = [
-    ApprovalDecided(**SAID, approval_id="a1", approved=True, binding="b", expires_at=5, reason="ok"),
+    ApprovalDecided(
+        **SAID,
+        approval_id="a1",
+        approved=True,
+        binding="b",
+        expires_at=5,
+        reason="ok",
+        principal="bob@x",
+        kind="human",
+        groups=("dba",),
+        acts_for=("c",),
+        channel="ui",
+    ),
     PrincipalSuspended(**SAID, principal="ana", reason="left"),
     PrincipalResumed(**SAID, principal="ana"),
     SessionKilled(**SAID, session_id="0190", expires_at=7),
@@ -67,7 +79,7 @@ def test_every_field_is_needed_or_has_a_default_and_none_takes_another_type(mess
     for field in dataclasses.fields(message):
         without = {name: v for name, v in value.items() if name != field.name}
         read = decode(message.key, orjson.dumps(without))
-        needed = field.default is dataclasses.MISSING or field.name in ("type", "column")  # which the key tells too
+        needed = field.default is dataclasses.MISSING or field.name in ("type", "column", "principal")  # which the key tells too
         assert isinstance(read, Unreadable) == needed, field.name
         if field.name != "type":
             assert isinstance(decode(message.key, orjson.dumps({**value, field.name: {"x": 1}})), Unreadable), field.name
