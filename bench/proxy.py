@@ -7,6 +7,8 @@ No connection is encrypted. Rounds alternate (A B C D A B C D …); medians are 
 `compiled` is the same worker from `make compiled` (hot modules compiled to C), where that was built.
 
     throughput   8 clients, simple and prepared mode: transactions a second, as a share of PgBouncer's
+    processor    what those runs cost: µs of processor time a transaction, of the proxy and of its sealer (/proc/PID/stat);
+                 steadier than throughput where other things run on the machine
     latency      1 client: median of each transaction's own time; what a proxy adds is its median less the direct one's
 """
 
@@ -21,13 +23,38 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.support import affidavit, binaries, pgbouncer, postgres
 
 PGAUDIT = {"shared_preload_libraries": "pgaudit", "pgaudit.log": "all", "pgaudit.log_parameter": "on"}
 COMPILED = Path(__file__).parents[1] / "build" / "compiled"
 MODES = ("simple", "prepared")
+POLICY = Path(__file__).parents[1] / "deploy" / "policies" / "production.yaml"
+
+
+class Target(NamedTuple):
+    """Where pgbench connects, and the processes that stand between it and the server: the proxy, then its sealer."""
+
+    app: dict[str, Any]
+    pids: tuple[int, ...] = ()
+
+    def processor_us(self) -> list[float]:
+        """Return the processor time each of its processes has had so far, in µs."""
+        return [processor_us(pid) for pid in self.pids]
+
+
+def processor_us(pid: int) -> float:
+    """Return the processor time of a process so far, user and system, in µs (proc(5): the 14th and 15th field of stat)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) * 1e6 / os.sysconf("SC_CLK_TCK")
+
+
+def with_sealer(pid: int) -> tuple[int, ...]:
+    """Return a proxy's process and the child that seals for it."""
+    children = [child for listed in Path(f"/proc/{pid}/task").glob("*/children") for child in listed.read_text().split()]
+    sealers = [int(child) for child in children if b"ingest.spool.sealer" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    return (pid, *sealers)
 
 
 def run_pgbench(target: dict[str, Any], *arguments: str, seconds: int, mode: str, clients: int) -> tuple[float, float]:
@@ -50,28 +77,34 @@ def run_pgbench(target: dict[str, Any], *arguments: str, seconds: int, mode: str
 
 
 @contextlib.contextmanager
-def targets(scale: int) -> Iterator[dict[str, dict[str, Any]]]:
-    """Run every server; yield connection parameters by name."""
+def targets(scale: int, policy: bool) -> Iterator[dict[str, Target]]:
+    """Run every server; yield them by name. With `policy` the starter bundle for production decides on every statement."""
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(postgres.running(oracle=False))
         bouncer = stack.enter_context(pgbouncer.running(server))
-        audit = {"audit": DEFAULT_AUDIT}
+        audit: dict[str, Any] = {"audit": DEFAULT_AUDIT}
+        if policy:
+            audit |= {"policy": {"files": [str(POLICY)]}, "database": {"environment": "production"}}
         ours = stack.enter_context(affidavit.proxy(server, audit))
-        found = {"direct": server.app(), "pgbouncer": bouncer.app(), "affidavit": ours.app("shop")}
+        found = {
+            "direct": Target(server.app()),
+            "pgbouncer": Target(bouncer.app(), (bouncer.pid,)),
+            "affidavit": Target(ours.app("shop"), with_sealer(ours.pid)),
+        }
         if COMPILED.is_dir():
             quick = affidavit.Proxy(server, audit)
             stack.callback(quick.remove)
             quick.packages = COMPILED
             stack.callback(quick.start().kill)
-            found["compiled"] = quick.app("shop")
+            found["compiled"] = Target(quick.app("shop"), with_sealer(quick.pid))
         if binaries.has_pgaudit(binaries.server()):
             audited = stack.enter_context(postgres.running({**PGAUDIT, "logging_collector": "on"}, oracle=False))
             with audited.superuser() as connection:
                 connection.execute("CREATE EXTENSION IF NOT EXISTS pgaudit")
-            found["pgaudit"] = audited.app()
+            found["pgaudit"] = Target(audited.app())
         for name in ("direct", "pgaudit"):
             if name in found:
-                initialise(found[name], scale)
+                initialise(found[name].app, scale)
         yield found
 
 
@@ -90,6 +123,14 @@ def initialise(target: dict[str, Any], scale: int) -> None:
     )
 
 
+class Taken(NamedTuple):
+    """Measurements of one target in one mode, one of each a round."""
+
+    tps: list[float]
+    processor: list[list[float]]
+    latency: list[float]
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -97,37 +138,48 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=8, help="length of one run")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", help="comma-separated targets")
+    parser.add_argument("--policy", action="store_true", help="decide by deploy/policies/production.yaml")
     options = parser.parse_args()
     seconds, rounds = (3, 1) if options.quick else (options.seconds, options.rounds)
     print(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}")
-    print(f"command: python -m bench.proxy --seconds {seconds} --rounds {rounds}\n")
-    with targets(scale=10) as found:
+    policy = " --policy" if options.policy else ""
+    print(f"command: python -m bench.proxy --seconds {seconds} --rounds {rounds}{policy}\n")
+    with targets(10, options.policy) as found:
         if options.only:
             found = {name: found[name] for name in options.only.split(",")}
         for target in found.values():
-            run_pgbench(target, seconds=1, mode="simple", clients=8)
+            run_pgbench(target.app, seconds=1, mode="simple", clients=8)
         for mode in MODES:
-            tps: dict[str, list[float]] = {name: [] for name in found}
-            latency: dict[str, list[float]] = {name: [] for name in found}
+            taken = {name: Taken([], [], []) for name in found}
             for _ in range(rounds):
                 for name, target in found.items():
-                    tps[name].append(run_pgbench(target, seconds=seconds, mode=mode, clients=8)[0])
+                    before = target.processor_us()
+                    tps, _ = run_pgbench(target.app, seconds=seconds, mode=mode, clients=8)
+                    spent = zip(target.processor_us(), before, strict=True)
+                    taken[name].tps.append(tps)
+                    taken[name].processor.append([(after - was) / (tps * seconds) for after, was in spent])
                 for name, target in found.items():
-                    latency[name].append(run_pgbench(target, seconds=max(2, seconds // 2), mode=mode, clients=1)[1])
-            report(mode, tps, latency)
+                    latency = run_pgbench(target.app, seconds=max(2, seconds // 2), mode=mode, clients=1)[1]
+                    taken[name].latency.append(latency)
+            report(mode, taken)
 
 
-def report(mode: str, tps: dict[str, list[float]], latency: dict[str, list[float]]) -> None:
+def report(mode: str, taken: dict[str, Taken]) -> None:
     """Print one mode's medians and ratios."""
-    rate = {name: statistics.median(values) for name, values in tps.items()}
-    median = {name: statistics.median(values) for name, values in latency.items()}
+    rate = {name: statistics.median(t.tps) for name, t in taken.items()}
+    median = {name: statistics.median(t.latency) for name, t in taken.items()}
     base = rate.get("pgbouncer", 0)
-    print(f"{mode} mode        tps   of PgBouncer   of direct   median at 1 client   added to direct")
-    for name in tps:
+    print(f"{mode} mode        tps   of PgBouncer   of direct   proxy + sealer   median at 1 client   added to direct")
+    for name, its in taken.items():
         of_bouncer = f"{rate[name] / base:.2f}" if base else "-"
         of_direct = f"{rate[name] / rate['direct']:.2f}" if "direct" in rate else "-"
         added = f"{median[name] - median['direct']:+.0f} µs" if "direct" in median else "-"
-        print(f"  {name:<12} {rate[name]:8.0f}   {of_bouncer:>12}   {of_direct:>9}   {median[name]:12.0f} µs   {added:>15}")
+        parts = [statistics.median(of_process) for of_process in zip(*its.processor, strict=True)]
+        spent = " + ".join(f"{part:.1f}" for part in parts) + " µs" if parts else "-"
+        print(
+            f"  {name:<12} {rate[name]:8.0f}   {of_bouncer:>12}   {of_direct:>9}   {spent:>14}   "
+            f"{median[name]:15.0f} µs   {added:>15}"
+        )
     theirs = median.get("pgbouncer", 0) - median.get("direct", 0)
     for name in ("affidavit", "compiled"):
         if name in median and theirs > 0:
