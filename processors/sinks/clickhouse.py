@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MigrationError", "Store", "StoreError", "StoreLockedError", "StoreUnavailableError", "connect", "migrate"]
 
-EVENT_TABLES = ("query_events", "other_events", "texts", "sessions", "blocks")
+EVENT_TABLES = ("query_events", "other_events", "texts", "sessions", "approvals", "approval_steps", "blocks")
 """In the order of inserting: `blocks` last, since a block's row says that its events are there."""
 
 

@@ -10,20 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
-from uuid import UUID
 
 import pyarrow as pa
 
+from processors.steps import approvals
+from processors.steps.fields import EARLIEST, LATEST, TIME, count, event_id, happened, text
 from processors.steps.read import UNREADABLE
 from processors.steps.work import Batch, Line, Other, Queries, State
 
-_TIME = pa.timestamp("us", tz="UTC")
 _STRINGS = pa.list_(pa.string())
 _UUID = pa.binary(16)
-
-EARLIEST = 946_684_800_000_000
-LATEST = 4_102_444_800_000_000
-"""Times outside 2000 to 2100 are not believed: such a row would expire at once, or never. Its event is kept as unreadable."""
 
 
 def project(state: State, batch: Batch, now: int) -> tuple[State, Batch]:
@@ -41,6 +37,8 @@ def project(state: State, batch: Batch, now: int) -> tuple[State, Batch]:
     tables["other_events"] = _other_events(others, batch)
     tables["texts"] = _texts(others)
     tables["sessions"] = _sessions(others)
+    tables["approvals"] = approvals.requests(others, batch)
+    tables["approval_steps"] = approvals.steps(others, queries, batch)
     tables["blocks"] = _blocks(batch, queries)
     return state, replace(batch, tables={name: t for name, t in tables.items() if t.num_rows})
 
@@ -144,7 +142,7 @@ def _words(values: Sequence[str]) -> pa.Array:
 def _times(values: Sequence[int], earliest: int) -> pa.Array:
     if values and (min(values) < earliest or max(values) > LATEST):
         raise ValueError("a time outside what a row holds")
-    return pa.array(values, pa.int64()).cast(_TIME)
+    return pa.array(values, pa.int64()).cast(TIME)
 
 
 def _maps(values: Sequence[Mapping[str, Any]], item: pa.DataType) -> pa.Array:
@@ -209,14 +207,12 @@ def _other_events(others: Sequence[Other], batch: Batch) -> pa.Table:
             "source": pa.array([h.source for h in headers], pa.string()),
             "epoch": pa.array([h.epoch for h in headers], pa.uint32()),
             "seq": pa.array([o.line.seq for o in others], pa.uint64()),
-            "event_id": pa.array([_id(o.fields.get("event_id")) for o in others], _UUID),
-            "at": pa.array([_at(o, h.sealed_at) for o, h in zip(others, headers, strict=True)], pa.int64()).cast(_TIME),
-            "session_id": pa.array([_text(o.fields, "session_id") for o in others], pa.string()),
-            "principal_id": pa.array(
-                [_text(o.fields, "principal", "id") or _text(o.fields, "actor") for o in others], pa.string()
-            ),
+            "event_id": pa.array([event_id(o.fields.get("event_id")) for o in others], _UUID),
+            "at": pa.array([happened(o, h.sealed_at) for o, h in zip(others, headers, strict=True)], pa.int64()).cast(TIME),
+            "session_id": pa.array([text(o.fields, "session_id") for o in others], pa.string()),
+            "principal_id": pa.array([text(o.fields, "principal", "id") or text(o.fields, "actor") for o in others], pa.string()),
             "database_alias": pa.array(
-                [_text(o.fields, "database", "alias") or _text(o.fields, "database") for o in others], pa.string()
+                [text(o.fields, "database", "alias") or text(o.fields, "database") for o in others], pa.string()
             ),
             "line": pa.array([o.line.data for o in others], pa.binary()),
             "block_number": pa.array([h.number for h in headers], pa.uint64()),
@@ -225,31 +221,31 @@ def _other_events(others: Sequence[Other], batch: Batch) -> pa.Table:
 
 
 def _texts(others: Sequence[Other]) -> pa.Table:
-    seen = [o for o in others if o.type == "TextObserved" and _text(o.fields, "text_hash")]
+    seen = [o for o in others if o.type == "TextObserved" and text(o.fields, "text_hash")]
     return pa.table(
         {
-            "text_hash": pa.array([_text(o.fields, "text_hash") for o in seen], pa.string()),
-            "text": pa.array([_text(o.fields, "text") for o in seen], pa.string()),
-            "first_seen": pa.array([_at(o, EARLIEST) for o in seen], pa.int64()).cast(_TIME),
+            "text_hash": pa.array([text(o.fields, "text_hash") for o in seen], pa.string()),
+            "text": pa.array([text(o.fields, "text") for o in seen], pa.string()),
+            "first_seen": pa.array([happened(o, EARLIEST) for o in seen], pa.int64()).cast(TIME),
         }
     )
 
 
 def _sessions(others: Sequence[Other]) -> pa.Table:
     kinds = ("SessionOpened", "SessionClosed")
-    seen = [o.fields for o in others if o.type in kinds and _text(o.fields, "session_id")]
+    seen = [o.fields for o in others if o.type in kinds and text(o.fields, "session_id")]
     closed = [f["type"] == "SessionClosed" for f in seen]
-    at = [_count(f, "at") for f in seen]
-    opened_at = [t - _count(f, "duration_us") if c else t for f, t, c in zip(seen, at, closed, strict=True)]
+    at = [count(f, "at") for f in seen]
+    opened_at = [t - count(f, "duration_us") if c else t for f, t, c in zip(seen, at, closed, strict=True)]
     columns: dict[str, pa.Array] = {
-        "session_id": pa.array([_text(f, "session_id") for f in seen], pa.string()),
-        "opened_at": pa.array([t if EARLIEST <= t <= LATEST else EARLIEST for t in opened_at], pa.int64()).cast(_TIME),
-        "closed_at": pa.array([t if c and t <= LATEST else 0 for t, c in zip(at, closed, strict=True)], pa.int64()).cast(_TIME),
+        "session_id": pa.array([text(f, "session_id") for f in seen], pa.string()),
+        "opened_at": pa.array([t if EARLIEST <= t <= LATEST else EARLIEST for t in opened_at], pa.int64()).cast(TIME),
+        "closed_at": pa.array([t if c and t <= LATEST else 0 for t, c in zip(at, closed, strict=True)], pa.int64()).cast(TIME),
     }
     for name, path in _SESSION_WORDS.items():
-        columns[name] = pa.array([_text(f, *path) for f in seen], pa.string())
+        columns[name] = pa.array([text(f, *path) for f in seen], pa.string())
     for name in ("statements", "bytes_in", "bytes_out"):
-        columns[name] = pa.array([_count(f, name) for f in seen], pa.uint64())
+        columns[name] = pa.array([count(f, name) for f in seen], pa.uint64())
     columns["version"] = pa.array([2 if c else 1 for c in closed], pa.uint64())
     return pa.table(columns)
 
@@ -284,7 +280,7 @@ def _blocks(batch: Batch, queries: Queries) -> pa.Table:
             "first_seq": pa.array([h.first_seq for h in headers], pa.uint64()),
             "count": pa.array([h.count for h in headers], pa.uint32()),
             "query_events": pa.array(per_block, pa.uint32()),
-            "sealed_at": pa.array([h.sealed_at for h in headers], pa.int64()).cast(_TIME),
+            "sealed_at": pa.array([h.sealed_at for h in headers], pa.int64()).cast(TIME),
             "prev": pa.array([h.prev.encode() for h in headers], pa.binary(64)),
             "root": pa.array([h.root.encode() for h in headers], pa.binary(64)),
             "block_id": pa.array([h.block_id.encode() for h in headers], pa.binary(64)),
@@ -292,26 +288,3 @@ def _blocks(batch: Batch, queries: Queries) -> pa.Table:
             "log_offset": pa.array([a.offset for a in arrived], pa.uint64()),
         }
     )
-
-
-def _text(fields: Any, *path: str) -> str:
-    for name in path:
-        fields = fields.get(name) if isinstance(fields, dict) else None
-    return fields if isinstance(fields, str) else ""
-
-
-def _count(fields: Mapping[str, Any], name: str) -> int:
-    value = fields.get(name)
-    return value if isinstance(value, int) and 0 <= value < 1 << 63 else 0
-
-
-def _at(other: Other, otherwise: int) -> int:
-    at = _count(other.fields, "at")
-    return at if EARLIEST <= at <= LATEST else otherwise
-
-
-def _id(value: object) -> bytes:
-    try:
-        return UUID(str(value)).bytes
-    except ValueError:
-        return bytes(16)

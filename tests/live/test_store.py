@@ -26,6 +26,7 @@ from schemas.config import ClickHouseSettings
 from schemas.integrity import Block
 from schemas.topics import DLQ, EVENTS
 from tests.support import clickhouse
+from tests.support.approval_events import body, closed, requested
 from tests.support.event_blocks import START, Source, record
 from tests.support.memory_log import MemoryLog
 
@@ -225,13 +226,18 @@ class TestExactlyOnce:
 
     @pytest.mark.parametrize("kept", ["plan", "nothing"])
     @pytest.mark.parametrize("when", ["before", "after"])
-    @pytest.mark.parametrize("call", range(5))
+    @pytest.mark.parametrize("call", range(7))
     def test_an_interruption_around_any_insert_heals(self, bench: Bench, call: int, when: str, kept: str) -> None:
         blocks = mixed(6)
         bench.ship(blocks)
         bench.drain(max_blocks=2) if kept == "plan" else None
         more = Source("proxy/9")
-        late = [more.seal([more.query(), more.session_opened(), more.event("TextObserved", {"text_hash": "a", "text": "b"})])]
+        lines = [more.query(), more.session_opened(), more.event("TextObserved", {"text_hash": "a", "text": "b"})]
+        asked = [
+            more.event("ApprovalRequested", body(requested("a1", START))),
+            more.event("ApprovalClosed", closed("a1", "lost")),
+        ]
+        late = [more.seal(lines + asked)]
         bench.ship(late)
         real = bench.store
         bench.store = Interrupted(real, call, when)
@@ -243,6 +249,8 @@ class TestExactlyOnce:
         bench.drain(max_blocks=3)
         assert bench.positions() == positions_of([*blocks, *late])
         assert real.client.command(f"SELECT uniqExact(source, number) FROM {real.database}.blocks") == 7
+        for table in ("approvals", "approval_steps"):
+            assert real.client.command(f"SELECT count() FROM {real.database}.{table} FINAL") == 1
 
     def test_rows_whose_token_was_noted_before_a_crash_lost_them_go_in_again(self, bench: Bench) -> None:
         blocks = mixed(2)
