@@ -19,7 +19,8 @@ demo: $(VENV)/.installed ## run the demonstration (ARGS=--once: do the work, pri
 test: $(VENV)/.installed-dev provision ## set up the real servers and run the whole suite (ARGS: pytest's arguments)
 	$(BIN)/python -m pytest $(ARGS)
 
-soak: $(VENV)/.installed-dev provision ## the crash, fault and size tests at their full count, about an hour
+soak: $(VENV)/.installed-dev provision ## ten million fuzzed inputs, then the crash, fault and size tests at their full count: two hours
+	AFFIDAVIT_FUZZ_INPUTS=10000000 $(BIN)/python -m pytest -s --timeout=10800 tests/fuzz $(ARGS)
 	AFFIDAVIT_SOAK=1 $(BIN)/python -m pytest tests/live/test_crash.py tests/live/test_bounded.py tests/live/test_kafka_faults.py $(ARGS)
 
 lint: $(VENV)/.installed-dev ## ruff's checks and formatting, and the import contracts between folders

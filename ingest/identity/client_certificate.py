@@ -23,11 +23,12 @@ def credential_of(der: bytes, kind: PrincipalKind) -> Credential:
     """Return whose certificate this is; it must have been verified already. Raises ClientCertificateError."""
     try:
         certificate = x509.load_der_x509_certificate(der)
-        names = _alternative_names(certificate)
+        principal, method = _principal(certificate, _alternative_names(certificate))
         expires = certificate.not_valid_after_utc
-    except ValueError:
+    except ClientCertificateError:
+        raise
+    except Exception:  # the parser has a dozen errors without a common parent; each means the same here
         raise ClientCertificateError("it cannot be read") from None
-    principal, method = _principal(certificate, names)
     if not is_name(principal):
         raise ClientCertificateError("its name is too long or holds spaces or commas")
     return Credential(

@@ -237,15 +237,17 @@ class _Loader(yaml.SafeLoader):
 def _file(data: bytes) -> _File:
     if len(data) > MAX_BYTES:
         raise ValueError(f"is larger than {MAX_BYTES} bytes")
-    if b"&" in data and any(t for t in yaml.scan(data) if isinstance(t, yaml.AliasToken)):
-        raise ValueError("uses YAML aliases; write it without them")
     try:
+        if b"&" in data and any(t for t in yaml.scan(data) if isinstance(t, yaml.AliasToken)):
+            raise ValueError("uses YAML aliases; write it without them")
         raw = yaml.load(data, _Loader)  # noqa: S506
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         raise ValueError(f"line {line} is not YAML: {error.problem}") from None
-    except yaml.YAMLError:
+    except (yaml.YAMLError, UnicodeError):
         raise ValueError("is not YAML text") from None
+    except (RecursionError, TypeError, OverflowError):
+        raise ValueError("holds YAML that no bundle has: keys that are no words, numbers or nesting without end") from None
     if not isinstance(raw, dict):
         raise ValueError("must be a bundle: `bundle: NAME` and `rules:`")
     return _File.model_validate(raw)

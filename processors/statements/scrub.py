@@ -22,6 +22,9 @@ KEYWORDS = frozenset(
 MAX_UNPARSED_CHARS = 8192
 """Of text that does not parse, what is shown: enough to recognise it."""
 
+MAX_PARAMETER_CHARS = 6
+"""`$65535` is the last parameter there can be: a longer number behind `$` is somebody's value."""
+
 _TOKEN = re.compile(rf'"[^"]*"(?:"[^"]*")*|[{LETTER}][{LETTER}0-9$]*|\$[0-9]+|[ \t\n\r\f\v]+|[\x01-\x06]|.', re.DOTALL)
 _SHOWN = {INTEGER: "?", NUMERIC: "?", TEXT: "?", BIT: "?", HEX: "?", MORE: ", ..."}
 _PARSED = {INTEGER: "1", NUMERIC: "1.5", TEXT: "'?'", BIT: "B'0'", HEX: "X'0'", MORE: ""}
@@ -40,7 +43,7 @@ def clean(template: str, relations: Collection[str], *, has_settings: bool) -> l
             name = token[1:-1].replace('""', '"')
             if not (is_plain(name) or (name in relations and is_plain_relation(name))):
                 token = '"?"'
-        elif len(token) > MAX_NAME_CHARS:
+        elif len(token) > MAX_NAME_CHARS or (first == "$" and len(token) > MAX_PARAMETER_CHARS):
             token = _HIDDEN_WORD
         tokens.append(token)
     return _hide_settings(tokens) if has_settings else tokens
@@ -101,7 +104,8 @@ def unparsed(text: str, *, conforming: bool) -> str:
             elif first == '"' or (
                 (len(token) > 1 or first.isalpha() or first == "_" or first > "\x7f") and token.lower() not in KEYWORDS
             ):
-                shown_tokens.append(token if first == "$" and token[1:].isdigit() else "?")
+                parameter = first == "$" and token[1:].isdigit() and len(token) <= MAX_PARAMETER_CHARS
+                shown_tokens.append(token if parameter else "?")
             else:
                 shown_tokens.append(token)
         shown_tokens.append("?" if common or rare or unicode or odd else " ")

@@ -1,12 +1,12 @@
 """Statements cut and spliced at random: the analyser neither raises nor hangs, and what it says is well formed.
 
-`AFFIDAVIT_FUZZ_INPUTS` sets how many; a soak takes ten million. `AFFIDAVIT_FUZZ_SEED` makes them others.
+Secrets stand for their strings and numbers, and come out in nothing. `tests.support.fuzzing` says how many inputs, from which
+seed.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import random
 import re
 import time
@@ -15,8 +15,8 @@ from pathlib import Path
 from processors.statements import Analyser, Lexing, Tokenizer
 from processors.statements.catalogue import Catalogue, Column, Function, Relation, build
 from schemas.events import Danger
+from tests.support.fuzzing import SECRETS, dice, inputs, leaked, told
 
-INPUTS = int(os.environ.get("AFFIDAVIT_FUZZ_INPUTS", "4000"))
 SECONDS = 2.0
 """For one input of at most a few hundred characters; it takes well under a millisecond."""
 
@@ -29,6 +29,17 @@ def seeds() -> list[list[str]]:
     lines += [line for line in (FOLDER / "everyday.txt").read_text().splitlines() if not line.startswith("#")]
     lines += [sql for found in json.loads((FOLDER / "tools.json").read_text()).values() for sql in found if len(sql) < 1500]
     return [_TOKEN.findall(line) for line in lines if line]
+
+
+def planted(rng: random.Random, tokens: list[str]) -> list[str]:
+    """Put secrets in the place of strings and numbers; some are left, for grammar cares about them."""
+    planted = list(tokens)
+    for i, token in enumerate(tokens):
+        if len(token) > 1 and token[0] == token[-1] == "'" and rng.random() < 0.7:
+            planted[i] = f"'{rng.choice(SECRETS)}'"
+        elif token.isdigit() and rng.random() < 0.5:
+            planted[i] = SECRETS[0]
+    return planted
 
 
 def catalogue() -> Catalogue:
@@ -96,17 +107,21 @@ _ODD = (
 
 
 def test_mutations_are_analysed_without_fault_or_delay() -> None:
-    rng = random.Random(int(os.environ.get("AFFIDAVIT_FUZZ_SEED", "1")))
-    pool, known = seeds(), catalogue()
+    rng, total = dice("analyser"), inputs("analyser", 4000)
+    pool, known = [planted(rng, tokens) for tokens in seeds()], catalogue()
     analyser = Analyser(Tokenizer(b"k" * 32), cache_bytes=16 * 1024**2)
     lexings = [Lexing(), Lexing(catalogue=known), Lexing(search_path=(), catalogue=known)]
     parsed = 0
-    for i in range(INPUTS):
+    for i in range(total):
         text = mutant(rng, pool)
         began = time.process_time()
         # Past `analyse`, which would hide an exception of ours.
         analysis = analyser._select(lexings[i % 3]).analyse(text.encode("utf-8", "replace"))
         assert time.process_time() - began < SECONDS, text
         assert all(set(s.facts.dangers) <= set(Danger) for s in analysis.statements), text
+        written = [part for s in analysis.statements for part in (s.fragment, s.text.encode())]
+        written += [p.encode() for params in analysis.params for p in params]
+        assert not leaked(b" ".join(written)), text
         parsed += any(Danger.OPAQUE not in s.facts.dangers for s in analysis.statements)
-    assert parsed > INPUTS // 20, "hardly anything parsed: the mutations are too wild to try anything"
+    told("analyser", total, parsed=f"{parsed:,}")
+    assert parsed > total // 20, "hardly anything parsed: the mutations are too wild to try anything"

@@ -206,9 +206,9 @@ class Responses:
 
     def _function_result(self, data: bytes, pos: int, end: int) -> bytes | None:
         head = self._head()
-        if type(head) is not Batch or not head.executions:
+        if type(head) is not Batch or head.at >= len(head.executions):
             raise ServerProtocolError("FunctionCallResponse answers nothing that was asked")
-        self._conclude(head.executions[0], b"ok")
+        self._conclude(head.executions[head.at], b"ok")
         head.at += 1
         return None
 
