@@ -108,12 +108,23 @@ def process(config: ConfigFile = DEFAULT_CONFIG) -> None:
 
 
 @app.command()
-def migrate(config: ConfigFile = DEFAULT_CONFIG) -> None:
-    """Bring ClickHouse's tables to this version. `up` does this by itself."""
+def migrate(
+    config: ConfigFile = DEFAULT_CONFIG,
+    show: Annotated[bool, typer.Option("--print", help="Print all statements instead, for an empty store.")] = False,
+    users: Annotated[
+        bool, typer.Option("--users", help="Print the roles that ClickHouse should know, and their rights.")
+    ] = False,
+) -> None:
+    """Bring ClickHouse's tables to this version. `up` does this by itself, where its user may."""
     from deploy.config import load
-    from deploy.maintenance import migrate_store
+    from deploy.maintenance import migrate_store, store_script
 
-    for line in migrate_store(load(config, sections=("clickhouse",))):
+    if show or users:
+        settings = load(config, complete=False)
+        lines = store_script(settings, tables=show, users=users)
+    else:
+        lines = migrate_store(load(config, sections=("clickhouse",)))
+    for line in lines:
         typer.echo(line)
 
 

@@ -36,6 +36,20 @@ def migrate_store(config: Config) -> Iterator[str]:
         yield "nothing to apply: the tables are of this version"
 
 
+def store_script(config: Config, *, tables: bool, users: bool) -> Iterator[str]:
+    """Yield the SQL that makes the tables, the roles, or both, with a semicolon after each statement."""
+    from processors.sinks.migrations import script
+    from processors.sinks.users import users_script
+
+    if tables:
+        yield from (f"{statement};" for statement in script(config.clickhouse))
+    if users:
+        yield from (f"{statement};" for statement in users_script(config.clickhouse))
+        yield "-- Then a user for each, such as:"
+        yield "-- CREATE USER writer IDENTIFIED WITH sha256_password BY '…' DEFAULT ROLE affidavit_writer;"
+        yield "-- GRANT affidavit_writer TO writer;"
+
+
 def verify_archive(config: Config, *, as_json: bool) -> int:
     """Check every archived block and print what was found; return the exit code."""
     from processors.archive_report import format_report

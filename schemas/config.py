@@ -247,6 +247,8 @@ class ClickHouseSettings(Settings):
     connect_timeout_seconds: int = Field(10, ge=1, le=300)
     timeout_seconds: int = Field(60, ge=1, le=3600)
     compression: Annotated[str, Field(pattern="^(zstd|lz4|none)$")] = "zstd"
+    cluster: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,100}$")] | None = None
+    keeper_path: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9_.-]+)+$")] = "/clickhouse/tables"
     retention_days: int = Field(400, ge=1)
 
     @property
@@ -262,6 +264,8 @@ class ClickHouseSettings(Settings):
             raise ValueError("cert_file and key_file go together")
         if self.interface != "https" and (self.ca_file or self.cert_file):
             raise ValueError("certificates are for interface https: set that, or take them out")
+        if self.interface == "chdb" and self.cluster is not None:
+            raise ValueError("chDB is one process and no cluster: set interface to https, or take cluster out")
         return self
 
 

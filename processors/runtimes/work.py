@@ -117,6 +117,8 @@ class BatchWork:
         planned = self._memory.plan
         keys = planned.keys if planned else self._registered_keys(records)
         self._uncertain = uncertain or planned is not None
+        if self._uncertain or any(h.source not in self._memory.state.sources for h in _headers(records)):
+            self._store.catch_up()  # what somebody else wrote last is what matters now
         batch = Batch(tuple(records), keys, self._store.block_ids(_positions(records)))
         if planned is None:
             self._memory.begin(Plan(records[0].offset, records[-1].offset, keys, partition))
@@ -187,9 +189,13 @@ class BatchWork:
 
         If none are there, the token goes with them, in case a server still has the earlier insert under way. The engine notes a
         token just before the rows are in place, so a crash between the two makes it drop them now: what is still missing
-        then goes in without a token.
+        then goes in without a token. Where Keeper notes both at once a token is believed: rows that cannot be seen then are on a
+        replica that is away.
         """
         lacking = _lacking(rows, self._held(table, batch))
+        if self._store.tokens_hold_rows:
+            self._store.insert(table, lacking, token)
+            return
         if lacking.num_rows == rows.num_rows:
             self._store.insert(table, rows, token)
             lacking = _lacking(rows, self._held(table, batch))

@@ -22,8 +22,9 @@ from clickhouse_connect import common
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from processors.chain import MAX_GAPS, Chain, Gap
-from processors.sinks.errors import StoreError, StoreLockedError, StoreUnavailableError, refined, was_not_done
-from processors.sinks.migrations import MigrationError, migrate
+from processors.sinks.errors import MigrationError, StoreError, StoreLockedError, StoreUnavailableError, refined, was_not_done
+from processors.sinks.migrations import migrate
+from processors.sinks.profiles import profile_of
 from schemas.config import ClickHouseSettings
 from schemas.integrity import BlockHeader
 
@@ -49,6 +50,7 @@ class Store:
     def __init__(self, settings: ClickHouseSettings, path: Path | None, lock_fd: int | None) -> None:
         self.settings = settings
         self.database = settings.database
+        self._profile = profile_of(settings)
         self._path = path
         self._lock_fd = lock_fd
         self._clients: list[Any] = []
@@ -85,16 +87,32 @@ class Store:
         if rows.num_rows == 0:
             return
         # Not asynchronous: returned means written, and only then is a token honoured.
-        once = {"insert_deduplicate": 1, "insert_deduplication_token": token} if token else {"insert_deduplicate": 0}
+        once: dict[str, Any] = {"async_insert": 0, "insert_deduplicate": int(token is not None)}
+        if token is not None:
+            once["insert_deduplication_token"] = token
+        if self.settings.cluster is not None:
+            once["distributed_foreground_insert"] = 1  # every shard has its rows before it returns
         with self._worded(f"inserting {rows.num_rows} rows into {self.database}.{table}"):
             for wait in (*REPEAT_AFTER_SECONDS, None):
                 try:
-                    self.client.insert_arrow(f"{self.database}.{table}", rows, settings={"async_insert": 0, **once})
+                    self.client.insert_arrow(f"{self.database}.{table}", rows, settings=once)
                     return
                 except ClickHouseError as error:
                     if wait is None or not was_not_done(error):
                         raise
                     time.sleep(wait)
+
+    @property
+    def tokens_hold_rows(self) -> bool:
+        """Whether a token is noted together with its rows, as Keeper does, and not a moment before them."""
+        return self.settings.cluster is not None
+
+    def catch_up(self) -> None:
+        """Return when what is read next is no older than what was written before this call, by whoever."""
+        with self._worded(f"waiting for the replicas of {self.database}"):
+            for table in EVENT_TABLES:
+                if (statement := self._profile.caught_up(table)) is not None:
+                    self.client.command(statement)
 
     def block_ids(self, wanted: Iterable[tuple[str, int]]) -> dict[tuple[str, int], str]:
         """Return the ids of those blocks, of the (source, number) asked for, that the store has."""
@@ -180,7 +198,7 @@ class Store:
         """Empty tables, `blocks` first: an interrupted truncation must not leave blocks without events."""
         with self._worded(f"emptying tables of {self.database}"):
             for table in reversed(tables):
-                self.client.command(f"TRUNCATE TABLE {self.database}.{table}")
+                self.client.command(self._profile.emptied(table))
 
     def bytes_at_rest(self) -> dict[str, tuple[int, int]]:
         """Return rows and bytes on disk of the active parts of each table."""

@@ -23,6 +23,10 @@ class StoreUnavailableError(StoreError):
     """The store is out of reach, overloaded or out of space: the same call may succeed later."""
 
 
+class MigrationError(Exception):
+    """The store's schema and the migration files do not fit together; the message says which and what to do."""
+
+
 class StoreLockedError(StoreError):
     """Another process owns the chDB folder."""
 

@@ -14,28 +14,14 @@ from hashlib import sha256
 from importlib.resources import files
 from typing import Any
 
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from processors.sinks.errors import MigrationError
+from processors.sinks.profiles import Profile, profile_of
 from schemas.config import ClickHouseSettings
 
 _NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql\Z")
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
-
-SINGLE: Mapping[str, str] = {
-    "merge_tree": "MergeTree",
-    "replacing_merge_tree": "ReplacingMergeTree",
-    "replacing_merge_tree_version": "ReplacingMergeTree(version)",
-    "table_settings": (
-        # A retried insert finds its token among the last 1,000 inserts of the table.
-        "non_replicated_deduplication_window = 1000, "
-        # An insert that returned survives power loss: the log's offsets are committed after it.
-        "fsync_after_insert = 1, fsync_part_directory = 1, "
-        "deduplicate_merge_projection_mode = 'rebuild'"
-    ),
-}
-"""Engines and table settings for one server, or chDB."""
-
-
-class MigrationError(Exception):
-    """The store's schema and the migration files do not fit together; the message says which and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,42 +62,64 @@ def bundled() -> tuple[Migration, ...]:
     return tuple(found)
 
 
-def migrate(
-    client: Any,
-    settings: ClickHouseSettings,
-    migrations: tuple[Migration, ...] | None = None,
-    profile: Mapping[str, str] = SINGLE,
-) -> tuple[str, ...]:
+def migrate(client: Any, settings: ClickHouseSettings, migrations: tuple[Migration, ...] | None = None) -> tuple[str, ...]:
     """Bring the store's schema up to date; return the names of the migrations applied now.
 
     Raises MigrationError if an applied migration's file changed or is unknown to this version.
     """
     migrations = bundled() if migrations is None else migrations
-    database = settings.database
-    client.command(f"CREATE DATABASE IF NOT EXISTS {database}", use_database=False)
-    client.command(
-        f"CREATE TABLE IF NOT EXISTS {database}.schema_migrations (number UInt32, name String, checksum FixedString(64), "
-        f"applied_at DateTime64(3, 'UTC') DEFAULT now64(3)) ENGINE = {profile['merge_tree']} ORDER BY number"
-    )
-    rows = client.query(
-        f"SELECT number, name, toString(checksum) FROM {database}.schema_migrations"  # noqa: S608 - a checked name
-    ).result_rows
-    applied = {int(number): (str(name), str(checksum)) for number, name, checksum in rows}
+    database, profile = settings.database, profile_of(settings)
+    applied = _applied(client, database)
+    if applied is None:
+        for statement in profile.prelude():
+            client.command(statement, use_database=False)
+        applied = {}
     _check(applied, migrations)
-    values = {**profile, "database": database, "retention_days": str(settings.retention_days)}
     done = []
     for migration in migrations:
         if migration.number in applied:
             continue
-        for statement in migration.statements(values):
+        for statement in _said(migration, profile):
             client.command(statement)
-        client.command(
-            f"INSERT INTO {database}.schema_migrations (number, name, checksum) VALUES "  # noqa: S608 - checked names
-            f"({migration.number}, '{migration.name}', '{migration.checksum}')",
-            settings={"async_insert": 0},
-        )
+        client.command(_record(migration, database), settings={"async_insert": 0})
         done.append(migration.name)
     return tuple(done)
+
+
+def _applied(client: Any, database: str) -> dict[int, tuple[str, str]] | None:
+    """Return what was applied, by number; None where the database or the table is not there.
+
+    Asked first, so that a store that is of this version needs no right to change it.
+    """
+    query = f"SELECT number, name, toString(checksum) FROM {database}.schema_migrations"  # noqa: S608 - a checked name
+    try:
+        rows = client.query(query).result_rows
+    except ClickHouseError as error:
+        if getattr(error, "code", None) in (60, 81):
+            return None
+        raise
+    return {int(number): (str(name), str(checksum)) for number, name, checksum in rows}
+
+
+def script(settings: ClickHouseSettings, migrations: tuple[Migration, ...] | None = None) -> Iterator[str]:
+    """Yield every statement that `migrate` gives an empty store, for a person to read or to run."""
+    profile = profile_of(settings)
+    yield from profile.prelude()
+    for migration in bundled() if migrations is None else migrations:
+        yield from _said(migration, profile)
+        yield _record(migration, settings.database)
+
+
+def _said(migration: Migration, profile: Profile) -> Iterator[str]:
+    for statement in migration.statements(profile.placeholders):
+        yield from profile.said(statement)
+
+
+def _record(migration: Migration, database: str) -> str:
+    return (
+        f"INSERT INTO {database}.schema_migrations (number, name, checksum) VALUES "  # noqa: S608 - checked names
+        f"({migration.number}, '{migration.name}', '{migration.checksum}')"
+    )
 
 
 def _check(applied: Mapping[int, tuple[str, str]], migrations: tuple[Migration, ...]) -> None:

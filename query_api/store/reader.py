@@ -53,6 +53,8 @@ class Reader:
             "max_memory_usage": limits.query_memory_bytes,
             "max_threads": limits.query_threads,
         }
+        if settings.cluster is not None:
+            self._settings["distributed_product_mode"] = "global"  # a subquery's rows stand on other shards than the query's
 
     def table(self, name: str) -> str:
         """A table's full name; both parts are ours, never a caller's."""
@@ -84,7 +86,7 @@ class Reader:
                 "search-too-expensive", f"The search needs more than {limit}. Narrow the time range or add a field."
             )
         _log.error("ClickHouse refused a read", exc_info=error)
-        if isinstance(error, OperationalError) or code in ("81", "60", "210"):
+        if isinstance(error, OperationalError) or code in ("81", "60", "210", "516", "497"):
             return ProblemError(
                 "store-unavailable", "ClickHouse does not answer; see the server's log.", headers={"Retry-After": "5"}
             )
