@@ -108,6 +108,12 @@ class Kafka:
         for made in admin.create_topics(wanted, operation_timeout=30).values():
             made.result(30)
 
+        def known() -> bool:  # a broker answers before it has taken over the metadata itself
+            topics = admin.list_topics(timeout=30).topics
+            return all(t.topic in topics and all(p.leader >= 0 for p in topics[t.topic].partitions.values()) for t in wanted)
+
+        wait_for(known, "the topics' leaders", 30)
+
     def start(self) -> Kafka:
         """Format and start all nodes; return when every one answers."""
         for node in self.nodes:
