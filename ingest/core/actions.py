@@ -1,7 +1,8 @@
 """What a session may ask of the outside: the whole vocabulary between protocol code and `ingest.net`.
 
 A session is sans-IO: it is told what happened (`receive`, `closed`) and answers with actions, in order. The network
-layer makes every `Intend` durable before any `Forward` to the server of the same batch leaves (invariant 1).
+layer makes every `Intend` durable before any `Forward` to the server of the same batch leaves (invariant 1). What waits for
+people is a `Wait`, and `answer` goes on with it.
 The first three are made for every statement: plain slotted classes, the cheapest there are.
 """
 
@@ -10,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import Enum
 from typing import NamedTuple, Protocol
+
+from ingest.core.guarding import Answer, Hold
 
 
 class Side(Enum):
@@ -79,13 +82,26 @@ class ObserveText(NamedTuple):
     text: str
 
 
+class Wait(NamedTuple):
+    """A statement is held: see that somebody decides, and give the session its answer. No more is read from this client."""
+
+    hold: Hold
+
+
+class Waited(NamedTuple):
+    """The wait of this hold is over; its events follow."""
+
+    hold: Hold
+    status: str
+
+
 class Close(NamedTuple):
     """End the connection: flush what was forwarded, then close both sides."""
 
     reason: str
 
 
-Action = Forward | Intend | Conclude | Record | ObserveText | Close
+Action = Forward | Intend | Conclude | Record | ObserveText | Wait | Waited | Close
 
 
 class Session(Protocol):
@@ -96,6 +112,9 @@ class Session(Protocol):
 
     def receive(self, origin: Side, data: bytes, now: int) -> Iterable[Action]:
         """Take bytes from a side at `now` (µs since the epoch) and say what to do."""
+
+    def answer(self, approval_id: str, answer: Answer, now: int) -> Iterable[Action]:
+        """End the wait of a held statement; nothing where it has ended otherwise."""
 
     def closed(self, origin: Side, now: int) -> Iterable[Action]:
         """A side is gone."""

@@ -24,5 +24,9 @@ class Limits:
     """Prepared statements remembered per session; an older one that is executed again is recorded as opaque."""
     portals: int = 10_000
     """Open portals remembered per session; the server's own memory ends sooner."""
+    behind: int = 256 * KIB
+    """Bytes a client sent behind a statement that waits for an approval; past it the client is not read from."""
+    held_prepared: int = 256
+    """Prepared statements that policy holds, kept under names of the proxy's own; each takes memory of the server, too."""
     pending: int = 200_000
     """Messages sent and not answered; past it the session is closed, for the peer is not reading."""

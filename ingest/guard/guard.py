@@ -8,14 +8,25 @@ the statement (invariant 6).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import orjson
 
-from ingest.core.guarding import Judgement
+from ingest.core.guarding import Answer, Emergency, Hold, Judgement, Request
+from ingest.guard.asking import EMERGENCY_RISK, Asked, Asking, Shown, groups_of, merged, unreleased
 from ingest.guard.rights import Acting, Grants, NoGrants, acting
-from processors.policy import Matches, Policy, Ruling, Values, granted_values, moment_values, statement_values
+from processors.policy import (
+    Approval,
+    Matches,
+    Policy,
+    Ruling,
+    Values,
+    approval_values,
+    granted_values,
+    moment_values,
+    statement_values,
+)
 from processors.policy.decide import NOTHING
 from processors.policy.grants import NOTHING_GIVEN, given
 from processors.statements import Statement
@@ -71,6 +82,8 @@ class Guard:
         self.classes = classes
         self.grants: Grants = NoGrants()
         """Set once, by whoever hears of grants."""
+        self.asking: Asking | None = None
+        """Set once, by whoever hears of decisions; without it nothing waits, and what is held is refused."""
         self.latest = 0
         self.minute = 0
         self.kept: ByteBoundedCache[object, Kept] = ByteBoundedCache(REMEMBERED_BYTES)
@@ -120,7 +133,7 @@ class PolicyGuard:
         self._before_minute = 0
         self._stopped = 0
 
-    def judge(self, statement: Statement, claims: Mapping[str, str], now: int) -> Judgement:
+    def judge(self, statement: Statement, claims: Mapping[str, str], now: int, approval: Approval | None = None) -> Judgement:
         """Decide on one statement; see `SessionGuard`."""
         guard = self._guard
         policy = guard.policy
@@ -131,28 +144,81 @@ class PolicyGuard:
                 self._check_clock(now)
                 guard.minute = now // MINUTE
                 guard.forget()
-            key: object = (self._key, statement)
-            if policy.reads_claims and claims:
-                key = (self._key, statement, tuple(sorted(claims.items())))
-            kept = guard.kept.get(key)
-            if kept is None:
-                values, used = self._values(policy, statement, claims, now)
-                matches = policy.match(values)
-                kept = Kept(matches, judged(policy.settle(matches, NOTHING), policy.version, used), used)
-                guard.kept.put(key, kept, 800 + len(statement.text) + len(statement.fragment) + len(kept.judgement.fragment))
-            judgement = self._counted_in(policy, kept, statement, claims, now) if policy.reads_counters else kept.judgement
+            if approval is not None:
+                judgement = self._approved(policy, statement, claims, now, approval)
+            else:
+                judgement = self._remembered(policy, statement, claims, now)
         except ClockError:
             judgement = judged(Ruling(Verdict.DENY, ("error:clock",), 100, "clock", _CLOCK), policy.version)
         except Exception as error:
             judgement = judged(
                 Ruling(Verdict.DENY, ("error:guard",), 100, "guard", _BROKEN, type(error).__name__), policy.version
             )
-        if judgement.stops:
-            self._stopped += 1
-            return Judgement(
-                judgement.fragment, True, judgement.message, f"{judgement.hint} Request {self._session_id}/{self._stopped}."
+        return self._numbered(judgement) if judgement.stops and not judgement.holds else judgement
+
+    def ask(self, request: Request, judgements: Sequence[Judgement], now: int) -> Hold | Emergency | Judgement:
+        """Say how what is held waits; see `SessionGuard`."""
+        asking = self._guard.asking
+        held = next(j for j in judgements if j.holds)
+        if asking is None:
+            return self._numbered(held)
+        try:
+            facts = merged([s.facts for s in request.statements])
+            classes, known = self._guard.classes(facts)
+            shown = Shown(facts, tuple(sorted(classes)), known)
+            groups = tuple(self._acting.values["principal.groups"])
+            return asking.ask(self._subject, groups, request, judgements, shown, now)
+        except Exception as error:
+            return self._numbered(
+                judged(
+                    Ruling(Verdict.DENY, ("error:guard",), 100, "guard", _BROKEN, type(error).__name__),
+                    self._guard.policy.version,
+                )
             )
-        return judgement
+
+    def differs(self, hold: Hold, statements: Sequence[Statement]) -> str:
+        """Return how statements are not as they were shown; see `SessionGuard`."""
+        try:
+            facts = merged([s.facts for s in statements])
+            classes, known = self._guard.classes(facts)
+            asked: Asked = hold.asked
+            return asked.differs(statements, Shown(facts, tuple(classes), known))
+        except Exception:
+            return "it could not be compared with what was approved"
+
+    def unreleased(self, hold: Hold, answer: Answer, judgement: Judgement) -> Judgement:
+        """Return what is said of a held statement that is not let through; see `SessionGuard`."""
+        self._stopped += 1
+        return unreleased(hold, answer, judgement)
+
+    def _numbered(self, judgement: Judgement) -> Judgement:
+        self._stopped += 1
+        hint = f"{judgement.hint} Request {self._session_id}/{self._stopped}."
+        return Judgement(judgement.fragment, True, judgement.message, hint)
+
+    def _remembered(self, policy: Policy, statement: Statement, claims: Mapping[str, str], now: int) -> Judgement:
+        guard = self._guard
+        key: object = (self._key, statement)
+        if policy.reads_claims and claims:
+            key = (self._key, statement, tuple(sorted(claims.items())))
+        kept = guard.kept.get(key)
+        if kept is None:
+            values, used = self._values(policy, statement, claims, now)
+            matches = policy.match(values)
+            kept = Kept(matches, judged(policy.settle(matches, NOTHING), policy.version, used), used)
+            guard.kept.put(key, kept, 800 + len(statement.text) + len(statement.fragment) + len(kept.judgement.fragment))
+        return self._counted_in(policy, kept, statement, claims, now) if policy.reads_counters else kept.judgement
+
+    def _approved(
+        self, policy: Policy, statement: Statement, claims: Mapping[str, str], now: int, approval: Approval
+    ) -> Judgement:
+        """Judge with an approval in context: anew, for nothing of that is worth remembering."""
+        values, used = self._values(policy, statement, claims, now)
+        values.update(approval_values(approval))
+        if policy.reads_counters:
+            values.update(self._counted(now))
+        matches, moving = policy.match(values), policy.match_counters(values) if policy.reads_counters else NOTHING
+        return judged(policy.settle(matches, moving, approval), policy.version, used, approval)
 
     def _counted_in(self, policy: Policy, kept: Kept, statement: Statement, claims: Mapping[str, str], now: int) -> Judgement:
         """Return the judgement with what the rules over counters say now."""
@@ -181,6 +247,8 @@ class PolicyGuard:
     ) -> tuple[Values, tuple[str, ...]]:
         """Return what the rules may read, and the ids of the grants that are in it."""
         values, grants = dict(self._acting.values), self._acting.grants
+        if policy.reads_approval:
+            values.update(_UNAPPROVED)
         used = tuple(g.grant_id for g in grants if g.groups)
         if policy.reads_statement and statement is not None:
             classes, known = self._guard.classes(statement.facts)
@@ -220,19 +288,23 @@ _BROKEN = "The policy could not be applied to this statement, so it was stopped.
 _CLOCK = "The proxy's clock went back, so rules about time cannot be applied; its administrator has to look."
 
 
-def judged(ruling: Ruling, version: str, grants: tuple[str, ...] = ()) -> Judgement:
+_UNAPPROVED = approval_values()
+
+
+def judged(ruling: Ruling, version: str, grants: tuple[str, ...] = (), approval: Approval | None = None) -> Judgement:
     """Return a ruling as a session needs it; `grants` are those that were looked at, and stand in the event as `grant:ID`."""
     policies = (*ruling.policies, *(f"grant:{grant}" for grant in grants))
-    decision = Decision(verdict=ruling.verdict, policies=policies, bundle=version, risk=ruling.risk)
+    risk = EMERGENCY_RISK if approval is not None and approval.break_glass else ruling.risk
+    approval_id = approval.approval_id if approval is not None else ""
+    decision = Decision(verdict=ruling.verdict, policies=policies, bundle=version, risk=risk, approval_id=approval_id)
     if not ruling.stops:
         return Judgement(orjson.dumps(decision), False)
     if ruling.verdict is Verdict.HOLD:
-        groups = ", ".join(ruling.approvers.groups) if ruling.approvers else ""
         message = f"statement needs an approval by policy rule {ruling.rule}"
-        hint = f"{ruling.reason} It was not executed. Approvers are in: {groups}."
-    else:
-        message = f"statement denied by policy rule {ruling.rule}"
-        hint = f"{ruling.reason} It was not executed."
+        hint = f"{ruling.reason} It was not executed. Approvers are in: {', '.join(groups_of(ruling.holds))}."
+        return Judgement(orjson.dumps(decision), True, message, hint, ruling if approval is None else None)
+    message = f"statement denied by policy rule {ruling.rule}"
+    hint = f"{ruling.reason} It was not executed."
     return Judgement(orjson.dumps(decision), True, message, hint)
 
 

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from processors.policy.approval import Approval
 from processors.policy.bundle import Approvers, Bundle, PolicyError, read_bundle
-from processors.policy.context import VARIABLES, Values, granted_values, moment_values, statement_values, subject_values
+from processors.policy.context import (
+    VARIABLES,
+    Values,
+    approval_values,
+    granted_values,
+    moment_values,
+    statement_values,
+    subject_values,
+)
 from processors.policy.decide import Matches, Policy, Ruling
 
 __all__ = [
     "VARIABLES",
+    "Approval",
     "Approvers",
     "Bundle",
     "Matches",
@@ -15,6 +25,7 @@ __all__ = [
     "PolicyError",
     "Ruling",
     "Values",
+    "approval_values",
     "granted_values",
     "moment_values",
     "read_bundle",

@@ -5,7 +5,8 @@
     mode: enforce                 # or shadow: decisions are recorded, nothing is enforced
     timezone: Europe/Berlin       # of time.* and freezes; UTC where nothing is said
     freezes: [{name, from, to, environments, reason}]
-    rules:   [{id, effect, when, reason, risk, mode, environments, approvers: {groups, count}, tests}]
+    rules:   [{id, effect, when, reason, risk, mode, environments, tests,
+               approvers: {groups, count, wait_minutes, break_glass}}]
     limits:  [{id, when, reason, statements_per_minute | session_statements | session_bytes}]
     tests:   [{name, given, sql, expect, rules}]
 
@@ -68,10 +69,12 @@ class Case(_Part):
 
 
 class Approvers(_Part):
-    """Who may approve what a rule holds, and how many must."""
+    """Who may approve what a rule holds, how many must, how long it waits, and which groups need not wait in an emergency."""
 
     groups: tuple[str, ...] = Field((), min_length=1)
     count: int = Field(1, ge=1, le=10)
+    wait_minutes: int | None = Field(None, ge=1, le=1440)
+    break_glass: tuple[str, ...] = ()
 
 
 class Rule(_Part):

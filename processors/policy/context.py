@@ -1,8 +1,8 @@
 """What may a rule look at? Every variable of `when:`, with its type and its meaning; docs/policy.md says the same by test.
 
 Variables are plain CEL values under dotted names. What is constant for a session (`principal`, `database`, `client`), what a
-statement is (`statement`, `columns`, `data`, `claims`, `grant`) and what changes by itself (`time`, `session`) are made by
-separate functions, because a cached decision needs only those that the rules really read.
+statement is (`statement`, `columns`, `data`, `claims`, `grant`), what came of a wait (`approval`) and what changes by itself
+(`time`, `session`) are made by separate functions, because a cached decision needs only those that the rules really read.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from cel_expr_python import cel
 
+from processors.policy.approval import Approval
 from schemas.events import Facts, StatementFlag
 from schemas.events.base import Database, Principal
 
@@ -97,6 +98,16 @@ GRANTED: dict[str, Variable] = {
 }
 """Constant for a statement while the grants of its principal are the same."""
 
+APPROVAL: dict[str, Variable] = {
+    "approval.given": _truth("whether the statement waited and was approved, or was let through in an emergency"),
+    "approval.by": _list("who approved it"),
+    "approval.groups": _list("all groups of those"),
+    "approval.reason": _text("what the last of them, or who broke the glass, gave as a reason"),
+    "approval.break_glass": _truth("whether it was let through in an emergency, approved by nobody"),
+    "approval.waited_seconds": _number("how long it waited"),
+}
+"""Empty until a held statement is judged again."""
+
 MOMENT: dict[str, Variable] = {
     "time.hour": _number("0 to 23, in the bundle's time zone", 12),
     "time.minute": _number("0 to 59"),
@@ -116,7 +127,7 @@ COUNTERS: dict[str, Variable] = {
 }
 """Changes with every statement: a rule that reads these is evaluated each time."""
 
-VARIABLES: dict[str, Variable] = {**SUBJECT, **STATEMENT, **GRANTED, **MOMENT, **COUNTERS}
+VARIABLES: dict[str, Variable] = {**SUBJECT, **STATEMENT, **GRANTED, **APPROVAL, **MOMENT, **COUNTERS}
 DEFAULTS: Values = {name: variable.default for name, variable in VARIABLES.items()}
 
 _ROLES = ("output", "filter", "join", "group", "order", "write", "argument")
@@ -176,6 +187,18 @@ def statement_values(
 def granted_values(objects: Iterable[str] = (), classes: Iterable[str] = ()) -> Values:
     """Return the values of what is granted for one statement."""
     return {"grant.objects": list(objects), "grant.classes": list(classes)}
+
+
+def approval_values(approval: Approval | None = None) -> Values:
+    """Return the values of what came of a wait; those of a statement that did not wait where there is none."""
+    return {
+        "approval.given": approval is not None,
+        "approval.by": [d.id for d in approval.deciders] if approval else [],
+        "approval.groups": sorted({g for d in approval.deciders for g in d.groups}) if approval else [],
+        "approval.reason": approval.reason if approval else "",
+        "approval.break_glass": approval.break_glass if approval else False,
+        "approval.waited_seconds": approval.waited_us // 1_000_000 if approval else 0,
+    }
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)  # noqa: UP017

@@ -1,7 +1,8 @@
 """What does a bundle say to a statement? Every rule compiled once; all of them evaluated in one CEL expression.
 
-Effects are ordered deny > hold > mask > alert > allow and the strongest matching rule wins. A rule that errors denies: CEL gives
-errors as values of a type of their own, so the type of each result is looked at and anything but a boolean is an error.
+Effects are ordered deny > hold > mask > alert > allow; the strongest matching rule wins. A rule that holds and has the approval
+it asks for allows. A rule that errors denies: CEL gives errors as values of a type of their own, so the type of each result is
+looked at and anything but a boolean is an error.
 Of `a && b` CEL drops the error of one side where the other is false: that rule then did not match, which is its meaning.
 """
 
@@ -14,8 +15,9 @@ from typing import Any, NamedTuple
 
 from cel_expr_python import cel
 
-from processors.policy.bundle import Approvers, Bundle, Mode, PolicyError, Rule
-from processors.policy.context import COUNTERS, GRANTED, MOMENT, STATEMENT, SUBJECT, VARIABLES, Values
+from processors.policy.approval import Approval
+from processors.policy.bundle import Bundle, Mode, PolicyError, Rule
+from processors.policy.context import APPROVAL, COUNTERS, GRANTED, MOMENT, STATEMENT, SUBJECT, VARIABLES, Values
 from schemas.events import Verdict
 
 STRENGTH = {Verdict.ALLOW: 0, Verdict.ALERT: 1, Verdict.MASK: 2, Verdict.HOLD: 3, Verdict.DENY: 4}
@@ -28,7 +30,8 @@ _PERMITS = frozenset((Verdict.ALLOW, Verdict.MASK, Verdict.HOLD))
 class Ruling:
     """A decision: `policies` are the ids of the rules that matched, those in shadow with `shadow:` before them.
 
-    `rule` and `reason` are of the strongest; `error` says which rule could not be evaluated, and why, empty if none.
+    `rule` and `reason` are of the strongest; `error` says which rule could not be evaluated, and why, empty if none. `holds` are
+    all rules that hold, where the verdict is that.
     """
 
     verdict: Verdict
@@ -37,7 +40,7 @@ class Ruling:
     rule: str = ""
     reason: str = ""
     error: str = ""
-    approvers: Approvers | None = None
+    holds: tuple[Rule, ...] = ()
 
     @property
     def stops(self) -> bool:
@@ -116,6 +119,7 @@ class Policy:
         self.reads_statement = any(n in STATEMENT or n in GRANTED for n in self.reads)
         self.reads_granted = any(n in GRANTED for n in self.reads)
         self.reads_claims = "claims" in self.reads
+        self.reads_approval = any(n in APPROVAL for n in self.reads)
         self.reads_moment = any(n in MOMENT for n in self.reads)
         self.reads_counters = any(n in COUNTERS for n in self.reads)
         moving = names_read([self._texts[i] for i in self._moving.indices])
@@ -141,9 +145,9 @@ class Policy:
         """Return which of the other rules match."""
         return self._moving.match(values)
 
-    def settle(self, still: Matches, moving: Matches) -> Ruling:
-        """Return the decision that follows from which rules match."""
-        return self._settle(sorted(still.rules + moving.rules), sorted(still.errors + moving.errors))
+    def settle(self, still: Matches, moving: Matches, approval: Approval | None = None) -> Ruling:
+        """Return the decision that follows from which rules match, for a statement that was approved if it was."""
+        return self._settle(sorted(still.rules + moving.rules), sorted(still.errors + moving.errors), approval)
 
     def _parts(self, environment: Any) -> tuple[_Part, _Part]:
         without = cel.NewEnv(variables={name: v.type for name, v in VARIABLES.items() if name not in COUNTERS})
@@ -158,7 +162,7 @@ class Policy:
         still, moving = (_Part(p, [self._texts[i] for i in p], [self._each[i] for i in p], environment) for p in parts)
         return still, moving
 
-    def _settle(self, matched: list[int], errors: list[tuple[int, str]]) -> Ruling:
+    def _settle(self, matched: list[int], errors: list[tuple[int, str]], approval: Approval | None = None) -> Ruling:
         rules = self.bundle.rules
         enforced = [rules[i] for i in matched if rules[i].mode is Mode.ENFORCE]
         policies = [r.id for r in enforced]
@@ -169,6 +173,8 @@ class Policy:
             name, text = failed[0]
             reason = f"Rule {name} of the policy could not be evaluated; until it is mended, what it judges is denied."
             return Ruling(Verdict.DENY, tuple(policies), FAILED_RISK, name, reason, f"{name}: {text}"[:500])
+        if approval is not None:
+            enforced = [_released(r) if r.approvers and approval.satisfies(r.approvers) else r for r in enforced]
         strongest: Rule | None = max(enforced, key=lambda r: STRENGTH[r.effect], default=None)
         risk = max((r.risk for r in enforced), default=0)
         stops = strongest is not None and strongest.effect is Verdict.DENY
@@ -177,7 +183,12 @@ class Policy:
             return Ruling(Verdict.DENY, (*policies, DEFAULT_DENY), risk, DEFAULT_DENY, reason)
         if strongest is None:
             return Ruling(Verdict.ALLOW, tuple(policies), risk)
-        return Ruling(strongest.effect, tuple(policies), risk, strongest.id, strongest.reason, "", strongest.approvers)
+        holds = tuple(r for r in enforced if r.effect is Verdict.HOLD) if strongest.effect is Verdict.HOLD else ()
+        return Ruling(strongest.effect, tuple(policies), risk, strongest.id, strongest.reason, "", holds)
+
+
+def _released(rule: Rule) -> Rule:
+    return rule.model_copy(update={"effect": Verdict.ALLOW})
 
 
 def compile_rule(environment: Any, text: str) -> Any:

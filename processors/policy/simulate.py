@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from processors.policy.context import granted_values, moment_values, statement_values, subject_values
+from processors.policy.context import approval_values, granted_values, moment_values, statement_values, subject_values
 from processors.policy.decide import Policy
 from schemas.events import Client, Database, Facts, OutcomeStatus, Principal, Verdict
 
@@ -69,7 +69,8 @@ def simulate(policy: Policy, events: Iterable[Mapping[str, Any]]) -> Simulation:
         session.denied += outcome["status"] == OutcomeStatus.DENIED
         session.bytes_in += outcome["bytes_in"]
         session.bytes_out += outcome["bytes_out"]
-        was = Verdict(event["decision"]["verdict"])
+        # What ran by an approval would have been held first, as it was.
+        was = Verdict.HOLD if event["decision"]["approval_id"] else Verdict(event["decision"]["verdict"])
         result.judged += 1
         result.verdicts[ruling.verdict] = result.verdicts.get(ruling.verdict, 0) + 1
         if ruling.verdict is was:
@@ -91,6 +92,7 @@ def _values(policy: Policy, event: Mapping[str, Any], session: _Session, at: int
         **subject_values(principal, database, event["db_user"], client.address, bool(client.tls)),
         **statement_values(_FACTS.validate_python(event["facts"]), event["fingerprint"], event["claims"]),
         **granted_values(),
+        **approval_values(),
         **moment_values(at, policy.bundle.zone, policy.bundle.frozen(at, database.environment)),
         "session.statements": session.statements,
         "session.statements_last_minute": session.statements - session.before_minute,

@@ -2,7 +2,7 @@
 
 Two spellings: sqlcommenter (`key='url-encoded value'`, comma-separated; google.github.io/sqlcommenter/spec) and bare
 `key=value`, for agents and people. A comment is text of the client's: only known keys, short values and harmless characters pass,
-so that no value of a commented-out statement does.
+so that no value of a commented-out statement does. Only the reason somebody gives for breaking the glass is a sentence.
 """
 
 from __future__ import annotations
@@ -36,8 +36,11 @@ KEYS = frozenset(
         "task",
         "model",
         "change",
+        "break_glass",
     )
 )
+SENTENCES = frozenset(("break_glass",))
+"""Claims that people write for people, in quotes."""
 MAX_CLAIMS = 16
 """More than any sqlcommenter integration writes."""
 MAX_CLAIM_CHARS = 128
@@ -49,6 +52,7 @@ NO_CLAIMS: Mapping[str, str] = MappingProxyType({})
 
 _PAIR = re.compile(r"(?<![\w%.-])([a-z_]{2,32})\s{0,2}[=:]\s{0,2}(?:'((?:[^'\\]|\\'){0,512})'|([\w.:/@+#%-]{1,512}))")
 _SAFE = re.compile(r"[\w.:/@+#=,~<>{}*-]{1,128}\Z", re.ASCII)
+_SENTENCE = re.compile(r"[\w .:/@+#=,;!?()-]{1,128}\Z")
 
 
 def claims_of(comments: Iterable[str]) -> Mapping[str, str]:
@@ -59,7 +63,7 @@ def claims_of(comments: Iterable[str]) -> Mapping[str, str]:
             if key not in KEYS or key in found:
                 continue
             value = unquote(quoted.replace("\\'", "'")) if quoted else bare
-            if _SAFE.match(value):
+            if (_SENTENCE if key in SENTENCES and quoted else _SAFE).match(value):
                 found[key] = value
                 if len(found) >= MAX_CLAIMS:
                     return found

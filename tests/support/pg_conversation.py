@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 from struct import pack
 from typing import Any
 
-from ingest.core.actions import Action, Close, Conclude, Forward, Intend, ObserveText, Record, Side
+from ingest.core.actions import Action, Close, Conclude, Forward, Intend, ObserveText, Record, Side, Wait, Waited
+from ingest.core.guarding import Answer, Hold
 from ingest.core.limits import Limits
 from ingest.protocols.postgres.session import PostgresSession
 from processors.statements import Analyser, Tokenizer
 
 TOKENIZER = Tokenizer(b"k" * 32)
+CLIENT_SIDE = Side.CLIENT
 Step = tuple[Side, bytes]
 
 
@@ -116,6 +118,10 @@ class Heard:
     texts: list[str] = field(default_factory=list)
     closed: str = ""
     unordered: list[str] = field(default_factory=list)
+    holds: list[Hold] = field(default_factory=list)
+    """What began to wait."""
+    waited: list[tuple[str, str]] = field(default_factory=list)
+    """What waits no more: (approval, status)."""
 
     def summary(self) -> list[tuple[str, str, str, int, int, str]]:
         """Return (kind, status, text, rows returned, rows affected, sqlstate) per event."""
@@ -156,6 +162,11 @@ class Conversation:
         self.now += 10
         self.carry_out(self.session.receive(side, data, self.now))
 
+    def answer(self, approval_id: str, answer: Answer) -> None:
+        """Somebody decided, or nobody did."""
+        self.now += 10
+        self.carry_out(self.session.answer(approval_id, answer, self.now))
+
     def lose(self, side: Side) -> None:
         """A side is gone."""
         self.now += 10
@@ -180,6 +191,10 @@ class Conversation:
                     self.heard.other.append((kind, json.loads(b"{" + body[1:] + b"}")))
                 case ObserveText(_, text):
                     self.heard.texts.append(text)
+                case Wait(hold):
+                    self.heard.holds.append(hold)
+                case Waited(hold, status):
+                    self.heard.waited.append((hold.approval_id, status))
                 case Close(reason):
                     self.heard.closed = reason
 

@@ -13,13 +13,9 @@ DENY = b'{"verdict":"deny","policies":[],"bundle":"","risk":0,"approval_id":""}'
 
 _OUTCOME = (
     b',"ended_at":%d,"outcome":{"status":"%b","sqlstate":"%b","rows_returned":%d,"rows_affected":%d,'
-    b'"bytes_in":%d,"bytes_out":%d,"db_us":%d,"held_us":0,"total_us":%d},"exposure":{}'
+    b'"bytes_in":%d,"bytes_out":%d,"db_us":%d,"held_us":%d,"total_us":%d},"exposure":{}'
 )
 _DYNAMIC = b',"kind":"%b","transaction":"%b","params":%b,"claims":%b,"decision":%b'
-
-QUERY_CANCELED = b"57014"
-DENIED = b"42501"
-"""insufficient_privilege: what a client knows from any database that did not let it."""
 
 
 class Denial:
@@ -34,9 +30,12 @@ class Denial:
 
 
 class Execution:
-    """One execution in flight. Times are µs; `rows` counts DataRow messages; `done` once its event is complete."""
+    """One execution in flight. Times are µs; `rows` counts DataRow messages; `done` once its event is complete.
 
-    __slots__ = ("audited", "bytes_in", "copy_in", "denial", "done", "intent", "portal", "rows", "started", "statement")
+    `held` is how long it waited for an approval before anything of it was sent on.
+    """
+
+    __slots__ = ("audited", "bytes_in", "copy_in", "denial", "done", "held", "intent", "portal", "rows", "started", "statement")
 
     def __init__(self, statement: Statement, started: int, bytes_in: int, audited: bool) -> None:
         self.statement = statement
@@ -44,6 +43,7 @@ class Execution:
         self.bytes_in = bytes_in
         self.audited = audited
         self.intent = 0
+        self.held = 0
         self.rows = 0
         self.copy_in = False
         self.done = False
@@ -62,6 +62,7 @@ def outcome_fragment(
 ) -> bytes:
     """Return the part of the event known at its end; `began` is when the database could first work on it."""
     started = execution.started
+    ready = started + execution.held
     return _OUTCOME % (
         now,
         status,
@@ -70,7 +71,8 @@ def outcome_fragment(
         affected,
         execution.bytes_in,
         bytes_out,
-        now - (began if began > started else started),
+        now - (began if began > ready else ready),
+        execution.held,
         now - started,
     )
 

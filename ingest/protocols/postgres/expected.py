@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
+from typing import Any
 
 from ingest.protocols.postgres.executions import Denial, Execution
 from processors.statements import Statement
@@ -39,10 +40,13 @@ class Prepared:
 
     Until the server answers its Parse, `waiting` are the executions that rely on it. Should the server refuse or skip the Parse,
     the name still means `instead`. `mentions` are the names in a statement that runs or fetches something by name. `denial` is
-    set where the guard kept the Parse from the server.
+    set where the guard kept the Parse from the server. `own_name` is what the server knows it by, where that is not what the
+    client calls it (see `holding`), and `text` the statement as it came.
     """
 
-    __slots__ = ("claims", "denial", "failed", "instead", "literals", "mentions", "oids", "statement", "waiting")
+    __slots__ = (
+        "claims", "denial", "failed", "instead", "literals", "mentions", "oids", "own_name", "statement", "text", "waiting",
+    )  # fmt: skip
 
     def __init__(self, statement: Statement, literals: tuple[str, ...], claims: dict[str, str], oids: tuple[int, ...]) -> None:
         self.statement = statement
@@ -54,18 +58,25 @@ class Prepared:
         self.instead: Prepared | None = None
         self.mentions: frozenset[bytes] | None = None
         self.denial: Denial | None = None
+        self.own_name = b""
+        self.text = b""
 
 
 class Portal:
-    """A bound statement: tokens of literals and parameters, and whether rows were already fetched from it."""
+    """A bound statement: tokens of literals and parameters, and whether rows were already fetched from it.
 
-    __slots__ = ("bytes_in", "fetched", "params", "prepared")
+    `granted` is the approval it was bound by (`holding.Granted`); `denial` is set where its Bind was kept from the server.
+    """
+
+    __slots__ = ("bytes_in", "denial", "fetched", "granted", "params", "prepared")
 
     def __init__(self, prepared: Prepared, params: Sequence[str], bytes_in: int) -> None:
         self.prepared = prepared
         self.params = params
         self.bytes_in = bytes_in
         self.fetched = False
+        self.granted: Any = None
+        self.denial: Denial | None = None
 
 
 class Batch:

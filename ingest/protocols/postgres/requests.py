@@ -2,23 +2,37 @@
 
 Messages that only carry data (CopyData) are never gathered. A Query, Parse or Bind longer than its limit streams through:
 its last byte is held until its intent is on record, so that the database cannot have run it first. Everything else
-is forwarded in the largest slices possible; only a refused message is replaced. One file past 500 lines, because what each
-message does to the names (`_prepared`, `_portals`) can only be judged together.
+is forwarded in the largest slices possible; only a refused message is replaced. A message that is held waits here, and all that
+follows it (`holding` says where). One file past 500 lines, because what each message does to the names (`_prepared`, `_portals`)
+can only be judged together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from struct import Struct
 from typing import TYPE_CHECKING
 
-from ingest.core.actions import Action, Forward, Intend, Side
+import orjson
+
+from ingest.core.actions import Action, Forward, Intend, ObserveText, Record, Side, Wait, Waited
 from ingest.core.errors import ClientProtocolError
-from ingest.core.guarding import Judgement
+from ingest.core.guarding import QUERY_CANCELED, Answer, Emergency, Hold, Judgement, Request
 from ingest.protocols.postgres.byname import acts_by_name, joined, names_in
-from ingest.protocols.postgres.executions import ALLOW, DENIED, Denial, Execution, dynamic_fragment
+from ingest.protocols.postgres.executions import ALLOW, DENY, Denial, Execution, dynamic_fragment
 from ingest.protocols.postgres.expected import Batch, Described, Parsed, Portal, Prepared, Simple
+from ingest.protocols.postgres.holding import (
+    HOLD,
+    MORE,
+    OWN_NAMES,
+    Granted,
+    look_ahead,
+    notice,
+    renamed,
+    renamed_bind,
+    renamed_parse,
+)
 from ingest.protocols.postgres.parameters import function_call_tokens, parameter_tokens
 from ingest.protocols.postgres.repeats import Repeats
 from processors.statements import Analysis, Statement
@@ -41,6 +55,7 @@ _COPIES_ON_SERVER = frozenset((StatementFlag.COPY_FILE, StatementFlag.COPY_PROGR
 _REFUSED_QUERY = b"affidavit_refused"
 _REFUSED_PARSE = b"P" + Struct(">I").pack(4 + 2 * 18 + 2) + 2 * (_REFUSED_QUERY + b"\x00") + b"\x00\x00"
 """Stands for a refused Execute: a syntax error whatever the session has made, where a portal's name could be one of its own."""
+_FLUSH_MESSAGE = b"H\x00\x00\x00\x04"
 _MAX_JOINED_TEXT = 64 * 1024
 _MAX_NAME = 63
 """The server knows statements and portals by this many bytes of their names (NAMEDATALEN)."""
@@ -79,6 +94,18 @@ class Requests:
         self.terminated = False
         self._actions: list[Action] = []
         self._now = 0
+        self.waiting: Hold | None = None
+        """What waits; everything from its first message on is in `_behind`."""
+        self._behind = bytearray()
+        self._first = 0
+        self._settled: tuple[Hold, Answer] | None = None
+        """How the wait ended, for the message that waited, while that is read again."""
+        self._approval: object = None
+        self._released: Hold | None = None
+        """The approval and the wait of the message that is being read."""
+        self._granted: Granted | None = None
+        """What was approved together with its Parse, and is not bound yet."""
+        self._own_names: dict[bytes, Prepared] = {}
         limits = session.limits
         self._whole: dict[int, tuple[int, Callable[[bytes, int, int], bytes | None]]] = {
             _QUERY: (limits.statement, self._query),
@@ -97,6 +124,11 @@ class Requests:
 
     def feed(self, data: bytes, now: int, actions: list[Action]) -> None:
         """Parse as far as the bytes reach. Raises ClientProtocolError on a message the protocol does not have."""
+        if self.waiting is not None:
+            self._behind += data
+            if len(self._behind) > self._most_behind:
+                raise ClientProtocolError(f"more than {self._most_behind} bytes were sent behind a statement that waits")
+            return
         if self._held:
             self._held += data
             if len(self._held) < self._need:
@@ -129,6 +161,9 @@ class Requests:
                 if replacement is not None:
                     if pos > start:
                         actions.append(Forward(SERVER, data[start:pos]))
+                    if replacement is HOLD or replacement is MORE:
+                        self._keep_back(data, pos, end, replacement)
+                        return
                     if replacement:
                         actions.append(Forward(SERVER, replacement))
                     start = end
@@ -169,6 +204,75 @@ class Requests:
         self._held += data[pos:]
         self._need = need
 
+    def _keep_back(self, data: bytes, pos: int, end: int, why: bytes) -> None:
+        if why is MORE:
+            self._held += data[pos:]
+            return
+        expected = self._session.expected
+        if expected and expected[-1] is not _SYNC_ENTRY and type(expected[-1]) is not Batch:
+            # What came before it must not wait in the server's buffer for a Sync that is kept back here.
+            self._actions.append(Forward(SERVER, _FLUSH_MESSAGE))
+        self._behind += data[pos:]
+        self._first = end - pos
+
+    @property
+    def behind(self) -> int:
+        """Bytes kept back because a statement waits."""
+        return len(self._behind)
+
+    @property
+    def _most_behind(self) -> int:
+        limits = self._session.limits
+        return 4 * (limits.behind + limits.statement + limits.bind)
+
+    # The end of a wait
+
+    def release(self, answer: Answer, now: int, actions: list[Action]) -> None:
+        """Read on from the message that waited, judged again as the answer allows. Raises ClientProtocolError."""
+        hold, self.waiting = self.waiting, None
+        assert hold is not None
+        data = bytes(self._behind)
+        self._behind.clear()
+        self._settled = (hold, answer)
+        self.feed(data[: self._first], now, actions)
+        if self._settled is not None:  # it means something else by now, which was judged by itself
+            self._settled = None
+            self._close_wait(hold, Answer("cancelled", "the message that waited means something else by now"))
+        self._approval = self._released = None
+        if len(data) > self._first:
+            self.feed(data[self._first :], now, actions)
+
+    def abandon(self, reason: str, now: int, actions: list[Action]) -> None:
+        """The session ends: record what became of the statement that waits, and send nothing more."""
+        data = bytes(self._behind[self._first :])
+        del self._behind[self._first :]
+        found: list[Action] = []
+        self.release(Answer("cancelled", reason), now, found)
+        actions += [a for a in found if not isinstance(a, Forward)]
+        if data.endswith(b"X\x00\x00\x00\x04"):
+            self.terminated = True
+
+    def _wait(self, hold: Hold, request: Request, sql: bytes, bound: bytes, oids: tuple[int, ...]) -> None:
+        session = self._session
+        hold.context, hold.params = session.context, request.params
+        hold.sql, hold.bound, hold.oids = sql, bound, oids
+        self.waiting = hold
+        if hold.long_text:
+            self._actions.append(ObserveText(hold.text_hash, hold.long_text))
+        session.tell(notice(hold), self._actions)
+        self._actions.append(Wait(hold))
+
+    def _close_wait(self, hold: Hold, answer: Answer) -> None:
+        said = {
+            "approval_id": hold.approval_id,
+            "status": answer.status,
+            "reason": answer.reason,
+            "deciders": answer.deciders,
+            "held_us": self._now - hold.at,
+        }
+        self._actions.append(Waited(hold, answer.status))
+        self._actions.append(Record("ApprovalClosed", self._now, hold.context + b"," + orjson.dumps(said)[1:-1]))
+
     def _count_copy(self, head: Execution | Batch, size: int) -> None:
         if isinstance(head, Batch):
             if head.at < len(head.executions):
@@ -190,7 +294,7 @@ class Requests:
         """Make the execution of one statement and, unless it passes unaudited, its intent."""
         session = self._session
         statement = analysis.statements[index]
-        execution = Execution(statement, self._now, size, not session.refusal)
+        execution = self._begin(statement, size)
         if statement.settings:
             session.unsettle(statement.settings)
         if statement.changes_objects:
@@ -199,6 +303,68 @@ class Requests:
             self._intend(execution, kind, params, analysis.claims, decision)
         session.statements += 1
         return execution
+
+    def _begin(self, statement: Statement, size: int) -> Execution:
+        execution = Execution(statement, self._now, size, not self._session.refusal)
+        if self._released is not None:
+            execution.started = self._released.at
+            execution.held = self._now - execution.started
+        return execution
+
+    def _decide(
+        self,
+        request: Request,
+        judgements: list[Judgement],
+        sql: bytes = b"",
+        bound: bytes = b"",
+        oids: tuple[int, ...] = (),
+        waits: bool = True,
+    ) -> list[Judgement] | None:
+        """Return what holds of statements that are sent together, judged as if nobody had been asked; None if they wait now.
+
+        An approval that lets them through is `_approval`.
+        """
+        session, guard = self._session, self._session.guard
+        assert guard is not None
+        self._approval = self._released = None
+        settled, self._settled = self._settled, None
+        if settled is not None:
+            return self._judge_again(*settled, request, judgements)
+        held = any(j.holds for j in judgements) and all(j.holds or not j.stops for j in judgements)
+        if not held or session.skipping or not waits:
+            return judgements
+        asked = guard.ask(request, judgements, self._now)
+        if isinstance(asked, Hold):
+            self._wait(asked, request, sql, bound, oids)
+            return None
+        if isinstance(asked, Emergency):
+            if asked.long_text:
+                self._actions.append(ObserveText(asked.text_hash, asked.long_text))
+            self._actions.append(Record("BreakGlassUsed", self._now, session.context + asked.body))
+            self._approval = asked.approval
+            return [guard.judge(s, request.claims, self._now, asked.approval) for s in request.statements]
+        return [asked if j.holds else j for j in judgements]
+
+    def _judge_again(self, hold: Hold, answer: Answer, request: Request, judgements: list[Judgement]) -> list[Judgement]:
+        """Judge what waited, with what came of it; say that the wait is over."""
+        guard = self._session.guard
+        assert guard is not None
+        self._released = hold
+        if answer.approval is not None:
+            if differs := guard.differs(hold, request.statements):
+                answer = Answer("denied", differs, answer.deciders)
+            else:
+                found = [guard.judge(s, request.claims, self._now, answer.approval) for s in request.statements]
+                stopped = next((j for j in found if j.stops), None)
+                if stopped is None:
+                    self._approval = answer.approval
+                    self._close_wait(hold, answer)
+                else:
+                    self._close_wait(hold, Answer("denied", stopped.message, answer.deciders))
+                return found
+        self._close_wait(hold, answer)
+        stops = any(j.stops for j in judgements)
+        return [guard.unreleased(hold, answer, j) if j.holds or not stops else j for j in judgements]
 
     # What the guard stops: its event is complete at once, for nothing of it reaches the server
 
@@ -211,12 +377,17 @@ class Requests:
     ) -> Execution:
         """Record a statement that is stopped, or one that was sent together with it."""
         session = self._session
-        execution = Execution(statement, self._now, size, not session.refusal)
-        execution.denial = Denial(DENIED, judgement.message, judgement.hint)
+        execution = self._begin(statement, size)
+        execution.denial = Denial(judgement.sqlstate, judgement.message, judgement.hint)
         if execution.audited:
             self._intend(execution, kind, params, claims, judgement.fragment)
         session.statements += 1
-        session.stopped(execution, self._now, self._actions, b"denied" if judgement.stops else b"not_executed")
+        status, sqlstate = b"denied", judgement.sqlstate
+        if not judgement.stops or (judgement.holds and session.skipping):
+            status, sqlstate = b"not_executed", b""
+        elif sqlstate == QUERY_CANCELED:
+            status = b"cancelled"
+        session.stopped(execution, self._now, self._actions, status, sqlstate)
         return execution
 
     def _stop_batch(self, analysis: Analysis, judgements: list[Judgement], kind: bytes, size: int) -> bytes:
@@ -232,11 +403,10 @@ class Requests:
             session.expected.append(Batch([], denial))
         return message(b"Q", _REFUSED_QUERY + b"\x00")
 
-    def _stop_parse(self, prepared: Prepared, judgement: Judgement, size: int) -> bytes:
+    def _stop_parse(self, prepared: Prepared, judgement: Judgement, params: Sequence[str], size: int) -> bytes:
         """Refuse a Parse: planning what would be refused could already run functions."""
         session = self._session
-        literals, claims = prepared.literals, prepared.claims
-        prepared.denial = self._stop(prepared.statement, judgement, b"prepared", literals, claims, size).denial
+        prepared.denial = self._stop(prepared.statement, judgement, b"prepared", params, prepared.claims, size).denial
         if session.expected and isinstance(entry := session.expected[-1], Parsed) and entry.prepared is prepared:
             entry.denial = prepared.denial
         return _REFUSED_PARSE
@@ -250,15 +420,15 @@ class Requests:
         if flags and not _COPIES.isdisjoint(flags) and _COPIES_ON_SERVER.isdisjoint(flags):
             kind = b"copy"
         dynamic = dynamic_fragment(kind, session.transaction, params, claims, decision)  # type: ignore[arg-type]
-        self._actions.append(Intend(execution, self._now, session.context, statement.fragment, dynamic))
+        self._actions.append(Intend(execution, execution.started, session.context, statement.fragment, dynamic))
 
     def _query(self, data: bytes, pos: int, end: int) -> bytes | None:
         session = self._session
         denial = session.denial() if session.refusal else None
         analysis = session.analyser.analyse(data[pos : end - 1], session.lexing)
-        if (self._prepared or self._portals) and not session.skipping:
+        if (self._prepared or self._portals or self._own_names) and not session.skipping:
             analysis = self._resolved(analysis, data[pos : end - 1])
-        return self._run_batch(analysis, denial, end - pos + 5)
+        return self._run_batch(analysis, denial, end - pos + 5, data[pos : end - 1])
 
     def _resolved(self, analysis: Analysis, text: bytes) -> Analysis:
         """Put what statements run or fetch by name into them: EXECUTE, FETCH of what came by Parse and Bind."""
@@ -282,11 +452,12 @@ class Requests:
         found: list[Statement] = []
         if verb not in ("fetch", "move"):
             found += [prepared[name].statement for name in names if name in prepared]
+            found += [self._own_names[name].statement for name in names if name in self._own_names]
         if StatementFlag.EXECUTE not in statement.facts.flags:
             found += [portals[name].prepared.statement for name in names if name in portals]
         return joined(statement, found)
 
-    def _run_batch(self, analysis: Analysis, denial: Denial | None, size: int) -> bytes | None:
+    def _run_batch(self, analysis: Analysis, denial: Denial | None, size: int, sql: bytes, waits: bool = True) -> bytes | None:
         session = self._session
         if self._prepared.pop(b"", None) is not None:
             self._repeats.forget()
@@ -296,8 +467,15 @@ class Requests:
             return message(b"Q", _REFUSED_QUERY + b"\x00")
         if session.guard is not None:
             judgements = [session.guard.judge(s, analysis.claims, self._now) for s in analysis.statements]
-            if any(j.stops for j in judgements):
-                return self._stop_batch(analysis, judgements, b"simple", size)
+            if any(j.stops for j in judgements) or self._settled is not None:
+                params = tuple(token for tokens in analysis.params for token in tokens)
+                request = Request(analysis.statements, params, analysis.claims, b"simple", session.transaction)
+                together = self._decide(request, judgements, sql, waits=waits)
+                if together is None:
+                    return HOLD
+                judgements = together
+                if any(j.stops for j in judgements):
+                    return self._stop_batch(analysis, judgements, b"simple", size)
             executions = [
                 self._admit(analysis, n, b"simple", analysis.params[n], 0 if n else size, j.fragment)
                 for n, j in enumerate(judgements)
@@ -331,18 +509,71 @@ class Requests:
         if end - (text_end + 3) != 4 * count:
             raise ClientProtocolError(f"Parse message does not hold the {count} parameter types it announces")
         oids = tuple(_LENGTH.unpack_from(data, text_end + 3 + 4 * n)[0] for n in range(count))
-        prepared = self._remember(name, analysis, oids)
-        if acts_by_name(prepared.statement):
+        judgement: Judgement | None = None
+        by_name = acts_by_name(analysis.statements[0])
+        if session.guard is not None and not by_name:
+            judgement = session.guard.judge(analysis.statements[0], analysis.claims, self._now)
+            if judgement.holds or self._settled is not None:
+                held = Prepared(analysis.statements[0], analysis.params[0], dict(analysis.claims), oids)
+                return self._parse_held(data, pos, end, held, judgement)
+        prepared = self._remember(name, Prepared(analysis.statements[0], analysis.params[0], dict(analysis.claims), oids))
+        if by_name:
             prepared.mentions = names_in(data[name_end + 1 : text_end])
-        elif session.guard is not None:
-            judgement = session.guard.judge(prepared.statement, prepared.claims, self._now)
-            if judgement.stops:
-                return self._stop_parse(prepared, judgement, end - pos + 5)
+        if judgement is not None and judgement.stops:
+            return self._stop_parse(prepared, judgement, prepared.literals, end - pos + 5)
+        if name.startswith(OWN_NAMES):
+            return self._stop_parse(prepared, _OWN_NAME, prepared.literals, end - pos + 5)
         return None
 
-    def _remember(self, name: bytes, analysis: Analysis, oids: tuple[int, ...]) -> Prepared:
+    def _parse_held(self, data: bytes, pos: int, end: int, prepared: Prepared, judgement: Judgement) -> bytes:
+        """A Parse of what is held: it waits for what its Bind would run, or goes to the server under a name of ours alone."""
         session = self._session
-        prepared = Prepared(analysis.statements[0], analysis.params[0], dict(analysis.claims), oids)
+        name_end = data.index(0, pos)
+        name, size = data[pos:name_end], end - pos + 5
+        prepared.text = data[name_end + 1 : data.index(0, name_end + 1)]
+        params: tuple[str, ...] = prepared.literals
+        if self._settled is not None or not session.skipping:
+            bound = b""
+            if self._settled is not None:
+                params = self._settled[0].params
+                ahead = True
+            else:
+                found = look_ahead(data, end, name[:_MAX_NAME], session.limits.bind)
+                if found.need and found.need - pos + 5 <= session.limits.statement + session.limits.bind:
+                    self._need = found.need - (pos - 5)
+                    return MORE
+                ahead = bool(found.end)
+                if ahead:
+                    bound = data[found.start : found.end]
+                    params = (*params, *self._tokens_of(bound, prepared))
+            if ahead:
+                request = Request((prepared.statement,), params, prepared.claims, b"prepared", session.transaction)
+                judgements = self._decide(request, [judgement], prepared.text, bound, prepared.oids)
+                if judgements is None:
+                    return HOLD
+                self._remember(name, prepared)
+                if judgements[0].stops:
+                    return self._stop_parse(prepared, judgements[0], params, size)
+                self._granted = Granted(self._approval, self._released, prepared, params)
+                return self._under_own_name(prepared, data[name_end:end])
+        if session.skipping:  # it is ignored, and must be even if we are mistaken
+            return _REFUSED_PARSE
+        self._remember(name, prepared)
+        if len(self._own_names) >= session.limits.held_prepared:
+            return self._stop_parse(prepared, _TOO_MANY, params, size)
+        return self._under_own_name(prepared, data[name_end:end])
+
+    def _tokens_of(self, bound: bytes, prepared: Prepared) -> list[str]:
+        name_end = _terminator(bound, _terminator(bound, 0, len(bound)) + 1, len(bound))
+        return parameter_tokens(bound, name_end + 1, len(bound), prepared.oids, self._session.tokenizer)
+
+    def _under_own_name(self, prepared: Prepared, rest: bytes) -> bytes:
+        prepared.own_name = OWN_NAMES + b"%d" % len(self._own_names)
+        self._own_names[prepared.own_name] = prepared
+        return renamed_parse(prepared.own_name, rest)
+
+    def _remember(self, name: bytes, prepared: Prepared) -> Prepared:
+        session = self._session
         if session.skipping:
             return prepared
         name = name[:_MAX_NAME]
@@ -371,8 +602,8 @@ class Requests:
                 del self._prepared[entry.name]
             else:
                 self._prepared[entry.name] = before
-        if before is None and not entry.name:
-            return  # there is no unnamed statement: the server fails what relies on it
+        if (before is None and not entry.name) or (before is not None and before.own_name):
+            return  # the server has no statement of that name: it fails what relies on it
         self._actions, self._now = actions, now
         for execution in waiting or ():
             if not execution.done and isinstance(portal := execution.portal, Portal):
@@ -411,17 +642,50 @@ class Requests:
         session = self._session
         portal_end = _terminator(data, pos, end)
         name_end = _terminator(data, portal_end + 1, end)
-        prepared = self._prepared.get(data[portal_end + 1 : min(name_end, portal_end + 1 + _MAX_NAME)])
+        name = data[portal_end + 1 : min(name_end, portal_end + 1 + _MAX_NAME)]
+        prepared = self._own_names.get(name) or self._prepared.get(name)
         tokens = parameter_tokens(data, name_end + 1, end, prepared.oids if prepared else (), session.tokenizer)
+        if prepared is not None and prepared.own_name:
+            return self._bind_held(data, pos, portal_end, name_end, end, prepared, tokens)
         if portal_end == pos and prepared is not None and prepared.waiting is None and prepared.mentions is None:
             self._repeats.learn(data, pos, name_end + 1, end, prepared)
         self._open_portal(data[pos:portal_end], prepared, tokens, end - pos + 5)
         return None
 
+    def _bind_held(
+        self, data: bytes, pos: int, portal_end: int, name_end: int, end: int, prepared: Prepared, tokens: list[str]
+    ) -> bytes:
+        """A Bind of what is held: it waits, unless it was approved with its Parse; planning it could already run functions."""
+        session = self._session
+        portal_name, params = data[pos:portal_end], (*prepared.literals, *tokens)
+        granted, self._granted = self._granted, None
+        if session.skipping and self._settled is None:
+            return renamed_bind(portal_name, prepared.own_name, data[name_end:end])
+        if granted is None or granted.prepared is not prepared or granted.params != params:
+            assert session.guard is not None
+            judgement = session.guard.judge(prepared.statement, prepared.claims, self._now)
+            request = Request((prepared.statement,), params, prepared.claims, b"prepared", session.transaction)
+            judgements = self._decide(request, [judgement], prepared.text, data[pos:end], prepared.oids)
+            if judgements is None:
+                return HOLD
+            if judgements[0].stops:
+                stopped = self._stop(prepared.statement, judgements[0], b"prepared", params, prepared.claims, end - pos + 5)
+                if not session.skipping:
+                    session.expected.append(stopped)
+                    self._portals[portal_name[:_MAX_NAME]] = portal = Portal(prepared, params, 0)
+                    portal.denial = stopped.denial
+                return _REFUSED_PARSE
+            granted = Granted(self._approval, self._released, prepared, params)
+        self._open_portal(portal_name, prepared, tokens, end - pos + 5)
+        opened = self._portals.get(portal_name[:_MAX_NAME])
+        if opened is not None and opened.prepared is prepared and granted.approval is not None:
+            opened.granted = granted
+        return renamed_bind(portal_name, prepared.own_name, data[name_end:end])
+
     def _repeat(self, data: bytes) -> bool:
         """Bind, Execute, Sync of the statement run last, as a whole: return whether it was that and is dealt with."""
         session = self._session
-        if session.skipping or session.copying_in or session.refusal:
+        if session.skipping or session.copying_in or session.refusal or self._settled is not None:
             return False
         tokens = self._repeats.match(data, session.tokenizer)
         if tokens is None:
@@ -490,28 +754,39 @@ class Requests:
         statement = prepared.statement
         if prepared.mentions is not None and not session.skipping:
             statement = self._by_name(statement, prepared.mentions)
-        denial = session.denial() if session.refusal else None
-        execution = Execution(statement, self._now, portal.bytes_in + end - pos + 5, not session.refusal)
-        execution.portal = portal
-        portal.bytes_in = 0
-        if denial is not None:
-            execution.denial = denial
-            if not session.skipping:
-                session.expected.append(execution)
-            return _REFUSED_PARSE
+        size = portal.bytes_in + end - pos + 5
+        if session.refusal and (denial := session.denial()) is not None:
+            portal.bytes_in = 0
+            return self._refuse_execute(Execution(statement, self._now, size, False), denial)
         kind, decision = b"fetch" if portal.fetched else b"prepared", ALLOW
         if session.guard is not None:
-            if prepared.denial is not None:  # its Parse has the event
-                execution.denial, execution.audited, execution.done = prepared.denial, False, True
-            else:
-                judgement = session.guard.judge(statement, prepared.claims, self._now)
-                decision = judgement.fragment
-                if judgement.stops:
-                    execution = self._stop(statement, judgement, kind, portal.params, prepared.claims, execution.bytes_in)
-            if execution.done:
+            denial = prepared.denial or portal.denial
+            if denial is not None:  # its Parse or Bind has the event
+                return self._refuse_execute(Execution(statement, self._now, size, False), denial)
+            granted: Granted | None = portal.granted
+            judgement = session.guard.judge(statement, prepared.claims, self._now, granted.approval if granted else None)
+            if self._settled is not None or (judgement.holds and granted is None):
+                request = Request((statement,), tuple(portal.params), prepared.claims, kind, session.transaction)
+                judgements = self._decide(request, [judgement])
+                if judgements is None:
+                    return HOLD
+                judgement = judgements[0]
+                if self._approval is not None and not judgement.stops:
+                    portal.granted = Granted(self._approval, self._released, prepared, request.params)
+            elif granted is not None and not portal.fetched:
+                self._released = granted.hold
+            decision = judgement.fragment
+            if judgement.stops:
+                portal.bytes_in = 0
+                execution = self._stop(statement, judgement, kind, portal.params, prepared.claims, size)
+                self._released = None
                 if not session.skipping:
                     session.expected.append(execution)
                 return _REFUSED_PARSE
+        execution = self._begin(statement, size)
+        self._released = None
+        execution.portal = portal
+        portal.bytes_in = 0
         if statement.settings:
             session.unsettle(statement.settings)
         if statement.changes_objects:
@@ -527,10 +802,17 @@ class Requests:
                 prepared.waiting.append(execution)
         return None
 
+    def _refuse_execute(self, execution: Execution, denial: Denial) -> bytes:
+        execution.denial, execution.done = denial, True
+        if not self._session.skipping:
+            self._session.expected.append(execution)
+        return _REFUSED_PARSE
+
     # Everything else
 
     def _sync(self, data: bytes, pos: int, end: int) -> bytes | None:
         session = self._session
+        self._granted = None
         if not session.copying_in:
             session.skipping = False
             session.expected.append(Simple.SYNC)
@@ -545,7 +827,10 @@ class Requests:
             return None
         if data[pos : pos + 1] == b"S":
             name = data[pos + 1 : _terminator(data, pos + 1, end)]
-            session.expected.append(Described(self._prepared.get(name[:_MAX_NAME])))
+            prepared = self._prepared.get(name[:_MAX_NAME])
+            session.expected.append(Described(prepared))
+            if prepared is not None and prepared.own_name:
+                return renamed(b"D", prepared.own_name)
         else:
             session.expected.append(Simple.DESCRIBE)
         return None
@@ -555,12 +840,14 @@ class Requests:
         if session.skipping:
             return None
         name = data[pos + 1 : _terminator(data, pos + 1, end)][:_MAX_NAME]
+        session.expected.append(Simple.CLOSE)
         if data[pos : pos + 1] == b"S":
-            self._prepared.pop(name, None)
+            closed = self._prepared.pop(name, None)
             self._repeats.forget()
+            if closed is not None and closed.own_name:
+                return renamed(b"C", closed.own_name)
         else:
             self._portals.pop(name, None)
-        session.expected.append(Simple.CLOSE)
         return None
 
     def _function_call(self, data: bytes, pos: int, end: int) -> bytes | None:
@@ -571,13 +858,19 @@ class Requests:
             return message(b"Q", _REFUSED_QUERY + b"\x00")
         oid, tokens = function_call_tokens(data[pos:end], session.tokenizer)
         analysis = session.analyser.analyse(b"SELECT function_oid_%d()" % oid, session.lexing)
-        judgement = self._judge(analysis.statements[0], {})
+        judgement: Judgement | None = None
+        if session.guard is not None:
+            request = Request(analysis.statements, tuple(tokens), {}, b"function", session.transaction)
+            judgements = self._decide(request, [session.guard.judge(analysis.statements[0], {}, self._now)])
+            if judgements is None:
+                return HOLD
+            judgement = judgements[0]
         if judgement is not None and judgement.stops:
             denial = self._stop(analysis.statements[0], judgement, b"function", tokens, {}, end - pos + 5).denial
             if not session.skipping:
                 session.expected.append(Batch([], denial))
             return message(b"Q", _REFUSED_QUERY + b"\x00")
-        execution = Execution(analysis.statements[0], self._now, end - pos + 5, not session.refusal)
+        execution = self._begin(analysis.statements[0], end - pos + 5)
         if execution.audited:
             self._intend(execution, b"function", tokens, {}, judgement.fragment if judgement else ALLOW)
         session.statements += 1
@@ -633,20 +926,35 @@ class Requests:
         digest = streamed.digest.hexdigest()
         if streamed.kind == _BIND:
             portal, _, rest = body.partition(b"\x00")
-            name = rest.partition(b"\x00")[0]
-            self._open_portal(portal, self._prepared.get(name[:_MAX_NAME]), [f"bind:{digest}"], streamed.total)
+            name = rest.partition(b"\x00")[0][:_MAX_NAME]
+            prepared = self._own_names.get(name) or self._prepared.get(name)
+            self._open_portal(portal, prepared, [f"bind:{digest}"], streamed.total)
         elif streamed.kind == _PARSE:
             name, _, text = body.partition(b"\x00")
             analysis = session.analyser.oversize(text, streamed.total, digest, session.lexing)
-            self._remember(name, analysis, ())
+            self._remember(name, Prepared(analysis.statements[0], analysis.params[0], dict(analysis.claims), ()))
         else:
             denial = session.denial()
             if denial is not None:
                 raise ClientProtocolError(f"a statement of {streamed.total} bytes arrived while none can be recorded")
             analysis = session.analyser.oversize(body, streamed.total, digest, session.lexing)
-            if self._run_batch(analysis, None, streamed.total) is not None:
+            if self._run_batch(analysis, None, streamed.total, b"", waits=False) is not None:
                 raise ClientProtocolError(f"a statement of {streamed.total} bytes, too long to be read, is denied by policy")
         self._actions.append(Forward(SERVER, last))
+
+
+_OWN_NAME = Judgement(
+    DENY,
+    True,
+    "this name of a prepared statement is kept for the proxy",
+    f"Use one that does not begin with {OWN_NAMES.decode()}. It was not executed.",
+)
+_TOO_MANY = Judgement(
+    DENY,
+    True,
+    "too many prepared statements of this session need approvals",
+    "It was not executed. Connect anew, or send it unprepared.",
+)
 
 
 def _terminator(data: bytes, pos: int, end: int) -> int:

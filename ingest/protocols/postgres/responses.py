@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from ingest.core.actions import Action, Forward, Side
 from ingest.core.errors import ServerProtocolError
+from ingest.core.guarding import QUERY_CANCELED
 from ingest.protocols.postgres.executions import (
     ALLOW,
-    QUERY_CANCELED,
     Denial,
     Execution,
     dynamic_fragment,
@@ -44,6 +44,7 @@ class Responses:
         self._session = session
         self._held = b""
         self._pass = 0
+        self._told = b""
         self._out = 0
         """Bytes sent to the client since the last execution ended."""
         self._actions: list[Action] = []
@@ -78,6 +79,10 @@ class Responses:
         if self._pass:
             pos = min(self._pass, size)
             self._pass -= pos
+            if self._told and not self._pass:
+                actions += (Forward(CLIENT, data[:pos]), Forward(CLIENT, self._told))
+                self._told = b""
+                start = pos
         while size - pos >= 5:
             kind = data[pos]
             length: int = unpack(data, pos + 1)[0]
@@ -134,6 +139,13 @@ class Responses:
             self._held = data[pos:]
         if pos > start:
             actions.append(Forward(CLIENT, data if start == 0 and pos == size else data[start:pos]))
+
+    def tell(self, notice: bytes, actions: list[Action]) -> None:
+        """Send the client a message of our own, at the next boundary between the server's."""
+        if self._pass:
+            self._told += notice
+        else:
+            actions.append(Forward(CLIENT, notice))
 
     def _account(self, kind: int) -> None:
         """A message that passes while it arrives: count its row, take what it answers."""

@@ -18,9 +18,9 @@ import orjson
 
 from ingest.core.actions import Action, Close, Conclude, Intend, ObserveText, Record, Side
 from ingest.core.errors import ProtocolError
-from ingest.core.guarding import SessionGuard
+from ingest.core.guarding import Answer, Hold, SessionGuard
 from ingest.core.limits import Limits
-from ingest.protocols.postgres.executions import DENIED, Denial, Execution, outcome_fragment
+from ingest.protocols.postgres.executions import Denial, Execution, outcome_fragment
 from ingest.protocols.postgres.expected import Batch, Expected, Parsed
 from ingest.protocols.postgres.requests import Requests
 from ingest.protocols.postgres.responses import Responses
@@ -108,17 +108,50 @@ class PostgresSession:
         try:
             if origin is CLIENT:
                 self.bytes_in += len(data)
-                if self._snapshots is not None and self._snapshots.current is not self._catalogue:
-                    self._catalogue = self._snapshots.current
-                    self.lexing = replace(self.lexing, catalogue=self._catalogue)
+                self._look_at_catalogue()
                 if not self.draining:
                     self._requests.feed(data, now, actions)
             else:
                 self.bytes_out += len(data)
                 self._responses.feed(data, now, actions)
+                if self.skipping and self._requests.waiting is not None and not self.ended:
+                    # An earlier statement of its pipeline failed, so the server will not run it, whoever approves it.
+                    self._requests.release(Answer("cancelled", "an earlier statement of its pipeline failed"), now, actions)
         except ProtocolError as error:
             self.gap(origin, str(error), len(data), now, actions)
         return actions
+
+    def answer(self, approval_id: str, answer: Answer, now: int) -> list[Action]:
+        """End the wait of a held statement: it and what came behind it go on, or it fails in its place."""
+        actions: list[Action] = []
+        hold = self._requests.waiting
+        if self.ended or hold is None or hold.approval_id != approval_id:
+            return actions
+        self._look_at_catalogue()
+        try:
+            self._requests.release(answer, now, actions)
+        except ProtocolError as error:
+            self.gap(CLIENT, str(error), 0, now, actions)
+        return actions
+
+    @property
+    def waiting(self) -> Hold | None:
+        """The statement that waits for an approval."""
+        return self._requests.waiting
+
+    @property
+    def behind(self) -> int:
+        """Bytes kept back because a statement waits: it, and what the client sent behind it."""
+        return self._requests.behind
+
+    def tell(self, notice: bytes, actions: list[Action]) -> None:
+        """Send the client a message of our own."""
+        self._responses.tell(notice, actions)
+
+    def _look_at_catalogue(self) -> None:
+        if self._snapshots is not None and self._snapshots.current is not self._catalogue:
+            self._catalogue = self._snapshots.current
+            self.lexing = replace(self.lexing, catalogue=self._catalogue)
 
     def gap(self, origin: Side, reason: str, size: int, now: int, actions: list[Action]) -> None:
         """Record that bytes were not understood, conclude what is open, and end the session."""
@@ -131,6 +164,8 @@ class PostgresSession:
         actions: list[Action] = []
         if self.ended:
             return actions
+        if self._requests.waiting is not None:
+            self._requests.abandon("client_lost" if origin is CLIENT else "server_lost", now, actions)
         if origin is CLIENT and not self.draining and any(self._open_executions()):
             self.draining = True
             return actions
@@ -144,6 +179,8 @@ class PostgresSession:
         """Conclude everything that is still open as unknown, and close."""
         if self.ended:
             return
+        if self._requests.waiting is not None:
+            self._requests.abandon(reason, now, actions)
         for execution in self._open_executions():
             self.conclude(execution, now, b"unknown", b"", 0, 0, actions)
         self.expected.clear()
@@ -183,11 +220,10 @@ class PostgresSession:
             actions.append(Conclude(execution, outcome))
         self.settled_at = now
 
-    def stopped(self, execution: Execution, now: int, actions: list[Action], status: bytes = b"denied") -> None:
+    def stopped(self, execution: Execution, now: int, actions: list[Action], status: bytes, sqlstate: bytes) -> None:
         """Complete the event of an execution that the guard keeps from the server: it took none of the server's time."""
         execution.done = True
         if execution.audited:
-            sqlstate = DENIED if status == b"denied" else b""
             actions.append(Conclude(execution, outcome_fragment(execution, now, now, status, sqlstate, 0, 0)))
 
     def succeeded(self, execution: Execution) -> None:

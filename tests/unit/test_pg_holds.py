@@ -1,0 +1,587 @@
+"""A held statement waits, and all that its client sent behind it; then it runs as approved, or fails in its own place."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import pytest
+
+from ingest.core.actions import Side
+from ingest.core.guarding import Answer
+from ingest.core.limits import Limits
+from ingest.guard.asking import Asking
+from ingest.guard.guard import Guard
+from processors.policy import Approval, Policy
+from processors.policy.context import DEFAULTS, SUBJECT
+from schemas.approvals import Decider, binding_of
+from tests.support import pg_conversation as pg
+from tests.support.pg_conversation import CLIENT_SIDE, Conversation, client, server
+from tests.unit.test_pg_guard import REFUSED, cuts, make_policy, syntax_error
+
+SERVER = Side.SERVER
+RULES = [
+    {"id": "hold-deletes", "effect": "hold", "when": "'delete' in statement.verbs", "reason": "Somebody looks first.", "risk": 60,
+     "approvers": {"groups": ["dba"], "break_glass": ["oncall"]}},
+    {"id": "hold-drops", "effect": "hold", "when": "'drop_table' in statement.verbs", "reason": "Two look first.", "risk": 80,
+     "approvers": {"groups": ["dba", "leads"], "count": 2, "wait_minutes": 5}},
+    {"id": "no-truncate", "effect": "deny", "when": "'truncate' in statement.verbs", "reason": "No."},
+    {"id": "hold-calls", "effect": "hold", "when": "'function_oid_7' in statement.functions", "reason": "Look.",
+     "approvers": {"groups": ["dba"]}},
+]  # fmt: skip
+POLICY = make_policy(RULES)
+BOB, EVE = Decider("bob", "human", ("dba",)), Decider("eve", "human", ("leads", "dba"))
+
+
+def held(policy: Policy = POLICY, limits: Limits | None = None, **subject: Any) -> Conversation:
+    conversation = Conversation(limits)
+    values = {**{name: DEFAULTS[name] for name in SUBJECT}, "principal.id": "ana", "database.alias": "shop", **subject}
+    guard = Guard(policy)
+    guard.asking = Asking((f"a{n}" for n in itertools.count(1)).__next__, 900_000_000, "https://audit.example/approvals/{id}")
+    conversation.session.guard = guard.session(values, "s1", conversation.session, 0)
+    return conversation
+
+
+def approval(id: str = "a1", *deciders: Decider) -> Answer:
+    by = deciders or (BOB,)
+    return Answer("approved", "fine", tuple(d.id for d in by), Approval(id, by, "fine"))
+
+
+def told(conversation: Conversation) -> list[tuple[str, str, str, str, str]]:
+    return [
+        (e["kind"], e["outcome"]["status"], e["text"], e["decision"]["verdict"], e["decision"]["approval_id"])
+        for e in conversation.heard.events
+    ]
+
+
+def closed(conversation: Conversation) -> list[tuple[str, str, str]]:
+    return [(e["approval_id"], e["status"], e["reason"]) for kind, e in conversation.heard.other if kind == "ApprovalClosed"]
+
+
+def said(conversation: Conversation, cut: Callable[[bytes], list[bytes]], side: Side, *parts: bytes) -> None:
+    for piece in cut(b"".join(parts)):
+        conversation.say(side, piece)
+
+
+Cut = Callable[[bytes], list[bytes]]
+every_cut = pytest.mark.parametrize("cut", cuts(), ids=lambda c: "cut")
+BUNCH = (pg.parse("", "DELETE FROM t WHERE a = $1", 23), pg.bind("", "", b"5"), pg.describe("P"), pg.execute(), pg.SYNC)
+DONE = (pg.PARSE_COMPLETE, pg.BIND_COMPLETE, pg.NO_DATA, pg.complete("DELETE 3"), pg.ready())
+
+
+# Simple queries
+
+
+@every_cut
+def test_a_query_waits_and_runs_when_it_is_approved(cut: Cut) -> None:
+    c = held()
+    said(c, cut, *client(pg.query("DELETE FROM t"), pg.query("SELECT 2")))
+    assert c.heard.to_server == b"", "nothing of it, and nothing behind it"
+    assert c.heard.to_client.startswith(b"N") and b"request a1" in c.heard.to_client
+    assert b"https://audit.example/approvals/a1" in c.heard.to_client and b"affidavit approvals approve a1" in c.heard.to_client
+    assert b"1 of dba" in c.heard.to_client and b"Somebody looks first." in c.heard.to_client
+    assert [h.approval_id for h in c.heard.holds] == ["a1"] and c.heard.events == [] and c.open_intents == 0
+    c.now += 70_000_000
+    c.answer("a1", approval())
+    assert c.heard.to_server == pg.query("DELETE FROM t") + pg.query("SELECT 2")
+    assert c.heard.waited == [("a1", "approved")] and closed(c) == [("a1", "approved", "fine")]
+    said(
+        c,
+        cut,
+        *server(pg.complete("DELETE 3"), pg.ready(), pg.row_description("a"), pg.row(b"2"), pg.complete("SELECT 1"), pg.ready()),
+    )
+    assert told(c) == [("simple", "ok", "DELETE FROM t", "allow", "a1"), ("simple", "ok", "SELECT ?", "allow", "")]
+    first = c.heard.events[0]
+    assert first["decision"]["policies"] == ["hold-deletes"] and first["decision"]["risk"] == 60
+    assert first["outcome"]["held_us"] >= 70_000_000 and first["outcome"]["db_us"] < 1_000_000
+    assert first["outcome"]["total_us"] >= first["outcome"]["held_us"] + first["outcome"]["db_us"] > 0
+    assert first["at"] < c.heard.events[1]["at"] - 69_000_000, "its event is of when it was sent"
+    assert not c.session.expected and c.open_intents == 0
+
+
+@every_cut
+@pytest.mark.parametrize(
+    ("answer", "status", "sqlstate", "words"),
+    [
+        (Answer("denied", "not on a friday", ("bob",)), "denied", b"42501", b"bob denied it: not on a friday"),
+        (Answer("expired"), "denied", b"42501", b"nobody decided in time"),
+        (Answer("cancelled", "client"), "cancelled", b"57014", b"canceling statement due to user request"),
+    ],
+)
+def test_a_query_that_is_not_approved_fails_in_its_place(
+    cut: Cut, answer: Answer, status: str, sqlstate: bytes, words: bytes
+) -> None:
+    c = held()
+    said(c, cut, *client(pg.query("SELECT 1"), pg.query("DELETE FROM t"), pg.query("SELECT 2")))
+    assert c.heard.to_server == pg.query("SELECT 1")
+    said(c, cut, *server(pg.complete("SELECT 1"), pg.ready()))
+    c.answer("a1", answer)
+    assert b"DELETE" not in c.heard.to_server and c.heard.to_server.endswith(pg.query("SELECT 2"))
+    said(c, cut, *server(syntax_error(), pg.ready(), pg.complete("SELECT 1"), pg.ready()))
+    assert told(c) == [
+        ("simple", "ok", "SELECT ?", "allow", ""),
+        ("simple", status, "DELETE FROM t", "hold", "a1"),
+        ("simple", "ok", "SELECT ?", "allow", ""),
+    ]
+    assert c.heard.events[1]["outcome"]["sqlstate"].encode() == sqlstate and c.heard.events[1]["outcome"]["held_us"] > 0
+    assert b"C" + sqlstate + b"\0" in c.heard.to_client and words in c.heard.to_client and b"Approval a1." in c.heard.to_client
+    assert b"affidavit_refused" not in c.heard.to_client
+    assert c.heard.waited == [("a1", answer.status)] and c.heard.closed == "" and not c.session.expected
+
+
+@every_cut
+def test_a_batch_waits_whole_and_asks_once_for_all_of_it(cut: Cut) -> None:
+    c = held()
+    said(c, cut, *client(pg.query("INSERT INTO a VALUES (1); DELETE FROM t WHERE x = 'y'; DROP TABLE u")))
+    asked = orjson.loads(b"{" + c.heard.holds[0].body[1:] + b"}")
+    assert asked["text"] == "INSERT INTO a VALUES (?); DELETE FROM t WHERE x = ?; DROP TABLE u"
+    assert asked["statements"] == 3 and len(asked["params"]) == 2 and asked["risk"] == 80
+    assert {n["rule"]: (n["groups"], n["count"]) for n in asked["needs"]} == {
+        "hold-deletes": (["dba"], 1), "hold-drops": (["dba", "leads"], 2)
+    }  # fmt: skip
+    assert set(asked["facts"]["verbs"]) >= {"insert", "delete", "drop_table"}
+    assert c.heard.holds[0].expires_at - c.heard.holds[0].at == 300_000_000, "the shortest wait of its rules"
+    c.answer("a1", approval("a1", BOB, EVE))
+    said(c, cut, *server(pg.complete("INSERT 0 1"), pg.complete("DELETE 2"), pg.complete("DROP TABLE"), pg.ready()))
+    assert [(s, a) for _, s, _, _, a in told(c)] == [("ok", "a1")] * 3
+    assert all(e["outcome"]["held_us"] for e in c.heard.events)
+
+
+def test_a_batch_with_something_denied_is_denied_at_once() -> None:
+    c = held()
+    c.say(*client(pg.query("DELETE FROM t; TRUNCATE u")))
+    assert c.heard.holds == [] and REFUSED in c.heard.to_server
+    c.say(*server(syntax_error(), pg.ready()))
+    assert [(t, s, v) for _, s, t, v, _ in told(c)] == [("DELETE FROM t", "denied", "hold"), ("TRUNCATE u", "denied", "deny")]
+
+
+def test_a_denied_batch_tells_which_statement_needed_the_approval() -> None:
+    c = held()
+    c.say(*client(pg.query("SELECT 1; DELETE FROM t")))
+    c.answer("a1", Answer("denied", "no", ("bob",)))
+    assert [(t, s, v) for _, s, t, v, _ in told(c)] == [
+        ("SELECT ?", "not_executed", "allow"),
+        ("DELETE FROM t", "denied", "hold"),
+    ]
+
+
+def test_a_function_call_waits() -> None:
+    c = held()
+    call = pg.message(b"F", b"\0\0\0\x07" + b"\0\0" * 3)
+    c.say(*client(call))
+    assert c.heard.to_server == b""
+    c.answer("a1", approval())
+    assert c.heard.to_server == call
+    c.say(*server(pg.message(b"V", b"\xff\xff\xff\xff"), pg.ready()))
+    assert told(c) == [("function", "ok", "SELECT function_oid_7()", "allow", "a1")]
+
+
+# Extended queries
+
+
+@every_cut
+def test_what_is_sent_in_one_go_waits_from_its_parse_on_with_the_values_of_its_bind(cut: Cut) -> None:
+    c = held()
+    said(c, cut, *client(*BUNCH, pg.query("SELECT 2")))
+    assert c.heard.to_server == b"", "the server has no transaction open, no lock, no timeout running"
+    hold = c.heard.holds[0]
+    assert len(hold.params) == 1 and hold.params[0].startswith("int:")
+    assert hold.sql == b"DELETE FROM t WHERE a = $1" and hold.oids == (23,) and hold.bound
+    c.answer("a1", approval())
+    sent = c.heard.to_server
+    assert b"affidavit_held_0" in sent and pg.execute() in sent and sent.endswith(pg.SYNC + pg.query("SELECT 2"))
+    said(c, cut, *server(*DONE, pg.complete("SELECT 1"), pg.ready()))
+    assert told(c)[0] == ("prepared", "ok", "DELETE FROM t WHERE a = $1", "allow", "a1")
+    assert c.heard.events[0]["params"] == list(hold.params) and c.heard.events[0]["outcome"]["rows_affected"] == 3
+    assert c.heard.events[0]["outcome"]["held_us"] > 0 and c.open_intents == 0 and not c.session.expected
+
+
+@every_cut
+@pytest.mark.parametrize("status", ["denied", "expired", "cancelled"])
+def test_what_is_not_approved_fails_its_pipeline_up_to_its_sync_and_no_further(cut: Cut, status: str) -> None:
+    c = held()
+    said(c, cut, *client(
+        pg.parse("", "SELECT 1"), pg.bind("", ""), pg.execute(), *BUNCH[:4],
+        pg.parse("", "SELECT 2"), pg.bind("", ""), pg.execute(), pg.SYNC,
+        pg.parse("", "SELECT 3"), pg.bind("", ""), pg.execute(), pg.SYNC,
+    ))  # fmt: skip
+    assert c.heard.to_server.endswith(pg.FLUSH), "what came before is answered meanwhile"
+    said(c, cut, *server(pg.PARSE_COMPLETE, pg.BIND_COMPLETE, pg.complete("SELECT 1")))
+    assert c.heard.to_client.endswith(pg.complete("SELECT 1"))
+    c.answer("a1", Answer(status, "why"))
+    assert b"DELETE" not in c.heard.to_server
+    said(c, cut, *server(syntax_error(), pg.ready(), pg.PARSE_COMPLETE, pg.BIND_COMPLETE, pg.complete("SELECT 1"), pg.ready()))
+    outcome = "cancelled" if status == "cancelled" else "denied"
+    by_status: dict[str, list[str]] = {}
+    for _, state, text, _, _ in told(c):
+        by_status.setdefault(state, []).append(text)
+    assert by_status == {"ok": ["SELECT ?"] * 2, outcome: ["DELETE FROM t WHERE a = $1"], "not_executed": ["SELECT ?"]}
+    assert c.heard.closed == "" and not c.session.expected and c.open_intents == 0
+
+
+@every_cut
+def test_a_statement_prepared_first_waits_at_its_bind_each_time(cut: Cut) -> None:
+    c = held()
+    said(c, cut, *client(pg.parse("s", "DELETE FROM t WHERE a = $1"), pg.describe("S", "s"), pg.SYNC))
+    assert c.heard.holds == [] and b"\0s\0" not in c.heard.to_server and b"affidavit_held_0" in c.heard.to_server
+    said(c, cut, *server(pg.PARSE_COMPLETE, pg.message(b"t", b"\0\1\0\0\0\x17"), pg.NO_DATA, pg.ready()))
+    for n in (1, 2):
+        before = c.heard.to_server
+        said(c, cut, *client(pg.bind("", "s", b"%d" % n), pg.execute(), pg.SYNC))
+        assert c.heard.to_server == before, "not even its plan"
+        assert c.heard.holds[-1].approval_id == f"a{n}" and c.heard.holds[-1].params[0].startswith("int:")
+        c.answer(f"a{n}", approval(f"a{n}"))
+        said(c, cut, *server(pg.BIND_COMPLETE, pg.complete("DELETE 1"), pg.ready()))
+    assert [(s, a) for _, s, _, _, a in told(c)] == [("ok", "a1"), ("ok", "a2")]
+    said(c, cut, *client(pg.bind("", "s", b"3"), pg.execute(), pg.SYNC))
+    c.answer("a3", Answer("denied", "enough"))
+    said(c, cut, *server(syntax_error(), pg.ready()))
+    assert told(c)[-1][:2] == ("prepared", "denied") and c.heard.to_client.count(b"42501") == 1
+    said(c, cut, *client(pg.close("S", "s"), pg.SYNC))
+    assert c.heard.to_server.endswith(pg.close("S", "affidavit_held_0") + pg.SYNC)
+    assert not [e for e in c.session.expected if e is not None][2:]
+
+
+def test_the_server_never_plans_what_is_bound_and_not_approved() -> None:
+    c = held()
+    c.say(*client(pg.parse("s", "DELETE FROM t"), pg.SYNC))
+    c.say(*server(pg.PARSE_COMPLETE, pg.ready()))
+    c.say(*client(pg.bind("p", "s"), pg.describe("P", "p"), pg.execute("p"), pg.SYNC))
+    c.answer("a1", Answer("denied", "no"))
+    sent = c.heard.to_server
+    assert b"B\0" not in sent and pg.describe("P", "p") in sent
+    assert pg.execute("p") not in sent, "its portal was never opened"
+    c.say(*server(syntax_error(), pg.ready()))
+    assert [(k, s) for k, s, _, _, _ in told(c)] == [("prepared", "denied")] and len(c.heard.holds) == 1
+
+
+@every_cut
+def test_an_approved_portal_is_fetched_from_in_parts_and_nothing_else_is(cut: Cut) -> None:
+    c = held(make_policy([{**RULES[0], "when": "'public.t' in statement.reads"}]))
+    said(
+        c, cut, *client(pg.query("BEGIN"), pg.parse("", "SELECT * FROM public.t"), pg.bind("p", ""), pg.execute("p", 2), pg.SYNC)
+    )
+    said(c, cut, *server(pg.complete("BEGIN"), pg.ready("T")))
+    c.answer("a1", approval())
+    said(c, cut, *server(pg.PARSE_COMPLETE, pg.BIND_COMPLETE, pg.row(b"1"), pg.row(b"2"), pg.PORTAL_SUSPENDED, pg.ready("T")))
+    said(c, cut, *client(pg.execute("p", 2), pg.SYNC))
+    said(c, cut, *server(pg.row(b"3"), pg.complete("SELECT 1"), pg.ready("T")))
+    assert len(c.heard.holds) == 1
+    assert [(k, s, a) for k, s, _, _, a in told(c)][1:] == [("prepared", "ok", "a1"), ("fetch", "ok", "a1")]
+    assert [bool(e["outcome"]["held_us"]) for e in c.heard.events] == [False, True, False]
+    said(c, cut, *client(pg.parse("", "SELECT * FROM public.t"), pg.bind("q", ""), pg.execute("q"), pg.SYNC))
+    assert len(c.heard.holds) == 2
+
+
+def test_a_statement_prepared_before_the_rules_changed_waits_at_execute() -> None:
+    c = held(make_policy([]))
+    c.say(*client(pg.parse("s", "DELETE FROM t"), pg.SYNC))
+    c.say(*server(pg.PARSE_COMPLETE, pg.ready()))
+    run = (pg.bind("", "s"), pg.execute(), pg.SYNC)
+    for _ in range(2):
+        c.say(*client(*run))
+        c.say(*server(pg.BIND_COMPLETE, pg.complete("DELETE 0"), pg.ready()))
+    c.session.guard._guard.replace(POLICY)  # type: ignore[union-attr]
+    c.say(*client(*run))
+    assert len(c.heard.holds) == 1 and pg.execute() not in c.heard.to_server[-len(b"".join(run)) :]
+    c.answer("a1", approval())
+    c.say(*server(pg.BIND_COMPLETE, pg.complete("DELETE 0"), pg.ready()))
+    assert told(c)[-1] == ("prepared", "ok", "DELETE FROM t", "allow", "a1")
+
+
+def test_execute_by_name_waits_for_what_it_runs() -> None:
+    c = held()
+    c.say(*client(pg.parse("s", "DELETE FROM t"), pg.SYNC))
+    c.say(*server(pg.PARSE_COMPLETE, pg.ready()))
+    c.say(*client(pg.close("S", "s"), pg.SYNC))
+    c.say(*server(pg.CLOSE_COMPLETE, pg.ready()))
+    c.say(*client(pg.query("EXECUTE affidavit_held_0")))
+    assert len(c.heard.holds) == 1, "a Close may have been skipped, so the name is remembered"
+
+
+@pytest.mark.parametrize(
+    "trick",
+    [
+        (pg.parse("s", "SELECT broken"), pg.SYNC, pg.bind("", "s"), pg.execute(), pg.SYNC),
+        (pg.parse("x", "SELECT broken"), pg.close("S", "s"), pg.SYNC, pg.bind("", "s"), pg.execute(), pg.SYNC),
+        (pg.parse("x", "SELECT broken"), pg.parse("s", "SELECT 1"), pg.SYNC, pg.bind("", "s"), pg.execute(), pg.SYNC),
+        (pg.bind("", "affidavit_held_0"), pg.execute(), pg.SYNC),
+        (pg.parse("affidavit_held_0", "SELECT 1"), pg.SYNC, pg.bind("", "affidavit_held_0"), pg.execute(), pg.SYNC),
+    ],
+    ids=["reparse", "close skipped", "reparse skipped", "own name", "own name taken"],
+)
+def test_no_name_a_client_uses_reaches_a_held_statement(trick: tuple[bytes, ...]) -> None:
+    c = held()
+    c.say(*client(pg.parse("s", "DELETE FROM t"), pg.SYNC))
+    c.say(*server(pg.PARSE_COMPLETE, pg.ready()))
+    before = len(c.heard.to_server)
+    c.say(*client(*trick))
+    sent = c.heard.to_server[before:]
+    bound_to = [
+        sent[i:].split(b"\0")[4] for i in range(len(sent)) if sent[i : i + 1] == b"B" and sent[i + 1 : i + 4] == b"\0\0\0"
+    ]
+    assert b"affidavit_held_0" not in bound_to
+
+
+def test_no_more_held_statements_are_prepared_than_the_server_should_keep() -> None:
+    c = held(limits=Limits(held_prepared=2))
+    for n in range(3):
+        c.say(*client(pg.parse(f"s{n}", f"DELETE FROM t{n}"), pg.SYNC))
+        c.say(*server(*([pg.PARSE_COMPLETE] if n < 2 else [syntax_error()]), pg.ready()))
+    assert b"too many prepared statements" in c.heard.to_client and b"DELETE FROM t2" not in c.heard.to_server
+
+
+def test_an_earlier_failure_of_its_pipeline_ends_the_wait() -> None:
+    c = held()
+    c.say(*client(pg.parse("", "SELECT broken"), pg.bind("", ""), pg.execute(), *BUNCH, pg.query("SELECT 2")))
+    assert len(c.heard.holds) == 1
+    c.say(*server(pg.error("42703")))
+    assert c.heard.waited == [("a1", "cancelled")] and "earlier statement" in closed(c)[0][2]
+    assert b"DELETE" not in c.heard.to_server and c.heard.to_server.endswith(pg.SYNC + pg.query("SELECT 2"))
+    c.say(*server(pg.ready(), pg.complete("SELECT 1"), pg.ready()))
+    assert [s for _, s, _, _, _ in told(c)] == ["error", "cancelled", "not_executed", "ok"] and not c.session.expected
+    c.answer("a1", approval())
+    assert b"DELETE" not in c.heard.to_server, "too late"
+
+
+def test_copy_waits_before_its_data() -> None:
+    c = held(make_policy([{**RULES[0], "when": "'copy_in' in statement.flags"}]))
+    c.say(*client(pg.query("COPY t FROM STDIN")))
+    c.answer("a1", approval())
+    c.say(*server(pg.COPY_IN))
+    c.say(*client(pg.copy_data(b"1\n"), pg.COPY_DONE))
+    c.say(*server(pg.complete("COPY 1"), pg.ready()))
+    assert [(k, s, a) for k, s, _, _, a in told(c)] == [("copy", "ok", "a1")]
+
+
+@every_cut
+def test_a_transaction_fails_as_after_any_error(cut: Cut) -> None:
+    c = held()
+    said(c, cut, *client(pg.query("BEGIN"), pg.query("DELETE FROM t"), pg.query("SELECT 1"), pg.query("ROLLBACK")))
+    said(c, cut, *server(pg.complete("BEGIN"), pg.ready("T")))
+    c.answer("a1", Answer("expired"))
+    said(c, cut, *server(syntax_error(), pg.ready("E"), pg.error("25P02"), pg.ready("E"), pg.complete("ROLLBACK"), pg.ready()))
+    assert [s for _, s, _, _, _ in told(c)] == ["ok", "denied", "error", "ok"]
+    assert c.heard.events[0]["transaction"] == "I" and c.session.transaction == b"I"
+
+
+# The notice stands between messages
+
+
+def test_the_notice_waits_for_the_end_of_a_message_that_is_passing() -> None:
+    c = held()
+    c.say(*client(pg.query("SELECT big")))
+    row = pg.row(b"x" * 1000)
+    c.say(SERVER, pg.row_description("a") + row[:500])
+    c.say(*client(pg.query("DELETE FROM t")))
+    assert c.heard.to_client.endswith(row[:500]), "not within a row"
+    c.say(SERVER, row[500:] + pg.complete("SELECT 1") + pg.ready())
+    assert row + b"N" in c.heard.to_client and c.heard.to_client.endswith(pg.complete("SELECT 1") + pg.ready())
+    assert [e["outcome"]["rows_returned"] for e in c.heard.events] == [1]
+
+
+# Judged again
+
+
+def test_an_approval_is_one_more_thing_that_rules_look_at() -> None:
+    late = {
+        "id": "not-by-eve-alone",
+        "effect": "deny",
+        "when": "approval.given && approval.by == ['eve']",
+        "reason": "Not her alone.",
+    }
+    policy = make_policy([*RULES, late])
+    for by, status in (((BOB,), "ok"), ((EVE,), "denied")):
+        c = held(policy)
+        c.say(*client(pg.query("DELETE FROM t")))
+        c.answer("a1", approval("a1", *by))
+        c.say(*server(pg.complete("DELETE 1") if status == "ok" else syntax_error(), pg.ready()))
+        assert told(c) == [("simple", status, "DELETE FROM t", "allow" if status == "ok" else "deny", "a1")]
+        assert closed(c)[0][1] == ("approved" if status == "ok" else "denied")
+
+
+def test_an_approval_does_not_reach_rules_that_came_while_it_waited() -> None:
+    c = held()
+    c.say(*client(pg.query("DELETE FROM t")))
+    stricter = {**RULES[0], "id": "hold-more", "approvers": {"groups": ["security"]}}
+    c.session.guard._guard.replace(make_policy([*RULES, stricter]))  # type: ignore[union-attr]
+    c.answer("a1", approval())
+    assert b"DELETE" not in c.heard.to_server and closed(c)[0][1] == "denied"
+    c.say(*server(syntax_error(), pg.ready()))
+    assert told(c)[0][1] == "denied" and b"hold-more" in c.heard.to_client
+
+
+def test_what_reads_another_way_than_when_it_was_approved_is_not_approved() -> None:
+    c = held(make_policy([{**RULES[0], "when": "'opaque' in statement.dangers || 'delete' in statement.verbs"}]))
+    c.say(*client(pg.query("SET standard_conforming_strings = off"), pg.query(r"DELETE FROM t WHERE a = 'x\'' OR b <> ' -- '")))
+    assert [h.approval_id for h in c.heard.holds] == ["a1"]
+    c.say(*server(pg.status("standard_conforming_strings", "off"), pg.complete("SET"), pg.ready()))
+    c.answer("a1", approval())
+    assert b"DELETE" not in c.heard.to_server and "reads another way" in closed(c)[0][2]
+
+
+def test_an_answer_to_another_request_or_a_second_one_does_nothing() -> None:
+    c = held()
+    c.say(*client(pg.query("DELETE FROM t"), pg.query("DELETE FROM t")))
+    c.answer("a2", approval("a2"))
+    assert c.heard.to_server == b"" and c.session.waiting is not None
+    c.answer("a1", approval())
+    assert c.heard.to_server == pg.query("DELETE FROM t"), "the second is a request of its own"
+    c.answer("a1", approval())
+    assert c.heard.to_server == pg.query("DELETE FROM t") and [h.approval_id for h in c.heard.holds] == ["a1", "a2"]
+
+
+def test_a_request_is_bound_to_who_asks_what_where() -> None:
+    def binding(text: str, **subject: Any) -> str:
+        c = held(**subject)
+        c.say(*client(pg.query(text)))
+        hold = c.heard.holds[0]
+        assert orjson.loads(b"{" + hold.body[1:] + b"}")["binding"] == hold.asked.binding == binding_of(hold.asked)
+        return str(hold.asked.binding)
+
+    base = binding("DELETE FROM t WHERE a = 1")
+    assert base == binding("/* again */ DELETE FROM t WHERE a = 1 -- and again")
+    others = [binding("DELETE FROM t WHERE a = 2"), binding("DELETE FROM t WHERE b = 1")]
+    others += [
+        binding("DELETE FROM t WHERE a = 1", **s)
+        for s in ({"principal.id": "x"}, {"database.alias": "x"}, {"database.user": "x"})
+    ]
+    assert base not in others and len(set(others)) == len(others)
+
+
+def test_no_value_stands_in_a_request() -> None:
+    c = held()
+    c.say(*client(pg.query("DELETE FROM t WHERE mail = 'ana@example.com'")))
+    c.say(*client(pg.TERMINATE))
+    c.lose(CLIENT_SIDE)
+    c.say(*client())
+    written = b"".join(h.body + h.context for h in c.heard.holds) + orjson.dumps([c.heard.other, c.heard.events])
+    assert b"ana@example.com" not in written and c.heard.holds[0].sql.endswith(b"'ana@example.com'")
+
+
+def test_a_long_text_stands_beside_its_request() -> None:
+    c = held()
+    c.say(*client(pg.query("DELETE FROM t WHERE " + " OR ".join(f"column_number_{n} = {n}" for n in range(1500)))))
+    body = orjson.loads(b"{" + c.heard.holds[0].body[1:] + b"}")
+    assert body["text"] == "" and len(c.heard.texts) == 1
+    from hashlib import sha256
+
+    assert sha256(c.heard.texts[0].encode()).hexdigest() == body["text_hash"]
+
+
+# Breaking the glass
+
+
+GLASS = "/* break_glass='INC-12 payments are down' */ "
+
+
+def test_somebody_on_call_breaks_the_glass_and_does_not_wait() -> None:
+    for messages in (
+        (pg.query(GLASS + "DELETE FROM t"),),
+        (pg.parse("", GLASS + "DELETE FROM t"), pg.bind("", ""), pg.execute(), pg.SYNC),
+    ):
+        c = held(**{"principal.groups": ["oncall"]})
+        c.say(*client(*messages))
+        assert c.heard.holds == [] and b"DELETE" in c.heard.to_server
+        kind, body = c.heard.other[0]
+        assert kind == "BreakGlassUsed" and len(c.heard.other) == 1
+        assert (body["justification"], body["groups"], body["risk"]) == ("INC-12 payments are down", ["oncall"], 100)
+        answers = (pg.PARSE_COMPLETE, pg.BIND_COMPLETE) if len(messages) > 1 else ()
+        c.say(*server(*answers, pg.complete("DELETE 9"), pg.ready()))
+        assert [(s, v, a) for _, s, _, v, a in told(c)] == [("ok", "allow", "a1")] and c.heard.events[0]["decision"][
+            "risk"
+        ] == 100
+        c.say(*client(pg.query("DELETE FROM t")))
+        assert [h.approval_id for h in c.heard.holds] == ["a2"], "it was for that one statement"
+
+
+@pytest.mark.parametrize(
+    ("text", "subject", "words"),
+    [
+        (GLASS + "DELETE FROM t", {"principal.groups": ["dba"]}, b"not open to you"),
+        (GLASS + "DROP TABLE t", {"principal.groups": ["oncall"]}, b"not open to you"),
+        (GLASS + "DELETE FROM t", {"principal.groups": ["oncall"], "principal.kind": "agent"}, b"Only people"),
+        (GLASS + "DELETE FROM t", {"principal.groups": ["oncall"], "principal.on_behalf_of": "bo"}, b"Only people"),
+        ("/* break_glass='x' */ DELETE FROM t", {"principal.groups": ["oncall"]}, b"at least 8"),
+        ("DELETE FROM t", {"principal.groups": ["oncall"]}, b"request a1"),
+    ],
+)
+def test_who_may_not_break_the_glass_waits(text: str, subject: dict[str, Any], words: bytes) -> None:
+    c = held(**subject)
+    c.say(*client(pg.query(text)))
+    assert len(c.heard.holds) == 1 and c.heard.to_server == b"" and words in c.heard.to_client
+    assert not [k for k, _ in c.heard.other if k == "BreakGlassUsed"]
+
+
+def test_breaking_the_glass_does_not_break_what_is_denied() -> None:
+    c = held(**{"principal.groups": ["oncall"]})
+    c.say(*client(pg.query(GLASS + "TRUNCATE t")))
+    assert REFUSED in c.heard.to_server and c.heard.other == []
+
+
+# The session's end
+
+
+@every_cut
+@pytest.mark.parametrize("ahead", [False, True], ids=["idle", "working"])
+def test_a_client_that_leaves_has_its_request_cancelled_and_nothing_runs(cut: Cut, ahead: bool) -> None:
+    c = held()
+    said(
+        c,
+        cut,
+        *client(
+            *([pg.query("SELECT slow")] if ahead else []),
+            pg.query("DELETE FROM t"),
+            pg.query("INSERT INTO a VALUES (1)"),
+            pg.TERMINATE,
+        ),
+    )
+    sent = c.heard.to_server
+    c.lose(CLIENT_SIDE)
+    assert c.heard.to_server == sent and c.heard.waited == [("a1", "cancelled")] and closed(c)[0][2] == "client_lost"
+    if ahead:
+        assert c.session.draining and not c.session.ended
+        c.say(*server(pg.complete("SELECT 1"), pg.ready()))
+        c.lose(SERVER)
+    assert c.heard.closed == "terminated" and c.open_intents == 0
+    assert sorted((t, s) for _, s, t, _, _ in told(c)) == sorted(
+        [("DELETE FROM t", "cancelled"), *([("SELECT slow", "ok")] if ahead else [])]
+    )
+    c.answer("a1", approval())
+    assert c.heard.to_server == sent
+
+
+@pytest.mark.parametrize("how", ["server", "killed"])
+def test_a_session_that_ends_otherwise_has_its_request_cancelled(how: str) -> None:
+    c = held()
+    c.say(*client(*BUNCH))
+    if how == "server":
+        c.lose(SERVER)
+    else:
+        actions: list[Any] = []
+        c.session.end("suspended", c.now, actions)
+        c.carry_out(actions)
+    assert c.heard.to_server == b"" and c.heard.waited == [("a1", "cancelled")]
+    assert closed(c)[0][2] == ("server_lost" if how == "server" else "suspended")
+    assert [(s, v) for _, s, _, v, _ in told(c)] == [("cancelled", "hold")] and c.open_intents == 0
+
+
+def test_what_is_kept_behind_a_wait_is_bounded() -> None:
+    limits = Limits(behind=1000, statement=1000, bind=1000)
+    c = held(limits=limits)
+    c.say(*client(pg.query("DELETE FROM t")))
+    while c.session.behind < limits.behind:
+        c.say(*client(pg.query("SELECT 1")))
+    assert c.heard.closed == "", "the network layer stops reading here"
+    for _ in range(1000):
+        c.say(*client(pg.query("SELECT 1")))
+    assert c.heard.closed == "protocol_gap" and c.heard.to_server == b"" and c.heard.waited == [("a1", "cancelled")]
+
+
+def test_a_text_too_long_to_read_cannot_wait() -> None:
+    policy = make_policy([{**RULES[0], "when": "'opaque' in statement.dangers"}])
+    c = held(policy, Limits(statement=1000))
+    c.say(*client(pg.query("SELECT '" + "x" * 5000 + "'")))
+    assert c.heard.closed == "protocol_gap" and c.heard.holds == [] and not c.heard.to_server.endswith(b"\0")
