@@ -67,6 +67,10 @@ class NodeSource:
         }
         self._record("AuditTrailRead", self._clock(), body)
 
+    def record_decision(self, event: Mapping[str, object]) -> None:
+        """Record that somebody decided on a held statement. Raises SpoolError: then nobody may be told of it."""
+        self._record("ApprovalDecided", self._clock(), event)
+
     def tend(self, recorded: Recorded) -> None:
         """Do what is due: heartbeat, admin actions, sealing. Called often. Raises SpoolError, TokenStoreError."""
         now = self._clock()

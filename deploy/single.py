@@ -238,6 +238,8 @@ class Node:
         stack.callback(self._event_log.close)
         self._shipping_log = place.open()  # the source's own: on Kafka, reads and appends of one client wait for each other
         stack.callback(self._shipping_log.close)
+        self._ballot_log = place.open()  # of the API's decisions: somebody waits for the answer
+        stack.callback(self._ballot_log.close)
         try:
             self._store: Store = connect(config.clickhouse, config.data_dir)
             stack.callback(self._store.close)
@@ -319,14 +321,26 @@ class Node:
         credential = self._tokens.verify(token, now_us())
         if not isinstance(credential, Credential):
             return None
-        return Identity(credential.principal_id, credential.kind, frozenset(str(r) for r in credential.roles))
+        return Identity(
+            credential.principal_id,
+            credential.kind,
+            frozenset(str(r) for r in credential.roles),
+            credential.groups,
+            credential.on_behalf_of,
+            credential.principal().delegation,
+            credential.token_id,
+        )
 
     def _make_app(self) -> Any:
+        from deploy.ballot import ControlBallot
         from query_api.app import create_app
 
         clients = [self._store.new_client() for _ in range(API_CLIENTS)]
         settings = self._config.clickhouse
-        return create_app(clients, settings, self.authenticate, self.source, self.status, now_us, api=self._config.api)
+        ballot = ControlBallot(self._ballot_log, self.source.record_decision, now_us)
+        return create_app(
+            clients, settings, self.authenticate, self.source, self.status, now_us, api=self._config.api, ballot=ballot
+        )
 
     def _new_runtime(self) -> EmbeddedRuntime:
         from processors.runtimes.embedded import EmbeddedRuntime

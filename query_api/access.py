@@ -90,6 +90,12 @@ class Access:
             raise ProblemError("forbidden", f"{identity.principal} needs the role {needed} for this.")
         return identity
 
+    def require_deliberate(self, request: Request, roles: frozenset[str]) -> Identity:
+        """As `require`, for what changes something: a cookie counts only from our own page. Raises ProblemError."""
+        if "authorization" not in request.headers:
+            require_own_origin(request)
+        return self.require(request, roles)
+
     def reader(self, request: Request) -> Identity:
         """The request's identity, allowed to read the trail."""
         return self.require(request, READERS)

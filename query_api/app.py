@@ -18,11 +18,12 @@ from prometheus_client import CollectorRegistry
 
 from query_api import problems
 from query_api.access import Access
+from query_api.approving import Approving, Ballot
 from query_api.headers import Headers
 from query_api.identity import Authenticate, Clock, Recorder
 from query_api.limits import Limits
 from query_api.metrics import Metrics
-from query_api.routers import events, health, sessions, stats
+from query_api.routers import approvals, events, health, sessions, stats
 from query_api.service import Service
 from query_api.store.reader import Client, Reader
 from query_api.streams import Streams
@@ -43,12 +44,13 @@ def create_app(
     registry: CollectorRegistry | None = None,
     new_secret: Callable[[], str] = lambda: secrets.token_urlsafe(32),
     ticks: Callable[[], float] = time.monotonic,
+    ballot: Ballot | None = None,
 ) -> FastAPI:
     """The app.
 
     `client`: clickhouse-connect client(s) for the API's own use; reads run side by side up to their number.
     `status`: the node's state: `ready: bool` and `problems: list[str]` decide /readyz, every number becomes a metric.
-    `clock`: µs since the Unix epoch.
+    `clock`: µs since the Unix epoch. `ballot`: where decisions on held statements go; without it none are taken down.
     """
     limits = limits or Limits()
     clients = list(client) if isinstance(client, Sequence) else [client]
@@ -80,10 +82,11 @@ def create_app(
         metrics=metrics,
         streams=streams,
         api=api or ApiSettings(),
+        approving=Approving(ballot, clock) if ballot is not None else None,
     )
     problems.install(app)
     app.add_middleware(Headers, metrics=metrics, ticks=ticks)
-    for module in (events, sessions, stats):
+    for module in (events, sessions, stats, approvals):
         app.include_router(module.router)
     app.include_router(health.router)
     pages.install(app)

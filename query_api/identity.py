@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from schemas.events import Principal, PrincipalKind
+
 
 class Role(StrEnum):
     """What an identity may do. Analysts and auditors read the trail, approvers decide held statements, admins all of it."""
@@ -19,6 +21,8 @@ class Role(StrEnum):
 
 READERS = frozenset({Role.ANALYST, Role.AUDITOR, Role.ADMIN})
 """Who reads events and sessions."""
+APPROVERS = frozenset({Role.APPROVER, Role.ADMIN})
+"""Who may decide on held statements, as far as the groups of each request allow."""
 ANYONE = frozenset(Role)
 """Whoever holds any role."""
 
@@ -30,6 +34,22 @@ class Identity:
     principal: str
     kind: str
     roles: frozenset[str]
+    groups: tuple[str, ...] = ()
+    on_behalf_of: str = ""
+    delegation: tuple[str, ...] = ()
+    credential_id: str = ""
+
+    def as_principal(self, auth_method: str = "token") -> Principal:
+        """The principal as it stands in events."""
+        return Principal(
+            id=self.principal,
+            kind=PrincipalKind(self.kind),
+            groups=self.groups,
+            auth_method=auth_method,
+            credential_id=self.credential_id,
+            on_behalf_of=self.on_behalf_of,
+            delegation=self.delegation,
+        )
 
 
 Authenticate = Callable[[str], Identity | None]

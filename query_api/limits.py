@@ -26,6 +26,7 @@ class Limits:
     stream_recheck_seconds: float = 30.0  # how soon a revoked token ends its live tail
     login_bytes: int = 4096
     login_failures_per_minute: int = 10  # by client address
+    decision_bytes: int = 16 * 1024  # body of a decision: two words and a reason
     browser_sessions: int = 1000
     browser_session_seconds: int = 8 * 3600
     histogram_buckets: int = 90

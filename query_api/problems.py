@@ -24,12 +24,14 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "forbidden": (403, "Not allowed"),
     "not-found": (404, "Not found"),
     "method-not-allowed": (405, "Method not allowed"),
+    "conflict": (409, "Already settled"),
     "too-large": (413, "Too large"),
     "too-many-requests": (429, "Too many requests"),
     "internal": (500, "Our fault"),
     "overloaded": (503, "Busy"),
     "store-unavailable": (503, "The store does not answer"),
     "not-recorded": (503, "The read could not be recorded"),
+    "not-told": (503, "The proxies could not be told"),
     "search-too-expensive": (504, "The search took too long"),
 }
 

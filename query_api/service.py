@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Query, Request
 
 from query_api.access import Access
+from query_api.approving import Approving
 from query_api.identity import ANYONE, Clock, Identity
 from query_api.limits import Limits
 from query_api.metrics import Metrics
@@ -33,6 +34,7 @@ class Service:
     metrics: Metrics
     streams: Streams
     api: ApiSettings
+    approving: Approving | None = None
 
     def condition(self, q: str) -> Condition:
         """The SQL condition of a search text. Raises SearchError."""

@@ -16,7 +16,7 @@ from query_api.problems import ProblemError
 from query_api.service import AReader, CursorText, From, SearchText, Service, TheService, To
 from query_api.store import events
 from query_api.store.cursor import Cursor, decode, digest
-from query_api.streams import place_of, tail
+from query_api.streams import Fetch, place_of, tail
 
 router = APIRouter(prefix="/api/v1", tags=["events"])
 
@@ -85,20 +85,34 @@ def open_stream(
     last_event_id: str | None,
     write: Callable[[dict[str, Any]], str],
 ) -> Response:
-    """A live tail as a response; recorded once, at its opening. Raises SearchError, ProblemError."""
-    condition = service.condition(q)
+    """A live tail of a search as a response. Raises SearchError, ProblemError."""
     limits = service.limits
-    now = events.server_now(service.reader)
-    start = place_of(last_event_id) or events.Arrival(now)
-    token = service.access.token_of(request) or ""
     fetch = partial(
         events.arrived,
         service.reader,
-        condition,
+        service.condition(q),
         settle_us=limits.stream_settle_us,
         lookback_us=limits.stream_lookback_us,
         limit=limits.stream_batch,
     )
+    return open_tail(request, service, identity, endpoint, q, last_event_id, fetch, write)
+
+
+def open_tail(
+    request: Request,
+    service: Service,
+    identity: Identity,
+    endpoint: str,
+    q: str,
+    last_event_id: str | None,
+    fetch: Fetch,
+    write: Callable[[dict[str, Any]], str],
+) -> Response:
+    """A stream of what arrives as a response; recorded once, at its opening. Raises ProblemError."""
+    limits = service.limits
+    now = events.server_now(service.reader)
+    start = place_of(last_event_id) or events.Arrival(now)
+    token = service.access.token_of(request) or ""
     service.streams.acquire()
     service.metrics.streams.inc()
     try:

@@ -19,6 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from query_api.access import COOKIE, address_of, require_own_origin
+from query_api.bodies import bounded
 from query_api.identity import READERS, Identity
 from query_api.problems import ProblemError
 from query_api.routers.events import open_stream, search_page
@@ -221,11 +222,7 @@ async def log_in(request: Request) -> Response:
     """Exchange the form's token for a session cookie."""
     service = service_of(request)
     require_own_origin(request)
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > service.limits.login_bytes:
-            raise ProblemError("too-large", f"A login has at most {service.limits.login_bytes} bytes.")
+    body = await bounded(request, service.limits.login_bytes, "A login")
     form = parse_qs(body.decode("utf-8", "replace"), max_num_fields=8)
     following = _inside(form.get("next", ["/"])[0])
     try:

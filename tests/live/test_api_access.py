@@ -25,6 +25,10 @@ READS = ("/api/v1/events", "/api/v1/events/0192d1a0-0000-7000-8000-000000000000"
          "/api/v1/sessions/x", "/api/v1/stats", "/ui/results", "/ui/rows", "/ui/stream",
          "/ui/events/0192d1a0-0000-7000-8000-000000000000")  # fmt: skip
 
+OF_ANY_ROLE = ("/api/v1/approvals", "/api/v1/approvals/x", "/api/v1/approvals/stream")
+ELSEWHERE = {"/api/v1/approvals/{approval_id}/decision"}
+"""Tried in test_approvals_api.py."""
+
 
 class Nothing:
     """A store without rows; `query` may be told to fail."""
@@ -99,7 +103,7 @@ def bearer(token: str) -> dict[str, str]:
 )
 def test_without_a_valid_token_nothing_is_read(site: Site, headers: dict[str, str]) -> None:
     with site.open() as http:
-        for path in READS:
+        for path in READS + OF_ANY_ROLE:
             response = http.get(path, headers=headers)
             assert response.status_code == 401, path
             assert response.headers["www-authenticate"].startswith("Bearer")
@@ -123,7 +127,8 @@ def test_every_read_of_the_api_is_among_those_tried_here(site: Site) -> None:
     with site.open() as http:
         paths = set(http.get("/api/v1/openapi.json").json()["paths"])
     tried = {re.sub(r"/(0192[^/]*)", "/{event_id}", p).replace("/sessions/x", "/sessions/{session_id}") for p in READS}
-    assert paths - open_to_all <= tried
+    tried |= {p.replace("/x", "/{approval_id}") for p in OF_ANY_ROLE}
+    assert paths - open_to_all - ELSEWHERE <= tried
 
 
 def test_auditors_read_too(site: Site) -> None:

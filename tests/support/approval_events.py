@@ -8,9 +8,13 @@ from typing import Any
 import orjson
 from pydantic import TypeAdapter
 
+from processors.pipeline import run
+from processors.sinks.clickhouse import EVENT_TABLES, Store
+from processors.steps.work import Batch, State
 from schemas.approvals import binding_of
 from schemas.events import ApprovalRequested
-from tests.support.event_blocks import event_id
+from schemas.log import Record
+from tests.support.event_blocks import Source, event_id, record
 
 REQUESTED = TypeAdapter(ApprovalRequested)
 
@@ -108,3 +112,37 @@ def closed(approval_id: str, status: str, **more: Any) -> dict[str, object]:
     event = orjson.loads(orjson.dumps(requested(approval_id, 1_790_000_000_000_000)))
     about = {n: event[n] for n in ("approval_id", "session_id", "principal", "database", "db_user", "client")}
     return about | {"status": status, "reason": "looked at it", "deciders": [], "held_us": 4_200_000} | more
+
+
+class Projected:
+    """A store that events go into as the pipeline puts them there: sealed in blocks of one source, and projected."""
+
+    def __init__(self, store: Store, source: str = "proxy/7") -> None:
+        self.store, self.source = store, Source(source)
+        self._chain = State()
+
+    def put(self, kind: str, body: dict[str, object], at: int) -> str:
+        """Project one event that happened at `at`; return its id."""
+        self.source.now = at - self.source.random.randrange(5, 400)
+        line = orjson.dumps(orjson.loads(self.source.event(kind, body)) | {"at": at})
+        self.lines(line)
+        return str(orjson.loads(line)["event_id"])
+
+    def lines(self, *lines: bytes) -> None:
+        """Project lines that carry the source's next positions."""
+        new = record(self.source.seal(list(lines)))
+        record_read = Record("affidavit.events", self.source.number, new.key, new.value, new.headers)
+        self._chain, batch = run(self._chain, Batch((record_read,)), 0)
+        assert not batch.rejected
+        for table in EVENT_TABLES:
+            if table in batch.tables:
+                self.store.insert(table, batch.tables[table], None)
+
+    def executed(self, approval_id: str, at: int, **outcome: Any) -> str:
+        """Project the QueryExecuted that an approval became; return its id."""
+        event = orjson.loads(self.source.query())
+        event |= {"at": at, "ended_at": at + 5_000_000}
+        event["decision"] |= {"verdict": "hold", "approval_id": approval_id}
+        event["outcome"] |= outcome
+        self.lines(orjson.dumps(event))
+        return str(event["event_id"])

@@ -1,0 +1,91 @@
+"""Where decisions on held statements are kept and told: the control topic, read from its beginning, and the node's own source.
+
+`said` reads on to the end of the topic each time, so that its answer is as new as the log; between decisions nothing is read.
+What expired an hour ago is forgotten: nobody can decide on it any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from schemas.control import (
+    ApprovalDecided,
+    ControlError,
+    PrincipalResumed,
+    PrincipalSuspended,
+    Unreadable,
+    approval_key,
+    decode,
+    principal_key,
+    publish,
+)
+from schemas.log import Log
+from schemas.topics import CONTROL
+
+KEPT_US = 3_600_000_000
+_BATCH = 1000
+
+
+class ControlBallot:
+    """A `query_api.approving.Ballot` on a log of its own. One thread at a time."""
+
+    def __init__(self, log: Log, record: Callable[[Mapping[str, object]], None], clock: Callable[[], int]) -> None:
+        """`record` writes the members of an ApprovalDecided event and returns when they are durable."""
+        self._log, self._record, self._clock = log, record, clock
+        self._next = 0
+        self._decisions: dict[str, dict[str, ApprovalDecided]] = {}
+        self._suspensions: dict[str, PrincipalSuspended] = {}
+        self._unreadable: set[str] = set()
+
+    def said(self, approval_id: str) -> Sequence[ApprovalDecided]:
+        """Return what stands about a request, oldest first. Raises LogError, LogUnavailableError, ControlError."""
+        self._read_on()
+        if any(key.startswith(approval_key(approval_id, "")) for key in self._unreadable):
+            raise ControlError(f"a decision on {approval_id} is on the topic that this version cannot read")
+        return sorted(self._decisions.get(approval_id, {}).values(), key=lambda m: m.at)
+
+    def suspended(self, principal: str) -> bool:
+        """Tell whether a principal is suspended, as of the last `said`."""
+        held = self._suspensions.get(principal)
+        return (held is not None and held.holds(self._clock())) or principal_key(principal) in self._unreadable
+
+    def record(self, event: Mapping[str, object]) -> None:
+        """Write the event. Raises what the source raises."""
+        self._record(event)
+
+    def tell(self, message: ApprovalDecided) -> None:
+        """Publish. Raises ControlError, LogError, LogUnavailableError."""
+        publish(self._log, [message])
+
+    def _read_on(self) -> None:
+        end = self._log.end_offset(CONTROL.name)
+        if end < self._next:  # another log than before: begin again
+            self._next = 0
+            self._decisions.clear()
+            self._suspensions.clear()
+            self._unreadable.clear()
+        while self._next < end and (records := self._log.read(CONTROL.name, self._next, _BATCH)):
+            for record in records:
+                self._take(record.key.decode("utf-8", "replace"), b"" if record.tombstone else record.value)
+            self._next = records[-1].offset + 1
+        horizon = self._clock() - KEPT_US
+        for approval_id in [i for i, by in self._decisions.items() if all(0 < m.expires_at < horizon for m in by.values())]:
+            del self._decisions[approval_id]
+
+    def _take(self, key: str, value: bytes) -> None:
+        self._unreadable.discard(key)
+        if not value:
+            for by in self._decisions.values():
+                by.pop(key, None)
+            self._suspensions.pop(key.removeprefix(principal_key("")), None)
+            return
+        message = decode(key, value)
+        if isinstance(message, ApprovalDecided):
+            if key != approval_key(message.approval_id):  # one that names nobody counts for nothing
+                self._decisions.setdefault(message.approval_id, {})[key] = message
+        elif isinstance(message, PrincipalSuspended):
+            self._suspensions[message.principal] = message
+        elif isinstance(message, PrincipalResumed):
+            self._suspensions.pop(message.principal, None)
+        elif isinstance(message, Unreadable):
+            self._unreadable.add(key)
