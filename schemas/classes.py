@@ -28,5 +28,14 @@ class DataClass(StrEnum):
     FREE_TEXT = "free_text"
 
 
+class Style(StrEnum):
+    """What stands for a masked value. `token`: equal values have equal tokens, under the key of the data directory."""
+
+    PARTIAL = "partial"
+    TOKEN = "token"
+    REDACT = "redact"
+    NULL = "null"
+
+
 CHECKSUMMED = frozenset({DataClass.NATIONAL_ID, DataClass.PAYMENT_CARD, DataClass.BANK_ACCOUNT, DataClass.DEVICE_ID})
 """Classes whose detectors verify check digits (or, for US and UK numbers that have none, the ranges never issued)."""

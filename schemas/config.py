@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from schemas.classes import DataClass, Style
 from schemas.events.base import PrincipalKind
 
 Alias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,63}$")]
@@ -359,6 +360,14 @@ class PolicySettings(Settings):
     reload_seconds: float = Field(2.0, ge=0.1, le=3600)
 
 
+class MaskingSettings(Settings):
+    """Masking of results. Who may see which classes in clear is policy (`clear:` of its files); all others see masks."""
+
+    enabled: bool = False
+    default_style: Style = Style.REDACT
+    styles: dict[DataClass, Style] = {}
+
+
 class Config(Settings):
     """The whole file. Relative paths are relative to the file."""
 
@@ -367,6 +376,7 @@ class Config(Settings):
     proxy: ProxySettings = ProxySettings()
     databases: tuple[DatabaseSettings, ...] = ()
     policy: PolicySettings = PolicySettings()
+    masking: MaskingSettings = MaskingSettings()
     identity: IdentitySettings = IdentitySettings()
     log: LogSettings = LogSettings()
     api: ApiSettings = ApiSettings()

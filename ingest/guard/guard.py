@@ -31,7 +31,8 @@ from processors.policy.decide import NOTHING
 from processors.policy.grants import NOTHING_GIVEN, given
 from processors.statements import Statement
 from processors.statements.cache import ByteBoundedCache
-from schemas.events import Decision, Facts, Verdict
+from schemas.classes import DataClass
+from schemas.events import Decision, Verdict
 
 REMEMBERED_BYTES = 16 * 1024**2
 """What decisions kept by a worker may take, the statements they are of included."""
@@ -49,7 +50,7 @@ class ClockError(Exception):
     """The clock went back by more than is tolerated."""
 
 
-Classes = Callable[[Facts], tuple[Iterable[str], bool]]
+Classes = Callable[[Statement], tuple[Iterable[str], bool]]
 """Returns the data classes of what a statement touches, and whether they are known for all of it."""
 
 
@@ -61,7 +62,7 @@ class Counters(Protocol):
     bytes_out: int
 
 
-def no_classes(facts: Facts) -> tuple[Iterable[str], bool]:
+def no_classes(statement: Statement) -> tuple[Iterable[str], bool]:
     """Without a catalogue nothing is known of data classes."""
     return (), False
 
@@ -124,6 +125,8 @@ class PolicyGuard:
         self._session_id = session_id
         self._counters = counters
         self._opened_at = opened_at
+        self.classes = guard.classes
+        self._clear: tuple[Policy, Acting, frozenset[DataClass]] | None = None
         self._policy: Policy | None = None
         self._acting = Acting(subject, ())
         self._key: object = None
@@ -132,6 +135,13 @@ class PolicyGuard:
         self._minute = 0
         self._before_minute = 0
         self._stopped = 0
+
+    def clear(self) -> frozenset[DataClass]:
+        """Return the data classes that the session sees as they are, by the policy and the grants of the last statement."""
+        policy, acting = self._guard.policy, self._acting
+        if self._clear is None or self._clear[0] is not policy or self._clear[1] is not acting:
+            self._clear = policy, acting, policy.clear(acting.values)
+        return self._clear[2]
 
     def judge(self, statement: Statement, claims: Mapping[str, str], now: int, approval: Approval | None = None) -> Judgement:
         """Decide on one statement; see `SessionGuard`."""
@@ -164,7 +174,7 @@ class PolicyGuard:
             return self._numbered(held)
         try:
             facts = merged([s.facts for s in request.statements])
-            classes, known = self._guard.classes(facts)
+            classes, known = self._classes_of(request.statements)
             shown = Shown(facts, tuple(sorted(classes)), known)
             groups = tuple(self._acting.values["principal.groups"])
             return asking.ask(self._subject, groups, request, judgements, shown, now)
@@ -180,9 +190,9 @@ class PolicyGuard:
         """Return how statements are not as they were shown; see `SessionGuard`."""
         try:
             facts = merged([s.facts for s in statements])
-            classes, known = self._guard.classes(facts)
+            classes, known = self._classes_of(statements)
             asked: Asked = hold.asked
-            return asked.differs(statements, Shown(facts, tuple(classes), known))
+            return asked.differs(statements, Shown(facts, tuple(sorted(classes)), known))
         except Exception:
             return "it could not be compared with what was approved"
 
@@ -190,6 +200,10 @@ class PolicyGuard:
         """Return what is said of a held statement that is not let through; see `SessionGuard`."""
         self._stopped += 1
         return unreleased(hold, answer, judgement)
+
+    def _classes_of(self, statements: Sequence[Statement]) -> tuple[set[str], bool]:
+        found = [self.classes(statement) for statement in statements]
+        return {c for classes, _ in found for c in classes}, all(known for _, known in found)
 
     def _numbered(self, judgement: Judgement) -> Judgement:
         self._stopped += 1
@@ -251,7 +265,7 @@ class PolicyGuard:
             values.update(_UNAPPROVED)
         used = tuple(g.grant_id for g in grants if g.groups)
         if policy.reads_statement and statement is not None:
-            classes, known = self._guard.classes(statement.facts)
+            classes, known = self.classes(statement)
             touched = list(classes)
             values.update(statement_values(statement.facts, statement.fingerprint, claims, touched, known))
             gives = given(grants, statement.facts, touched) if grants and policy.reads_granted else NOTHING_GIVEN

@@ -1,9 +1,24 @@
-"""Masking of results: which columns, how a masked cell looks, and rows rewritten as they stream. Pure; no session uses it yet."""
+"""Masking of results: which columns, how a masked cell looks, and rows rewritten as they stream. No clock, no sockets."""
 
 from __future__ import annotations
 
-from ingest.masking.cells import Style, masked
+from ingest.masking.cells import masked
 from ingest.masking.plan import ColumnPlan, ColumnTags, MaskPlan, Treatment, plan_result
 from ingest.masking.rows import RowMasker
+from ingest.masking.session import DatabaseMasking, MaskingGuard, SessionMasking, nothing_clear
+from schemas.classes import Style
 
-__all__ = ["ColumnPlan", "ColumnTags", "MaskPlan", "RowMasker", "Style", "Treatment", "masked", "plan_result"]
+__all__ = [
+    "ColumnPlan",
+    "ColumnTags",
+    "DatabaseMasking",
+    "MaskPlan",
+    "MaskingGuard",
+    "RowMasker",
+    "SessionMasking",
+    "Style",
+    "Treatment",
+    "masked",
+    "nothing_clear",
+    "plan_result",
+]

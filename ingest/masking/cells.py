@@ -6,25 +6,16 @@ could hide a value; every other type (numbers, arrays, composites, bytea, what e
 
 from __future__ import annotations
 
-from enum import StrEnum
+from collections.abc import Sequence
 
-from processors.sensitivity import Scanner
+from processors.sensitivity import Span
 from processors.statements import Tokenizer
-from schemas.classes import DataClass
-
-
-class Style(StrEnum):
-    """What stands for a masked value. `token`: equal values have equal tokens, under the key of the data directory."""
-
-    PARTIAL = "partial"
-    TOKEN = "token"
-    REDACT = "redact"
-    NULL = "null"
-
+from schemas.classes import DataClass, Style
 
 TEXTS = frozenset((18, 19, 25, 1042, 1043, 705))
 """char, name, text, bpchar, varchar, unknown: the same bytes in both formats."""
 CHAR, JSON, XML, JSONB = 18, 114, 142, 3802
+_DOCUMENTS = frozenset((JSON, XML, JSONB))
 NUMBERS = frozenset((20, 21, 23, 26, 700, 701, 1700))
 
 REDACTED = b"[masked]"
@@ -65,28 +56,24 @@ def partial(value: bytes, data_class: DataClass) -> bytes:
     return REDACTED
 
 
-def detected(value: bytes, type_oid: int, binary: bool, scanner: Scanner, counts: dict[DataClass, int]) -> bytes | None:
-    """Return a cell with the sensitive values found in it masked; `counts` grows by what was found.
+def searchable(type_oid: int, binary: bool) -> bool:
+    """Whether value detection can read a cell: text, documents, numbers written out; not arrays and others."""
+    return type_oid in TEXTS or type_oid in _DOCUMENTS or (type_oid in NUMBERS and not binary)
 
-    What cannot be searched is masked whole: binary numbers, arrays and other types, and documents with escapes.
+
+def detected(value: bytes, type_oid: int, spans: Sequence[Span]) -> bytes | None:
+    """Return a searchable cell with the sensitive values found in it masked: `value` itself where there is nothing to mask.
+
+    A document with a value in it, or with escapes, which could hide one, is masked whole; so is a number.
     """
-    if type_oid in NUMBERS and not binary:
-        spans = scanner.scan((value,))
-        for span in spans:
-            counts[span.data_class] = counts.get(span.data_class, 0) + 1
+    if type_oid in NUMBERS:
         return None if spans else value
-    document = type_oid in (JSON, JSONB, XML)
-    if type_oid not in TEXTS and not document:
-        return None
-    spans = scanner.scan((value,))
-    for span in spans:
-        counts[span.data_class] = counts.get(span.data_class, 0) + 1
-    if document:
+    if type_oid in _DOCUMENTS:
         if not spans and not (b"&" in value if type_oid == XML else b"\\" in value):
             return value
         if type_oid == XML:
             return b"<masked/>"
-        return b'\x01"[masked]"' if type_oid == JSONB and binary else b'"[masked]"'
+        return b'\x01"[masked]"' if value[:1] == b"\x01" and type_oid == JSONB else b'"[masked]"'
     if not spans:
         return value
     out: list[bytes] = []

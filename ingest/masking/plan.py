@@ -1,20 +1,20 @@
 """Which columns of a result are masked, from the row description and the catalogue's tags. In doubt a column is masked.
 
 A column that comes straight from a table names it by oid and attribute number, whatever the statement calls it. Anything computed
-names none: in a statement that touches tagged columns it is masked whole, unless its lineage was proved to hold nothing tagged.
+names none: it has the classes of the columns behind it, and where these are not known it is masked whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from struct import Struct
 from typing import Protocol
 
-from ingest.masking.cells import Style
-from schemas.classes import DataClass
+from schemas.classes import DataClass, Style
 
+_EVERY = frozenset(DataClass)
 _TAIL = Struct(">IhIhih")
 """Of a field of RowDescription behind its name: table oid, attribute number, type oid, type size, modifier, format."""
 
@@ -25,6 +25,9 @@ class ColumnTags(Protocol):
     def lookup(self, table_oid: int, attribute: int) -> frozenset[DataClass] | None:
         """Return the classes of a column, empty for one known to hold nothing; None if the catalogue does not know the column."""
         ...
+
+
+Computed = Callable[[int, int], frozenset[DataClass] | None]
 
 
 class Treatment(Enum):
@@ -46,28 +49,34 @@ class MaskPlan:
 
 @dataclass(frozen=True, slots=True)
 class ColumnPlan:
-    """One column of a result. `data_class` is the first of its classes that is not clear; free text for what is computed."""
+    """One column of a result. `data_class` is the first of its classes that is not clear; free text for what is not known.
+
+    `classes` are all of its classes, `table` and `attribute` where it comes from, for the exposure that an event counts.
+    """
 
     treatment: Treatment
     type_oid: int = 0
     binary: bool = False
     data_class: DataClass = DataClass.FREE_TEXT
     style: Style = Style.REDACT
+    classes: frozenset[DataClass] = frozenset()
+    table: int = 0
+    attribute: int = 0
+    known: bool = True
 
 
 def plan_result(
     description: bytes,
     tags: ColumnTags | None,
     principal: MaskPlan,
+    computed: Computed,
     *,
-    touches_tagged: bool,
-    safe: frozenset[int] = frozenset(),
     formats: tuple[int, ...] | None = None,
 ) -> tuple[ColumnPlan, ...]:
     """Return a plan for each column of a RowDescription's body; `tags` None means that no catalogue could be read.
 
-    `safe` are positions of computed columns proved to hold nothing tagged. `formats` are those a Bind asked for, which a
-    description of the statement does not know: none, one for all, or one each. Raises ValueError on a description that is none.
+    `computed` tells the classes behind column n of a count, None if not known. `formats` are those a Bind asked for, which
+    a description of the statement does not know: none, one for all, one each. Raises ValueError on a description that is none.
     """
     count = int.from_bytes(description[:2], "big")
     if formats is not None and len(formats) not in (0, 1, count):
@@ -82,33 +91,34 @@ def plan_result(
         at += _TAIL.size
         if formats is not None:
             code = formats[n] if len(formats) == count else formats[0] if formats else 0
-        plans.append(_column(table, attribute, type_oid, code != 0, tags, principal, touches_tagged and n not in safe))
+        classes = computed(n, count) if table == 0 else tags.lookup(table, attribute) if tags is not None else None
+        plans.append(planned(classes, principal, type_oid, code != 0, table, attribute))
     if at != len(description):
         raise ValueError("RowDescription is longer than its fields")
     return tuple(plans)
 
 
-def _column(
-    table: int, attribute: int, type_oid: int, binary: bool, tags: ColumnTags | None, principal: MaskPlan, doubtful: bool
+def planned(
+    classes: frozenset[DataClass] | None, principal: MaskPlan, type_oid: int, binary: bool, table: int = 0, attribute: int = 0
 ) -> ColumnPlan:
-    unknown = ColumnPlan(Treatment.MASK, type_oid, binary, DataClass.FREE_TEXT, _strict(principal.default))
-    if tags is None:
-        return unknown
-    if table == 0:
-        return unknown if doubtful else ColumnPlan(Treatment.PASS, type_oid, binary)
-    # A whole-row, system or dropped column is not in the catalogue's snapshot and so not known.
-    classes = tags.lookup(table, attribute)
+    """Return the plan of one column; `classes` None: not known, as of whole-row, system and dropped columns."""
     if classes is None:
-        return unknown
+        # Whoever may see everything need not be kept from what nobody knows.
+        treatment = Treatment.PASS if principal.clear >= _EVERY else Treatment.MASK
+        style = _strict(principal.default)
+        return ColumnPlan(treatment, type_oid, binary, DataClass.FREE_TEXT, style, frozenset(), table, attribute, False)
     hidden = sorted(classes - principal.clear)
     if not hidden:
-        return ColumnPlan(Treatment.PASS, type_oid, binary)
+        return ColumnPlan(Treatment.PASS, type_oid, binary, classes=classes, table=table, attribute=attribute)
     if hidden == [DataClass.FREE_TEXT]:
-        return ColumnPlan(Treatment.DETECT, type_oid, binary)
+        return ColumnPlan(Treatment.DETECT, type_oid, binary, classes=classes, table=table, attribute=attribute)
     data_class = next(c for c in hidden if c is not DataClass.FREE_TEXT)
     style = principal.styles.get(data_class, principal.default)
-    # Several classes in one column: what `partial` keeps for one could be the other.
-    return ColumnPlan(Treatment.MASK, type_oid, binary, data_class, _strict(style) if len(hidden) > 1 else style)
+    # Several classes in one column: what `partial` keeps for one could be the other. Computed: it keeps of a part what is the
+    # part, and equal tokens of single letters spell the word.
+    if len(hidden) > 1 or table == 0:
+        style = Style.REDACT if table == 0 and style is not Style.NULL else _strict(style)
+    return ColumnPlan(Treatment.MASK, type_oid, binary, data_class, style, classes, table, attribute)
 
 
 def _strict(style: Style) -> Style:

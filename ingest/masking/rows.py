@@ -1,17 +1,17 @@
-"""Rewrites a stream of backend messages: the cells of DataRow by plan, everything else as it is. Fed any cut of the stream.
+"""Rewrites DataRow messages by a plan. Many rows at once, because values are searched in bulk.
 
-A row has its length in front, so it is held until whole, up to `max_row` bytes. A longer row is never held: its bytes are dropped
-as they come and a row of NULLs stands for it, unless no column of the result is masked.
+What reaches here are whole messages; a row too long to hold is not masked but left out, and `too_long` gives the row of NULLs
+that stands for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from struct import Struct
 
-from ingest.masking.cells import detected, masked
+from ingest.masking.cells import detected, masked, searchable
 from ingest.masking.plan import ColumnPlan, Treatment
-from processors.sensitivity import Scanner
+from processors.sensitivity import Scanner, Span
 from processors.statements import Tokenizer
 from schemas.classes import DataClass
 
@@ -19,104 +19,176 @@ MAX_ROW = 16 * 1024**2
 """Bytes of one row held to be masked; longer cells are documents that nobody reads cell by cell."""
 
 _LENGTH = Struct(">i")
+_HEAD = Struct(">cih")
 _NULL = b"\xff\xff\xff\xff"
 _ROW = ord("D")
+Cells = list[bytes | None]
+
+
+class Exposure:
+    """Counts cells that are not NULL: by class those seen and those masked, by column those shown in clear."""
+
+    __slots__ = ("columns", "masked", "seen")
+
+    def __init__(self) -> None:
+        self.seen: dict[str, int] = {}
+        self.masked: dict[str, int] = {}
+        self.columns: dict[str, int] = {}
+
+    def add(self, column: ColumnPlan, name: str, cells: int, hidden: bool) -> None:
+        """Count cells of one column."""
+        for data_class in column.classes:
+            self.seen[data_class] = self.seen.get(data_class, 0) + cells
+            if hidden:
+                self.masked[data_class] = self.masked.get(data_class, 0) + cells
+        if not hidden and column.classes and name:
+            self.columns[name] = self.columns.get(name, 0) + cells
 
 
 class RowMasker:
-    """Masks the rows of one result. `masked` counts by class what was hidden."""
+    """Masks the rows of one result."""
 
-    def __init__(self, plan: Sequence[ColumnPlan], scanner: Scanner, tokenizer: Tokenizer, max_row: int = MAX_ROW) -> None:
-        self._plan = tuple(plan)
+    def __init__(
+        self, plan: Sequence[ColumnPlan], scanner: Scanner, tokenizer: Tokenizer, names: Callable[[ColumnPlan], str] | None = None
+    ) -> None:
+        self.plan = tuple(plan)
+        self.exposure = Exposure()
+        self.oversize = 0
+        """Rows that were too long and are rows of NULLs."""
+        self.passes = all(c.treatment is Treatment.PASS for c in self.plan)
         self._scanner = scanner
         self._tokenizer = tokenizer
-        self._max_row = max_row
-        self._passes = all(c.treatment is Treatment.PASS for c in self._plan)
-        self._held = bytearray()
-        self._skip = 0
-        self._through = 0
-        self.masked: dict[DataClass, int] = {}
-        self.oversize = 0
-        """Rows that were longer than `max_row` and are a row of NULLs."""
+        self._names = names
+        self._masked = [(i, c) for i, c in enumerate(self.plan) if c.treatment is Treatment.MASK]
+        self._searched = [i for i, c in enumerate(self.plan) if c.treatment is Treatment.DETECT]
+        self._shown = [(i, c) for i, c in enumerate(self.plan) if c.treatment is Treatment.PASS and c.classes]
+        self._head = len(self.plan).to_bytes(2, "big")
 
-    def feed(self, data: bytes) -> bytes:
-        """Return what the client gets. Raises ValueError on a row that does not fit the plan: nothing of it is returned."""
-        if self._passes:
-            return data
-        held = self._held
-        held += data
-        out: list[bytes] = []
-        at, size = 0, len(held)
-        while at < size:
-            if self._skip or self._through:
-                step = min(self._skip or self._through, size - at)
-                if self._skip:
-                    self._skip -= step
+    def run(self, data: bytes, pos: int) -> tuple[int, bytes, int]:
+        """Mask the whole DataRows that stand at `pos`: return where they end, what the client gets, and how many they were.
+
+        Raises ValueError on a row that does not fit the plan.
+        """
+        rows: list[Cells] = []
+        size = len(data)
+        unpack = _LENGTH.unpack_from
+        start = pos
+        while size - pos >= 5 and data[pos] == _ROW:
+            end = pos + 1 + unpack(data, pos + 1)[0]
+            if end > size:
+                break
+            rows.append(self._cells(data, pos + 5, end))
+            pos = end
+        if not rows:
+            return pos, b"", 0
+        if not self.mask(rows):
+            return pos, data[start:pos], len(rows)
+        return pos, b"".join([self._message(cells) for cells in rows]), len(rows)
+
+    def mask(self, rows: list[Cells]) -> bool:
+        """Change cells in place; return whether any was changed."""
+        changed = False
+        tokenizer = self._tokenizer
+        for i, column in self._masked:
+            hidden = 0
+            for cells in rows:
+                value = cells[i]
+                if value is not None:
+                    cells[i] = masked(value, column.data_class, column.style, column.type_oid, column.binary, tokenizer)
+                    hidden += 1
+            if hidden:
+                changed = True
+                self.exposure.add(column, "", hidden, True)
+        if self._searched:
+            changed = self._search(rows) or changed
+        for i, column in self._shown:
+            self.exposure.add(column, self._name(column), sum(cells[i] is not None for cells in rows), False)
+        return changed
+
+    def passed(self, rows: int) -> None:
+        """Count rows that were passed without a look: NULLs count as cells."""
+        for _, column in self._shown:
+            self.exposure.add(column, self._name(column), rows, False)
+
+    def too_long(self) -> bytes:
+        """Return what stands for a row that is too long to hold."""
+        self.oversize += 1
+        return self._message([None] * len(self.plan))
+
+    def _name(self, column: ColumnPlan) -> str:
+        return self._names(column) if self._names is not None else ""
+
+    def _search(self, rows: list[Cells]) -> bool:
+        """Mask what value detection finds in the columns that are searched."""
+        places: list[tuple[Cells, int]] = []
+        values: list[bytes] = []
+        changed = False
+        for i in self._searched:
+            column = self.plan[i]
+            for cells in rows:
+                value = cells[i]
+                if value is None:
+                    continue
+                if searchable(column.type_oid, column.binary):
+                    places.append((cells, i))
+                    values.append(value)
                 else:
-                    out.append(bytes(held[at : at + step]))
-                    self._through -= step
-                at += step
-                continue
-            if size - at < 5:
-                break
-            length = _LENGTH.unpack_from(held, at + 1)[0]
-            if length < 4:
-                raise ValueError(f"a message claims a length of {length} bytes")
-            if held[at] != _ROW:
-                self._through = length + 1
-                continue
-            if length > self._max_row:
-                self.oversize += 1
-                self._skip = length + 1
-                out.append(_message(len(self._plan), _NULL * len(self._plan)))
-                continue
-            if size - at < length + 1:
-                break
-            out.append(self._row(bytes(held[at + 5 : at + 1 + length])))
-            at += length + 1
-        del held[:at]
-        return b"".join(out)
+                    cells[i] = None
+                    changed = True
+                    self.exposure.add(column, "", 1, True)
+        by_cell: dict[int, list[Span]] = {}
+        for span in self._scanner.scan(values):
+            by_cell.setdefault(span.cell, []).append(span)
+        for n, (cells, i) in enumerate(places):
+            column, found = self.plan[i], by_cell.get(n, [])
+            after = detected(values[n], column.type_oid, found)
+            for span in found:
+                self._count(span.data_class)
+            if after is not values[n]:
+                cells[i] = after
+                changed = True
+                if not found:
+                    self._count(DataClass.FREE_TEXT)
+        return changed
 
-    def _row(self, body: bytes) -> bytes:
-        count = int.from_bytes(body[:2], "big")
-        if count != len(self._plan):
-            raise ValueError(f"a row of {count} columns where {len(self._plan)} were described")
-        cells: list[bytes] = []
-        at = 2
-        for column in self._plan:
-            if at + 4 > len(body):
+    def _count(self, data_class: DataClass) -> None:
+        for counts in (self.exposure.seen, self.exposure.masked):
+            counts[data_class] = counts.get(data_class, 0) + 1
+
+    def _cells(self, data: bytes, pos: int, end: int) -> Cells:
+        if data[pos : pos + 2] != self._head:
+            count = int.from_bytes(data[pos : pos + 2], "big")
+            raise ValueError(f"a row of {count} columns where {len(self.plan)} were described")
+        cells: Cells = []
+        unpack = _LENGTH.unpack_from
+        pos += 2
+        for _ in self.plan:
+            if pos + 4 > end:
                 raise ValueError("a row ends within a cell's length")
-            length = _LENGTH.unpack_from(body, at)[0]
-            at += 4
+            length: int = unpack(data, pos)[0]
+            pos += 4
             if length < 0:
-                cells.append(_NULL)
+                cells.append(None)
                 continue
-            if at + length > len(body):
+            after = pos + length
+            if after > end:
                 raise ValueError("a cell is longer than its row")
-            value: bytes | None = body[at : at + length]
-            at += length
-            if column.treatment is not Treatment.PASS:
-                value = self._cell(column, value or b"")
-            cells.append(_NULL if value is None else _LENGTH.pack(len(value)) + value)
-        if at != len(body):
+            cells.append(data[pos:after])
+            pos = after
+        if pos != end:
             raise ValueError("a row is longer than its cells")
-        return _message(count, b"".join(cells))
+        return cells
 
-    def _cell(self, column: ColumnPlan, value: bytes) -> bytes | None:
-        if column.treatment is Treatment.DETECT:
-            found: dict[DataClass, int] = {}
-            result = detected(value, column.type_oid, column.binary, self._scanner, found)
-            if result is not value and not found:
-                found = {DataClass.FREE_TEXT: 1}
-            for data_class, n in found.items():
-                self._count(data_class, n)
-            return result
-        self._count(column.data_class, 1)
-        return masked(value, column.data_class, column.style, column.type_oid, column.binary, self._tokenizer)
-
-    def _count(self, data_class: DataClass, n: int) -> None:
-        self.masked[data_class] = self.masked.get(data_class, 0) + n
-
-
-def _message(count: int, cells: bytes) -> bytes:
-    return b"D" + _LENGTH.pack(len(cells) + 6) + count.to_bytes(2, "big") + cells
+    def _message(self, cells: Cells) -> bytes:
+        parts: list[bytes] = []
+        size = 6
+        pack = _LENGTH.pack
+        for value in cells:
+            if value is None:
+                parts.append(_NULL)
+                size += 4
+            else:
+                parts.append(pack(len(value)))
+                parts.append(value)
+                size += 4 + len(value)
+        return _HEAD.pack(b"D", size, len(cells)) + b"".join(parts)

@@ -18,6 +18,7 @@ from ingest.net.upstream import log_in
 from ingest.protocols.postgres.messages import message
 from ingest.protocols.postgres.scram import ScramKeys
 from processors.statements.catalogue import MAX_OBJECTS, Catalogue, Column, Function, Relation, build
+from processors.statements.dangers.objects import secret_columns
 from schemas.config import Upstream
 
 MAX_BYTES = 64 * 1024 * 1024
@@ -76,6 +77,12 @@ _BUILTINS = """
 SELECT json_build_array(p.oid::bigint, p.proname) FROM pg_catalog.pg_proc p
 WHERE p.pronamespace = 'pg_catalog'::regnamespace LIMIT 20000"""
 
+_SECRETS = f"""
+SELECT json_build_array(c.oid::bigint, n.nspname || '.' || c.relname, (SELECT json_agg(json_build_array(a.attnum, a.attname))
+  FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0))
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname || '.' || c.relname IN ({", ".join(f"'{name}'" for name, _ in secret_columns())}) LIMIT 1000"""  # noqa: S608
+
 _EVENT_TRIGGERS = """
 SELECT to_json(lower(n.nspname || '.' || p.proname)) FROM pg_catalog.pg_event_trigger e
 JOIN pg_catalog.pg_proc p ON p.oid = e.evtfoid
@@ -121,7 +128,7 @@ async def read_catalogue(upstream: Upstream, password: bytes | None, keys: Scram
     try:
         async with asyncio.timeout(READ_SECONDS):
             found = []
-            for query in (_RELATIONS, _FUNCTIONS, _EVENT_TRIGGERS, _OPERATORS, _TYPES, _BUILTINS):
+            for query in (_RELATIONS, _FUNCTIONS, _EVENT_TRIGGERS, _OPERATORS, _TYPES, _BUILTINS, _SECRETS):
                 transport.write(message(b"Q", query.encode() + b"\x00"))
                 found.append(await _rows(answers))
     except TimeoutError:
@@ -130,7 +137,7 @@ async def read_catalogue(upstream: Upstream, password: bytes | None, keys: Scram
         if not transport.is_closing():
             transport.write(message(b"X", b""))
             transport.close()
-    relations, functions, events, operators, types, builtins = found
+    relations, functions, events, operators, types, builtins, system = found
     if len(relations) + len(functions) > MAX_OBJECTS:
         raise CatalogueError(f"the database has more than {MAX_OBJECTS} tables and functions")
     return build(
@@ -140,6 +147,7 @@ async def read_catalogue(upstream: Upstream, password: bytes | None, keys: Scram
         operators=[(o[0], o[1]) for o in operators],
         types=[(t[0], t[1]) for t in types],
         builtins=[(b[0], b[1]) for b in builtins],
+        system=[(s[0], s[1], [(c[0], c[1]) for c in s[2]]) for s in system],
     )
 
 

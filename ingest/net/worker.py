@@ -27,14 +27,17 @@ import uvloop
 
 from ingest.core.errors import IngestError
 from ingest.core.limits import Limits
+from ingest.guard.guard import PolicyGuard
 from ingest.guard.loading import PolicyFiles
 from ingest.identity.throttle import Throttle
 from ingest.identity.tokens import Refusal, TokenStore, TokenStoreError
+from ingest.masking import DatabaseMasking, MaskingGuard, SessionMasking, nothing_clear
+from ingest.masking.tags import EVERY, Override
 from ingest.net.cancel import CancelKeys
 from ingest.net.catalogue import CatalogueWatch, read_catalogue
 from ingest.net.certificates import configured_certificate, generated_certificate
 from ingest.net.connection import Connection
-from ingest.net.control import Control
+from ingest.net.control import Change, Control
 from ingest.net.gate import Gate
 from ingest.net.grants import GrantBook
 from ingest.net.listener import Listener
@@ -44,10 +47,14 @@ from ingest.net.tls import server_context
 from ingest.net.upstream import read_password, send_cancel
 from ingest.protocols.postgres import messages
 from ingest.protocols.postgres.scram import ScramKeys
+from ingest.protocols.postgres.session import PostgresSession
 from ingest.spool import Destination, Spool, SpoolError, load_or_create_signer, spool_directory
+from processors.sensitivity import Scanner
 from processors.statements import Analyser, Tokenizer
 from processors.statements.catalogue import Catalogue
+from schemas.classes import DataClass
 from schemas.config import ClientTlsMode, Config, DatabaseSettings, OnFailure, Upstream
+from schemas.control import CatalogueTagged, catalogue_key
 from schemas.log import Log
 from schemas.log.place import LogPlace
 
@@ -103,8 +110,10 @@ class Worker:
         self.control = Control(self._open_log, loop, now_us)
         self.grants = GrantBook(self.control, config.identity.max_grant_stale_seconds)
         self.policy: PolicyFiles | None = None
+        self.masking: dict[str, DatabaseMasking] = {}
         self.connections: set[Connection] = set()
         self.sanctions = Sanctions(self.control, self.connections, config.identity.max_control_stale_seconds)
+        self.control.subscribe(self._retag)
         self.statements = 0
         self.unaudited = 0
         self._passwords: dict[str, bytes | None] = {}
@@ -193,6 +202,48 @@ class Worker:
             read = partial(self._read_catalogue, database)
             watch = self._catalogues[database.alias] = CatalogueWatch(database.alias, read)
         return watch
+
+    def mask(self, session: PostgresSession, database: DatabaseSettings) -> None:
+        """Mask what a session sees, unless the configuration wants no masking."""
+        settings = self.config.masking
+        if not settings.enabled:
+            return
+        shared = self.masking.get(database.alias)
+        if shared is None:
+            shared = self.masking[database.alias] = DatabaseMasking(
+                self.catalogue(database),
+                self.tokenizer,
+                Scanner(),
+                settings.styles,
+                settings.default_style,
+                self._tagged(database),
+            )
+        guard = session.guard
+        masking = SessionMasking(shared, guard.clear if isinstance(guard, PolicyGuard) else nothing_clear)
+        session.mask(masking)
+        if isinstance(guard, PolicyGuard):
+            guard.classes = shared.classes
+        session.guard = MaskingGuard(guard, masking, session.session_id)
+
+    def _tagged(self, database: DatabaseSettings) -> Override:
+        """What the control topic says of this database's columns. What cannot be read is taken for the worst."""
+
+        def said(schema: str, table: str, column: str) -> frozenset[DataClass] | None:
+            message = self.control.get(catalogue_key(database.alias, schema, table, column))
+            if message is None:
+                return None
+            known = isinstance(message, CatalogueTagged) and all(c in DataClass.__members__.values() for c in message.classes)
+            return frozenset(DataClass(c) for c in message.classes) if known else EVERY  # type: ignore[union-attr]
+
+        return said
+
+    def _retag(self, change: Change) -> None:
+        """Somebody said what a column holds."""
+        if change.key.startswith("catalogue/"):
+            for shared in self.masking.values():
+                shared.retag()
+            if self.policy is not None:
+                self.policy.guard.forget()
 
     async def _read_catalogue(self, database: DatabaseSettings) -> Catalogue:
         return await read_catalogue(database.upstream, self.password(database), self.scram_keys)

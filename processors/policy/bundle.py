@@ -8,6 +8,7 @@
     rules:   [{id, effect, when, reason, risk, mode, environments, tests,
                approvers: {groups, count, wait_minutes, break_glass}}]
     limits:  [{id, when, reason, statements_per_minute | session_statements | session_bytes}]
+    clear:   [{id, classes, when, reason}]      # who sees which data classes as they are; all others see masks
     tests:   [{name, given, sql, expect, rules}]
 
 docs/policy.md explains each. Nothing unknown is accepted: a misspelt `efect` must not become a rule that does nothing.
@@ -19,12 +20,13 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
 from hashlib import sha256
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from schemas.classes import DataClass
 from schemas.events import Verdict
 
 MAX_BYTES = 1024**2
@@ -102,6 +104,20 @@ class Rule(_Part):
         return self
 
 
+class Clear(_Part):
+    """Who sees values of these data classes as they are: `when` may look at the principal, the database and the client."""
+
+    id: Name
+    when: str = Field("true", max_length=10_000)
+    classes: tuple[DataClass | Literal["*"], ...] = Field(min_length=1)
+    reason: str = Field(min_length=1, max_length=500)
+
+    @property
+    def all(self) -> frozenset[DataClass]:
+        """The classes, `*` being every one."""
+        return frozenset(DataClass) if "*" in self.classes else frozenset(DataClass(c) for c in self.classes)
+
+
 class Limit(_Part):
     """A bound of one session; past it statements are denied."""
 
@@ -164,6 +180,7 @@ class _File(_Part):
     freezes: tuple[Freeze, ...] = ()
     rules: tuple[Rule, ...] = ()
     limits: tuple[Limit, ...] = ()
+    clear: tuple[Clear, ...] = ()
     tests: tuple[Case, ...] = ()
 
     @field_validator("default")
@@ -191,6 +208,7 @@ class Bundle:
         self.name = files[0].bundle
         self.default = Verdict.DENY if any(f.default is Verdict.DENY for f in files) else Verdict.ALLOW
         self.zone = ZoneInfo(files[0].timezone)
+        self.clear = tuple(clear for f in files for clear in f.clear)
         self.freezes = tuple(freeze for f in files for freeze in f.freezes)
         self.cases = tuple(case for f in files for case in f.tests)
         self.rules: tuple[Rule, ...] = tuple(
@@ -266,7 +284,7 @@ def _across(files: list[_File]) -> Iterable[str]:
     seen: dict[str, str] = {}
     count = 0
     for file in files:
-        parts: list[Rule | Limit] = [*file.rules, *file.limits]
+        parts: list[Rule | Limit | Clear] = [*file.rules, *file.limits, *file.clear]
         for part in parts:
             count += 1
             if part.id in seen:

@@ -18,6 +18,7 @@ from cel_expr_python import cel
 from processors.policy.approval import Approval
 from processors.policy.bundle import Bundle, Mode, PolicyError, Rule
 from processors.policy.context import APPROVAL, COUNTERS, GRANTED, MOMENT, STATEMENT, SUBJECT, VARIABLES, Values
+from schemas.classes import DataClass
 from schemas.events import Verdict
 
 STRENGTH = {Verdict.ALLOW: 0, Verdict.ALERT: 1, Verdict.MASK: 2, Verdict.HOLD: 3, Verdict.DENY: 4}
@@ -110,6 +111,13 @@ class Policy:
                 self._each.append(compile_rule(environment, text))
             except PolicyError as error:
                 problems.append(f"rule {rule.id}: {error}")
+        subject = cel.NewEnv(variables={name: v.type for name, v in SUBJECT.items()})
+        self._clear: list[tuple[Any, frozenset[DataClass]]] = []
+        for part in bundle.clear:
+            try:
+                self._clear.append((compile_rule(subject, part.when), part.all))
+            except PolicyError as error:
+                problems.append(f"clear {part.id}: {error}")
         if problems:
             raise PolicyError("\n".join(problems))
         self._still, self._moving = self._parts(environment)
@@ -132,6 +140,10 @@ class Policy:
         bundle = copy(policy.bundle)
         bundle.rules = (rule.model_copy(update={"mode": Mode.ENFORCE}),)
         return cls(bundle)
+
+    def clear(self, subject: Mapping[str, Any]) -> frozenset[DataClass]:
+        """Return the data classes that a session sees as they are. What errs gives nothing."""
+        return frozenset[DataClass]().union(*(classes for when, classes in self._clear if evaluated(when, subject) is True))
 
     def decide(self, values: Mapping[str, Any]) -> Ruling:
         """Decide on the values of `processors.policy.context`; every variable that is read must be among them."""

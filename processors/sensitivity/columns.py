@@ -183,7 +183,7 @@ def by_name(name: str, table: str = "") -> frozenset[DataClass]:
     at = 0
     while at < len(parts):
         for size in range(min(_LONGEST, len(parts) - at), 0, -1):
-            data_class = _BY_PHRASE.get(parts[at : at + size])
+            data_class = _phrase(parts[at : at + size])
             if data_class is not None:
                 found.add(data_class)
                 at += size
@@ -193,6 +193,16 @@ def by_name(name: str, table: str = "") -> frozenset[DataClass]:
     if DataClass.ADDRESS in found and found & {DataClass.EMAIL, DataClass.IP_ADDRESS, DataClass.DEVICE_ID}:
         found.discard(DataClass.ADDRESS)
     return frozenset(found)
+
+
+def _phrase(parts: tuple[str, ...]) -> DataClass | None:
+    """Return what words stand for, the last one in the singular or the plural: `emails`, `api_keys`, `addresses`."""
+    last = parts[-1]
+    for word in (last, last.removesuffix("s"), last.removesuffix("es")):
+        found = _BY_PHRASE.get((*parts[:-1], word))
+        if found is not None:
+            return found
+    return None
 
 
 def classify(column: Column, scanner: Scanner) -> frozenset[DataClass]:

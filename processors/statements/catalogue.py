@@ -77,6 +77,8 @@ class Catalogue:
     types: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     builtins: frozenset[str] = frozenset()
     by_oid: Mapping[int, str] = field(default_factory=dict)
+    system: Mapping[int, tuple[str, Mapping[int, str]]] = field(default_factory=dict)
+    """Of the server's own relations those with secrets: by oid their name and their columns' names by number."""
     version: str = ""
     effects: dict[object, Any] = field(default_factory=dict)
     """Memory of whoever resolves, for as long as the snapshot lives."""
@@ -118,6 +120,7 @@ def build(
     operators: Iterable[tuple[str, str]] = (),
     types: Iterable[tuple[str, str]] = (),
     builtins: Iterable[tuple[int, str]] = (),
+    system: Iterable[tuple[int, str, Iterable[tuple[int, str]]]] = (),
 ) -> Catalogue:
     """Return the snapshot of what was read; row counts do not make another version."""
     by_name: dict[str, tuple[Relation, ...]] = {}
@@ -133,9 +136,9 @@ def build(
     digest = sha256()
     for part in _parts(by_name, called, tuple(event_triggers), tuple(operators), tuple(types)):
         digest.update(part)
-    return Catalogue(
-        by_name, called, tuple(event_triggers), _grouped(operators), _grouped(types), names, by_oid, digest.hexdigest()[:16]
-    )
+    own = {oid: (name, dict(columns)) for oid, name, columns in system}
+    version = digest.hexdigest()[:16]
+    return Catalogue(by_name, called, tuple(event_triggers), _grouped(operators), _grouped(types), names, by_oid, own, version)
 
 
 def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ...]]:

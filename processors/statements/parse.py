@@ -118,7 +118,7 @@ def _statement(segment: str, facts: Collector, *, has_settings: bool) -> Stateme
         fingerprint = parser.fingerprint(scrub.parseable(tokens))
     except Exception:
         fingerprint = sha256(shown.encode()).hexdigest()[:16]
-    return Statement(shown, fingerprint, facts.facts(), dict(facts.settings))
+    return Statement(shown, fingerprint, facts.facts(), dict(facts.settings), facts.shape())
 
 
 def _empty() -> Statement:

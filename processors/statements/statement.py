@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 
 import orjson
@@ -13,23 +14,57 @@ from schemas.events.statement import MAX_INLINE_TEXT
 _MAY_CHANGE_OBJECTS = frozenset((StatementFlag.DDL, StatementFlag.OPAQUE))
 
 
+@dataclass(frozen=True, slots=True)
+class CopyFormat:
+    """How a COPY writes its rows: `text`, `csv` or `binary`, and what stands between and for values; empty is the default."""
+
+    format: str = "text"
+    delimiter: str = ""
+    null: str | None = None
+    quote: str = '"'
+    escape: str = ""
+    header: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Where the cells of a statement's result come from, and where values go that it writes; for masking, never in an event.
+
+    `outputs` has for each column the columns behind it (as `ColumnUse.name`), a table's name for all of its columns in order
+    (`SELECT *`), None for columns of unknown number; None as a whole where nothing is known. `flows` are (target column,
+    columns behind the value). `code_reads` and `code_writes` are tables that code it calls reads and writes.
+    """
+
+    outputs: tuple[frozenset[str] | str | None, ...] | None = None
+    flows: tuple[tuple[str, frozenset[str]], ...] = ()
+    code_reads: frozenset[str] = frozenset()
+    code_writes: frozenset[str] = frozenset()
+    copy: CopyFormat | None = None
+
+
+UNSHAPED = Shape()
+
+
 class Statement:
     """One statement: `text` normalised, `fragment` its part of an event line, ready made.
 
     `long_text`: the text is longer than MAX_INLINE_TEXT and the fragment names it by hash only. `settings` are the session
     settings it changes; None is a value not known or not kept, the key `*` any setting at all. `changes_objects`: what the
-    database holds may be another after it.
+    database holds may be another after it. `shape` is what masking needs to know of it.
     """
 
-    __slots__ = ("changes_objects", "facts", "fingerprint", "fragment", "long_text", "settings", "text", "text_hash")
+    __slots__ = ("changes_objects", "facts", "fingerprint", "fragment", "long_text", "settings", "shape", "text", "text_hash")
 
-    def __init__(self, text: str, fingerprint: str, facts: Facts, settings: Mapping[str, str | None]) -> None:
+    def __init__(
+        self, text: str, fingerprint: str, facts: Facts, settings: Mapping[str, str | None], shape: Shape = UNSHAPED
+    ) -> None:
         encoded = text.encode()
         self.text = text
         self.text_hash = sha256(encoded).hexdigest()
         self.fingerprint = fingerprint
         self.facts = facts
         self.settings = settings
+        self.shape = shape
         # A temporary table changes nothing for anyone but what its own session knows of it already.
         own = bool(facts.writes) and all(w.startswith("pg_temp") for w in facts.writes) and "create_view" not in facts.verbs
         self.changes_objects = not own and not _MAY_CHANGE_OBJECTS.isdisjoint(facts.flags)

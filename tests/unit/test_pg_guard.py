@@ -244,7 +244,7 @@ def test_whatever_goes_wrong_in_deciding_stops_the_statement() -> None:
     def broken(facts: object) -> Any:
         raise RuntimeError("the catalogue is gone")
 
-    conversation.session.guard._guard.classes = broken  # type: ignore[union-attr]
+    conversation.session.guard.classes = broken  # type: ignore[union-attr]
     conversation.say(*client(pg.query("SELECT 1")))
     conversation.say(*server(syntax_error(), pg.ready()))
     assert told(conversation.heard) == [("simple", "denied", "SELECT ?", "deny")]

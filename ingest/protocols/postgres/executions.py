@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import orjson
 
+from ingest.core.masking import Rows
 from processors.statements import Statement
 
 ALLOW = b'{"verdict":"allow","policies":[],"bundle":"","risk":0,"approval_id":""}'
@@ -33,9 +34,26 @@ class Execution:
     """One execution in flight. Times are µs; `rows` counts DataRow messages; `done` once its event is complete.
 
     `held` is how long it waited for an approval before anything of it was sent on.
+    `sight` is what it may show that is sensitive, `hides` whether some of that is not for this session, `masker` what sees to it.
     """
 
-    __slots__ = ("audited", "bytes_in", "copy_in", "denial", "done", "held", "intent", "portal", "rows", "started", "statement")
+    __slots__ = (
+        "audited",
+        "bytes_in",
+        "copy_in",
+        "denial",
+        "done",
+        "held",
+        "hides",
+        "intent",
+        "masker",
+        "portal",
+        "rows",
+        "sight",
+        "started",
+        "statement",
+        "strict",
+    )
 
     def __init__(self, statement: Statement, started: int, bytes_in: int, audited: bool) -> None:
         self.statement = statement
@@ -49,6 +67,10 @@ class Execution:
         self.done = False
         self.denial: Denial | None = None
         self.portal: object | None = None
+        self.sight: object | None = None
+        self.hides = False
+        self.strict = False
+        self.masker: Rows | None = None
 
 
 def dynamic_fragment(kind: bytes, transaction: bytes, params: Sequence[str], claims: Mapping[str, str], decision: bytes) -> bytes:

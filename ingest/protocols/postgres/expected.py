@@ -7,7 +7,7 @@
     Bind                  Simple.BIND                BindComplete
     Close                 Simple.CLOSE               CloseComplete
     Describe statement    Described                  ParameterDescription, then RowDescription | NoData
-    Describe portal       Simple.DESCRIBE            RowDescription | NoData
+    Describe portal       Simple.DESCRIBE, or Described where the answer matters      RowDescription | NoData
     Execute               Execution                  CommandComplete | EmptyQuery | PortalSuspended
     Sync                  Simple.SYNC                ReadyForQuery
     CopyDone, CopyFail    Simple.COPY_END            nothing: a mark in the order, for Syncs that COPY swallows
@@ -41,11 +41,13 @@ class Prepared:
     Until the server answers its Parse, `waiting` are the executions that rely on it. Should the server refuse or skip the Parse,
     the name still means `instead`. `mentions` are the names in a statement that runs or fetches something by name. `denial` is
     set where the guard kept the Parse from the server. `own_name` is what the server knows it by, where that is not what the
-    client calls it (see `holding`), and `text` the statement as it came.
+    client calls it (see `holding`), and `text` the statement as it came. `description` is the body of the RowDescription that
+    answered a Describe while `catalogue` was the newest snapshot.
     """
 
     __slots__ = (
-        "claims", "denial", "failed", "instead", "literals", "mentions", "oids", "own_name", "statement", "text", "waiting",
+        "catalogue", "claims", "denial", "description", "failed", "instead", "literals", "mentions", "oids", "own_name",
+        "statement", "text", "waiting",
     )  # fmt: skip
 
     def __init__(self, statement: Statement, literals: tuple[str, ...], claims: dict[str, str], oids: tuple[int, ...]) -> None:
@@ -60,15 +62,19 @@ class Prepared:
         self.denial: Denial | None = None
         self.own_name = b""
         self.text = b""
+        self.description = b""
+        self.catalogue: object = None
 
 
 class Portal:
     """A bound statement: tokens of literals and parameters, and whether rows were already fetched from it.
 
     `granted` is the approval it was bound by (`holding.Granted`); `denial` is set where its Bind was kept from the server.
+    `formats` are those its Bind asked for, None if not known; `described` is whether its own RowDescription was asked for,
+    `description` the body of that.
     """
 
-    __slots__ = ("bytes_in", "denial", "fetched", "granted", "params", "prepared")
+    __slots__ = ("bytes_in", "denial", "described", "description", "fetched", "formats", "granted", "params", "prepared")
 
     def __init__(self, prepared: Prepared, params: Sequence[str], bytes_in: int) -> None:
         self.prepared = prepared
@@ -77,6 +83,18 @@ class Portal:
         self.fetched = False
         self.granted: Any = None
         self.denial: Denial | None = None
+        self.described = False
+        self.description = b""
+        self.formats: tuple[int, ...] | None = None
+
+    def shape(self, catalogue: object) -> tuple[bytes, tuple[int, ...] | None] | None:
+        """Return a RowDescription's body for its rows, and formats where those are not in it; None if neither is known."""
+        if self.description:
+            return self.description, None
+        prepared = self.prepared
+        if prepared.description and self.formats is not None and prepared.mentions is None and prepared.catalogue is catalogue:
+            return prepared.description, self.formats
+        return None
 
 
 class Batch:
@@ -103,12 +121,17 @@ class Parsed:
 
 
 class Described:
-    """A Describe of a statement: the answer tells its parameters' types."""
+    """A Describe whose answer is looked at: of a statement, it tells the parameters' types; of either, the result's columns.
 
-    __slots__ = ("prepared",)
+    `ours`: the client did not ask, and does not get the answer.
+    """
 
-    def __init__(self, prepared: Prepared | None) -> None:
+    __slots__ = ("ours", "portal", "prepared")
+
+    def __init__(self, prepared: Prepared | None, portal: Portal | None = None, ours: bool = False) -> None:
         self.prepared = prepared
+        self.portal = portal
+        self.ours = ours
 
 
 Expected = Batch | Parsed | Described | Execution | Simple

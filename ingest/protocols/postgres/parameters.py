@@ -61,6 +61,16 @@ def parameter_tokens(data: bytes, pos: int, end: int, param_oids: tuple[int, ...
     return tokens
 
 
+def result_formats(data: bytes, pos: int, end: int) -> tuple[int, ...]:
+    """The formats that a well-formed Bind asks its results in: none, one for all, or one for each column."""
+    at = pos + 2 + 2 * int(_COUNT.unpack_from(data, pos)[0])
+    count: int = _COUNT.unpack_from(data, at)[0]
+    at += 2
+    for _ in range(count):
+        at += 4 + max(0, int(_LENGTH.unpack_from(data, at)[0]))
+    return struct.unpack_from(f"!{(end - at - 2) // 2}h", data, at + 2)
+
+
 def parameter_plan(data: bytes, pos: int, param_oids: tuple[int, ...]) -> tuple[tuple[Canoniser, ...], int] | None:
     """How each parameter of a well-formed Bind is canonised, and where its values begin; None past what is cached."""
     values_at = pos + 2 + 2 * int(_COUNT.unpack_from(data, pos)[0])

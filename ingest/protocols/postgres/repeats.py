@@ -28,11 +28,12 @@ _BIND = b"B"[0]
 class Repeats:
     """Remembers the last Bind to the unnamed portal and recognises the next one like it."""
 
-    __slots__ = ("_oids", "_plan", "_prefix", "_start", "describes", "end", "prepared")
+    __slots__ = ("_oids", "_plan", "_prefix", "_start", "_values", "describes", "end", "prepared")
 
     def __init__(self) -> None:
         self._prefix = b""
         self._start = 0
+        self._values = 0
         self._plan: tuple[Canoniser, ...] = ()
         self._oids: tuple[int, ...] = ()
         self.prepared: Prepared | None = None
@@ -43,6 +44,11 @@ class Repeats:
         """Statement names may mean something else from here on."""
         self._prefix = b""
 
+    @property
+    def start(self) -> int:
+        """Where in a repetition the formats and values of its Bind begin."""
+        return self._values
+
     def learn(self, data: bytes, pos: int, values: int, end: int, prepared: Prepared) -> None:
         """A Bind to the unnamed portal was parsed: its body is `data[pos:end]`, its formats begin at `values`."""
         found = parameter_plan(data, values, prepared.oids)
@@ -52,6 +58,7 @@ class Repeats:
         self._plan, start = found
         self._prefix = data[pos:start]
         self._start = start - pos + 5
+        self._values = values - pos + 5
         self._oids = prepared.oids
         self.prepared = prepared
 

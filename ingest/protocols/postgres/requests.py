@@ -33,7 +33,7 @@ from ingest.protocols.postgres.holding import (
     renamed_bind,
     renamed_parse,
 )
-from ingest.protocols.postgres.parameters import function_call_tokens, parameter_tokens
+from ingest.protocols.postgres.parameters import function_call_tokens, parameter_tokens, result_formats
 from ingest.protocols.postgres.repeats import Repeats
 from processors.statements import Analysis, Statement
 from schemas.events import StatementFlag
@@ -56,6 +56,7 @@ _REFUSED_QUERY = b"affidavit_refused"
 _REFUSED_PARSE = b"P" + Struct(">I").pack(4 + 2 * 18 + 2) + 2 * (_REFUSED_QUERY + b"\x00") + b"\x00\x00"
 """Stands for a refused Execute: a syntax error whatever the session has made, where a portal's name could be one of its own."""
 _FLUSH_MESSAGE = b"H\x00\x00\x00\x04"
+_MASK = b'{"verdict":"mask"'
 _MAX_JOINED_TEXT = 64 * 1024
 _MAX_NAME = 63
 """The server knows statements and portals by this many bytes of their names (NAMEDATALEN)."""
@@ -301,6 +302,7 @@ class Requests:
             session.objects_changed()
         if execution.audited:
             self._intend(execution, kind, params, analysis.claims, decision)
+        self._see(execution, decision)
         session.statements += 1
         return execution
 
@@ -365,6 +367,14 @@ class Requests:
         self._close_wait(hold, answer)
         stops = any(j.stops for j in judgements)
         return [guard.unreleased(hold, answer, j) if j.holds or not stops else j for j in judgements]
+
+    def _see(self, execution: Execution, decision: bytes) -> None:
+        """Look what an execution that is about to run may show."""
+        masking = self._session.masking
+        if masking is not None and (sight := masking.sight(execution.statement)) is not None:
+            execution.sight = sight
+            execution.strict = decision.startswith(_MASK)
+            execution.hides = masking.hides(sight, execution.strict)
 
     # What the guard stops: its event is complete at once, for nothing of it reaches the server
 
@@ -625,6 +635,7 @@ class Requests:
         if statement.changes_objects:
             session.objects_changed()
         execution.statement = statement
+        self._see(execution, b"")
         if execution.audited:
             judgement = self._judge(statement, prepared.claims)
             self._intend(execution, b"prepared", portal.params, prepared.claims, judgement.fragment if judgement else ALLOW)
@@ -649,7 +660,9 @@ class Requests:
             return self._bind_held(data, pos, portal_end, name_end, end, prepared, tokens)
         if portal_end == pos and prepared is not None and prepared.waiting is None and prepared.mentions is None:
             self._repeats.learn(data, pos, name_end + 1, end, prepared)
-        self._open_portal(data[pos:portal_end], prepared, tokens, end - pos + 5)
+        portal = self._open_portal(data[pos:portal_end], prepared, tokens, end - pos + 5)
+        if portal is not None and session.masking is not None:
+            portal.formats = result_formats(data, name_end + 1, end)
         return None
 
     def _bind_held(
@@ -700,13 +713,20 @@ class Requests:
             return False
         params = [*prepared.literals, *tokens] if prepared.literals else tokens
         portal = Portal(prepared, params, 0)
-        self._portals[b""] = portal
         execution = Execution(statement, self._now, self._repeats.end + 10, True)
         execution.portal = portal
-        self._intend(execution, b"prepared", params, prepared.claims, judgement.fragment if judgement else ALLOW)
+        decision = judgement.fragment if judgement else ALLOW
+        self._see(execution, decision)
+        if execution.sight is not None:
+            portal.formats = result_formats(data, self._repeats.start, self._repeats.end)
+            if execution.hides and not self._repeats.describes and portal.shape(session.catalogue) is None:
+                return False
+        self._portals[b""] = portal
+        self._intend(execution, b"prepared", params, prepared.claims, decision)
         session.statements += 1
         if self._repeats.describes:
-            session.expected.extend((_BIND_ENTRY, _DESCRIBE_ENTRY, execution, _SYNC_ENTRY))
+            entry = _DESCRIBE_ENTRY if execution.sight is None else Described(None, portal)
+            session.expected.extend((_BIND_ENTRY, entry, execution, _SYNC_ENTRY))
         else:
             session.expected.extend((_BIND_ENTRY, execution, _SYNC_ENTRY))
         self._actions.append(Forward(SERVER, data))
@@ -714,10 +734,10 @@ class Requests:
             raise ClientProtocolError(f"more than {session.limits.pending} messages are waiting for an answer")
         return True
 
-    def _open_portal(self, name: bytes, prepared: Prepared | None, tokens: list[str], size: int) -> None:
+    def _open_portal(self, name: bytes, prepared: Prepared | None, tokens: list[str], size: int) -> Portal | None:
         session = self._session
         if session.skipping:
-            return
+            return None
         session.expected.append(Simple.BIND)
         if prepared is None:
             prepared = self._unknown(b"a prepared statement this session does not remember")
@@ -728,7 +748,8 @@ class Requests:
             prepared = self._either(prepared, before.prepared)
         elif name not in self._portals and len(self._portals) >= session.limits.portals:
             del self._portals[next(iter(self._portals))]
-        self._portals[name] = Portal(prepared, params, size)
+        portal = self._portals[name] = Portal(prepared, params, size)
+        return portal
 
     def _either(self, prepared: Prepared, before: Prepared) -> Prepared:
         """What stands for two statements of which one is executed."""
@@ -793,14 +814,19 @@ class Requests:
             session.objects_changed()
         if execution.audited:
             self._intend(execution, kind, portal.params, prepared.claims, decision)
+        self._see(execution, decision)
         session.statements += 1
         if session.skipping:
             self._never_run([execution])
-        else:
-            session.expected.append(execution)
-            if prepared.waiting is not None:
-                prepared.waiting.append(execution)
-        return None
+            return None
+        asks = execution.hides and not portal.described and portal.shape(session.catalogue) is None
+        if asks:
+            portal.described = True
+            session.expected.append(Described(None, portal, ours=True))
+        session.expected.append(execution)
+        if prepared.waiting is not None:
+            prepared.waiting.append(execution)
+        return message(b"D", b"P" + name + b"\x00") + data[pos - 5 : end] if asks else None
 
     def _refuse_execute(self, execution: Execution, denial: Denial) -> bytes:
         execution.denial, execution.done = denial, True
@@ -831,6 +857,9 @@ class Requests:
             session.expected.append(Described(prepared))
             if prepared is not None and prepared.own_name:
                 return renamed(b"D", prepared.own_name)
+        elif session.masking is not None and (portal := self._portals.get(data[pos + 1 : end - 1][:_MAX_NAME])) is not None:
+            portal.described = True
+            session.expected.append(Described(None, portal))
         else:
             session.expected.append(Simple.DESCRIBE)
         return None
@@ -873,6 +902,7 @@ class Requests:
         execution = self._begin(analysis.statements[0], end - pos + 5)
         if execution.audited:
             self._intend(execution, b"function", tokens, {}, judgement.fragment if judgement else ALLOW)
+        self._see(execution, judgement.fragment if judgement else ALLOW)
         session.statements += 1
         if session.skipping:
             self._never_run([execution])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ingest.core.actions import Action, Forward, Side
 from ingest.core.errors import ServerProtocolError
 from ingest.core.guarding import QUERY_CANCELED
+from ingest.core.masking import Rows
 from ingest.protocols.postgres.executions import (
     ALLOW,
     Denial,
@@ -22,16 +23,21 @@ from ingest.protocols.postgres.executions import (
 )
 from ingest.protocols.postgres.expected import Batch, Described, Parsed, Portal, Simple
 from ingest.protocols.postgres.messages import error, parse_error_fields
+from processors.statements import Statement
 
 if TYPE_CHECKING:
     from ingest.protocols.postgres.session import PostgresSession
 
 _LENGTH = Struct(">I")
 _DATA_ROW, _ROW_DESCRIPTION, _COMPLETE, _READY, _ERROR, _BIND_COMPLETE = b"DTCZE2"
+_NOTICE, _NOTIFICATION, _COPY_DATA = b"NAd"
+_MAX_DESCRIPTION = 1024 * 1024
+"""Of a RowDescription held until whole: 1,664 columns, names of 63 bytes, are 140 KiB. Longer notices are left out."""
 CLIENT = Side.CLIENT
 _BIND, _DESCRIBE, _SYNC, _COPY_END = Simple.BIND, Simple.DESCRIBE, Simple.SYNC, Simple.COPY_END
 _STREAMED = frozenset(b"DdTNA")
 """Messages whose content the session does not need: passed on while they arrive."""
+_NULL_RESULT = b"V\x00\x00\x00\x08\xff\xff\xff\xff"
 _SQLSTATE = re.compile(rb"[0-9A-Z]{5}").fullmatch
 _STATUSES = frozenset((b"I", b"T", b"E"))
 _KNOWN = frozenset(b"DdTCZENtA123nsISKGHWcVv")
@@ -42,9 +48,12 @@ class Responses:
 
     def __init__(self, session: PostgresSession) -> None:
         self._session = session
-        self._held = b""
+        self._held = bytearray()
+        self._need = 0
         self._pass = 0
         self._told = b""
+        self._drop = 0
+        """Bytes still to come of a message that is left out."""
         self._out = 0
         """Bytes sent to the client since the last execution ended."""
         self._actions: list[Action] = []
@@ -64,45 +73,83 @@ class Responses:
             ord("V"): self._function_result,
         }
 
+    def mask(self) -> None:
+        """Results are masked from here on."""
+        self._handlers[_NOTICE] = self._notice
+        self._handlers[_NOTIFICATION] = self._notification
+
     def feed(self, data: bytes, now: int, actions: list[Action]) -> None:
         """Parse as far as the bytes reach. Raises ServerProtocolError on an answer to nothing that was asked."""
         if self._held:
-            data = self._held + data
-            self._held = b""
+            self._held += data
+            if len(self._held) < self._need:
+                return
+            data = bytes(self._held)
+            self._held.clear()
         session = self._session
         expected = session.expected
         self._actions = actions
         self._now = now
+        masking = session.masking is not None
         unpack = _LENGTH.unpack_from
         size = len(data)
         start = pos = mark = 0
+        need = 5
+        out: list[bytes] = []
         if self._pass:
             pos = min(self._pass, size)
             self._pass -= pos
             if self._told and not self._pass:
-                actions += (Forward(CLIENT, data[:pos]), Forward(CLIENT, self._told))
+                out += (data[:pos], self._told)
                 self._told = b""
                 start = pos
+        elif self._drop:
+            start = pos = mark = min(self._drop, size)
+            self._drop -= pos
         while size - pos >= 5:
             kind = data[pos]
             length: int = unpack(data, pos + 1)[0]
             end = pos + 1 + length
             if end > size:
+                need = end - pos
                 if kind in _STREAMED and length >= 4:
-                    self._account(kind)
-                    self._pass = end - size
-                    pos = size
+                    if not masking or (limit := self._gathered(kind)) == 0:
+                        self._account(kind)
+                        self._pass = end - size
+                        pos = size
+                    elif length > limit:
+                        if pos > start:
+                            out.append(data[start:pos])
+                        self._out += pos - mark
+                        out.append(self._too_long(kind, length))
+                        self._drop = end - size
+                        start = pos = mark = size
                 elif length > session.limits.error:
                     raise ServerProtocolError(f"message {chr(kind)!r} claims a length of {length} bytes")
                 break
             if kind == _DATA_ROW:
                 if expected:
                     head = expected[0]
+                    execution = None
                     if type(head) is Batch:
                         if head.at < len(head.executions):
-                            head.executions[head.at].rows += 1
+                            execution = head.executions[head.at]
                     elif type(head) is Execution:
-                        head.rows += 1
+                        execution = head
+                    if execution is not None:
+                        if execution.sight is not None:
+                            masker = execution.masker or self._masker(execution)
+                            if masker is not None and not masker.passes:
+                                if pos > start:
+                                    out.append(data[start:pos])
+                                self._out += pos - mark
+                                pos, masked, rows = self._run(masker, data, pos)
+                                execution.rows += rows
+                                out.append(masked)
+                                self._out += len(masked)
+                                start = mark = pos
+                                continue
+                        execution.rows += 1
             elif kind == _COMPLETE:
                 self._out += end - mark
                 mark = end
@@ -111,7 +158,12 @@ class Responses:
                 self._ready(data[pos + 5 : end])
                 mark = end
             elif kind == _ROW_DESCRIPTION:
-                if expected and (expected[0] is _DESCRIBE or type(expected[0]) is Described):
+                if masking and expected and self._columns(data[pos + 5 : end]):
+                    if pos > start:
+                        out.append(data[start:pos])
+                    self._out += pos - mark
+                    start = mark = end
+                elif expected and (expected[0] is _DESCRIBE or type(expected[0]) is Described):
                     expected.popleft()
             elif kind == _BIND_COMPLETE and expected and expected[0] is _BIND:
                 expected.popleft()
@@ -125,20 +177,26 @@ class Responses:
                     replacement = handle(data, pos + 5, end)
                     if session.ended:
                         if pos > start:
-                            actions.insert(len(actions) - 1, Forward(CLIENT, data[start:pos]))
+                            out.append(data[start:pos])
+                        if out:
+                            actions.insert(len(actions) - 1, Forward(CLIENT, b"".join(out)))
                         return
                     if replacement is not None:
                         if pos > start:
-                            actions.append(Forward(CLIENT, data[start:pos]))
-                        if replacement:
-                            actions.append(Forward(CLIENT, replacement))
+                            out.append(data[start:pos])
+                        out.append(replacement)
                         start = end
             pos = end
         self._out += pos - mark
         if pos < size:
-            self._held = data[pos:]
+            self._held += data[pos:]
+            self._need = need
         if pos > start:
-            actions.append(Forward(CLIENT, data if start == 0 and pos == size else data[start:pos]))
+            out.append(data if start == 0 and pos == size else data[start:pos])
+        if out:
+            whole = out[0] if len(out) == 1 else b"".join(out)
+            if whole:
+                actions.append(Forward(CLIENT, whole))
 
     def tell(self, notice: bytes, actions: list[Action]) -> None:
         """Send the client a message of our own, at the next boundary between the server's."""
@@ -152,12 +210,140 @@ class Responses:
         expected = self._session.expected
         head = expected[0] if expected else None
         if kind == _DATA_ROW:
-            if type(head) is Execution:
-                head.rows += 1
-            elif type(head) is Batch and head.at < len(head.executions):
-                head.executions[head.at].rows += 1
+            execution = self._current()
+            if execution is not None:
+                execution.rows += 1
         elif kind == _ROW_DESCRIPTION and (head is _DESCRIBE or type(head) is Described):
             expected.popleft()
+
+    # Masking
+
+    def _current(self) -> Execution | None:
+        """The execution that the server answers now."""
+        head = self._session.expected[0] if self._session.expected else None
+        if type(head) is Execution:
+            return head
+        if type(head) is Batch and head.at < len(head.executions):
+            return head.executions[head.at]
+        return None
+
+    def _gathered(self, kind: int) -> int:
+        """Return up to how many bytes a message is held until whole because of masking; 0: it passes while it arrives."""
+        if kind in (_ROW_DESCRIPTION, _NOTICE, _NOTIFICATION):
+            return _MAX_DESCRIPTION
+        execution = self._current()
+        if execution is None or execution.sight is None:
+            return 0
+        masker = execution.masker or self._masker(execution)
+        masking = self._session.masking
+        return 0 if masker is None or masker.passes or masking is None else masking.max_row
+
+    def _too_long(self, kind: int, length: int) -> bytes:
+        """Return what stands for a message that is too long to hold until whole."""
+        execution = self._current()
+        if kind in (_DATA_ROW, _COPY_DATA) and execution is not None and execution.masker is not None:
+            execution.rows += kind == _DATA_ROW
+            return execution.masker.too_long()
+        if kind == _ROW_DESCRIPTION:
+            raise ServerProtocolError(f"a RowDescription of {length} bytes is too long to mask by")
+        return b""
+
+    def _masker(self, execution: Execution) -> Rows | None:
+        """Return what masks the rows of an execution, None if nothing needs to."""
+        masking = self._session.masking
+        portal = execution.portal
+        if masking is None or not isinstance(portal, Portal):
+            if execution.hides:
+                raise ServerProtocolError("rows came that no RowDescription describes, so they cannot be masked")
+            return None
+        shape = portal.shape(self._session.catalogue)
+        if shape is None:
+            if execution.hides:
+                raise ServerProtocolError("rows came whose columns are not known, so they cannot be masked")
+            execution.sight = None
+            return None
+        return self._make(execution, shape[0], shape[1])
+
+    def _make(self, execution: Execution, description: bytes, formats: tuple[int, ...] | None) -> Rows:
+        assert self._session.masking is not None
+        try:
+            execution.masker = self._session.masking.rows(execution.sight, description, formats, execution.strict)
+        except ValueError as error:
+            raise ServerProtocolError(f"a RowDescription cannot be read: {error}") from None
+        return execution.masker
+
+    def _run(self, masker: Rows, data: bytes, pos: int) -> tuple[int, bytes, int]:
+        try:
+            return masker.run(data, pos)
+        except ValueError as error:
+            raise ServerProtocolError(f"rows do not fit their description: {error}") from None
+
+    def _columns(self, body: bytes) -> bool:
+        """A RowDescription: remember it for the rows to come. Returns whether it answers what the client did not ask."""
+        head = self._session.expected[0]
+        if type(head) is Described:
+            self._session.expected.popleft()
+            if head.portal is not None:
+                head.portal.description = body
+            elif head.prepared is not None:
+                head.prepared.description, head.prepared.catalogue = body, self._session.catalogue
+            return head.ours
+        if head is _DESCRIBE:
+            self._session.expected.popleft()
+        elif type(head) is Batch:
+            if head.at >= len(head.executions):
+                self._extra(head)
+            execution = head.executions[head.at]
+            if execution.sight is not None:
+                self._make(execution, body, None)
+        return False
+
+    def _reported(self, kind: bytes, body: bytes) -> bytes | None:
+        """An error or notice: return what of it may be shown, None if all of it."""
+        session = self._session
+        masking, head = session.masking, self._head()
+        if masking is None or head is None:
+            return None
+        statement: Statement | None = None
+        sight: object = None
+        if type(head) is Batch:
+            execution = self._current()
+            if execution is None or not execution.hides:
+                return None
+            statement, sight = execution.statement, execution.sight
+        elif head is not _SYNC:
+            # A Parse that failed, or else what the next execution runs: it may fail in its Bind.
+            for entry in session.expected:
+                if entry is _SYNC or type(entry) is Batch:
+                    break
+                if type(entry) is Execution:
+                    if not entry.hides:
+                        return None
+                    statement, sight = entry.statement, entry.sight
+                    break
+                if type(entry) is Parsed and statement is None and entry is head:
+                    sight = masking.sight(entry.prepared.statement)
+                    if sight is None or not masking.hides(sight, False):
+                        return None
+                    statement = entry.prepared.statement
+                    break
+        fields = masking.report(sight, body, statement.text if statement is not None else "")
+        return None if fields is body else kind + _LENGTH.pack(len(fields) + 4) + fields
+
+    def _notice(self, data: bytes, pos: int, end: int) -> bytes | None:
+        return self._reported(b"N", data[pos:end])
+
+    def _notification(self, data: bytes, pos: int, end: int) -> bytes | None:
+        masking = self._session.masking
+        if masking is None:
+            return None
+        channel_end = data.find(b"\x00", pos + 4, end)
+        payload = data[channel_end + 1 : end - 1]
+        shown = masking.payload(payload)
+        if channel_end < 0 or shown == payload:
+            return None
+        body = data[pos : channel_end + 1] + shown + b"\x00"
+        return b"A" + _LENGTH.pack(len(body) + 4) + body
 
     def _conclude(self, execution: Execution, status: bytes, sqlstate: bytes = b"", affected: int = 0) -> None:
         out, self._out = self._out, 0
@@ -220,12 +406,14 @@ class Responses:
         head = self._head()
         if type(head) is not Batch or head.at >= len(head.executions):
             raise ServerProtocolError("FunctionCallResponse answers nothing that was asked")
-        self._conclude(head.executions[head.at], b"ok")
+        execution = head.executions[head.at]
+        self._conclude(execution, b"ok")
         head.at += 1
-        return None
+        return _NULL_RESULT if execution.hides else None
 
     def _error(self, data: bytes, pos: int, end: int) -> bytes | None:
         session = self._session
+        reported = self._reported(b"E", data[pos:end]) if session.masking is not None else None
         fields = parse_error_fields(data[pos:end])
         sqlstate = fields.get("C", b"")
         if not _SQLSTATE(sqlstate):  # it stands in the event as it is
@@ -236,13 +424,13 @@ class Responses:
         if head is None or head is _SYNC:
             if head is _SYNC and fields.get("V", fields.get("S")) == b"ERROR":
                 self._commit_failed(status, sqlstate)
-            return None
+            return reported
         if type(head) is Batch:
             for n, execution in enumerate(head.executions):
                 if not execution.done:
                     self._conclude(execution, status if n == head.at else b"not_executed", sqlstate if n == head.at else b"")
             head.at = len(head.executions)
-            return self._rewrite(head.denial)
+            return self._rewrite(head.denial) or reported
         first = True
         blamed = False  # of a Parse or Bind that failed, the execution right behind it is the statement that failed
         denial: Denial | None = None
@@ -261,7 +449,7 @@ class Responses:
         for parsed in failed:
             session.parse_failed(parsed, self._now, self._actions)
         self._drop_ignored()
-        return self._rewrite(denial)
+        return self._rewrite(denial) or reported
 
     def _commit_failed(self, status: bytes, sqlstate: bytes) -> None:
         """A Sync ends the transaction that nobody began; where that fails (a deferred constraint), a COMMIT failed.
@@ -348,6 +536,8 @@ class Responses:
         head = self._head()
         if head is _DESCRIBE or type(head) is Described:
             self._session.expected.popleft()
+            if type(head) is Described and head.ours:
+                return b""
         return None
 
     def _parameter_types(self, data: bytes, pos: int, end: int) -> bytes | None:

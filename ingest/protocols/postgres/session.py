@@ -20,6 +20,7 @@ from ingest.core.actions import Action, Close, Conclude, Intend, ObserveText, Re
 from ingest.core.errors import ProtocolError
 from ingest.core.guarding import Answer, Hold, SessionGuard
 from ingest.core.limits import Limits
+from ingest.core.masking import Masking
 from ingest.protocols.postgres.executions import Denial, Execution, outcome_fragment
 from ingest.protocols.postgres.expected import Batch, Expected, Parsed
 from ingest.protocols.postgres.requests import Requests
@@ -73,6 +74,7 @@ class PostgresSession:
         self.pass_unaudited = False
         self.guard: SessionGuard | None = None
         """Decides on every statement; None where no policy is configured."""
+        self.masking: Masking | None = None
         self.unaudited = 0
         self.transaction = b"I"
         self.expected: deque[Expected] = deque()
@@ -99,6 +101,16 @@ class PostgresSession:
         self._uncertain = False
         self._requests = Requests(self)
         self._responses = Responses(self)
+
+    @property
+    def catalogue(self) -> Catalogue | None:
+        """The snapshot that statements are analysed by now."""
+        return self._catalogue
+
+    def mask(self, masking: Masking) -> None:
+        """Mask results from here on."""
+        self.masking = masking
+        self._responses.mask()
 
     def receive(self, origin: Side, data: bytes, now: int) -> list[Action]:
         """Take bytes from a side; on bytes that are not the protocol, record a gap and close."""

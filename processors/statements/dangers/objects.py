@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container
+from collections.abc import Container, Iterator
 
 from schemas.events import Danger as D
 
@@ -27,6 +27,11 @@ _FILES = frozenset(f"pg_catalog.{name}" for name in ("pg_hba_file_rules", "pg_id
 _AUDIT = re.compile(r"audit", re.IGNORECASE)
 
 _NONE: frozenset[D] = frozenset()
+
+
+def secret_columns() -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Return the server's own relations that hold secrets or samples of values, and the columns that do."""
+    return iter(_SECRETS.items())
 
 
 def of_read(name: str, columns: Container[str]) -> frozenset[D]:

@@ -12,6 +12,7 @@ from typing import Any
 from processors.statements.catalogue import Catalogue
 from processors.statements.dangers.functions import DYNAMIC, of_function
 from processors.statements.facts.names import Namer, is_plain
+from processors.statements.statement import CopyFormat, Shape
 from schemas.events import ColumnUse, Danger, Facts, StatementFlag
 
 Node = dict[str, Any]
@@ -105,6 +106,12 @@ class Collector:
         self.pattern_locations: set[int] = set()
         self.read_all = False
         self.depth = 0
+        self.outputs: tuple[frozenset[str] | str | None, ...] | None = None
+        self.flows: dict[tuple[str, frozenset[str]], None] = {}
+        self.code_reads: set[str] = set()
+        self.code_writes: set[str] = set()
+        self.copy_format: CopyFormat | None = None
+        self.made = ""
 
     def verb(self, verb: str) -> None:
         self.verbs[verb] = None
@@ -153,6 +160,15 @@ class Collector:
             uses = self.columns.setdefault(name, {})
             for role in roles:
                 uses[role] = None
+
+    def flow(self, target: str, behind: frozenset[str]) -> None:
+        """Note that a column is given a value that comes from these columns."""
+        if behind:
+            self.flows[target, behind] = None
+
+    def shape(self) -> Shape:
+        """Return where its cells come from and where its values go."""
+        return Shape(self.outputs, tuple(self.flows), frozenset(self.code_reads), frozenset(self.code_writes), self.copy_format)
 
     def constant(self, fields: Node) -> Any:
         """Return the Python value of an A_Const's fields (None for NULL), and note that it was read."""

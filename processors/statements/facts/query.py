@@ -14,7 +14,7 @@ from processors.statements.facts.collector import Collector, Node
 from processors.statements.facts.expression import ExpressionWalk
 from processors.statements.facts.predicate import judge
 from processors.statements.facts.restriction import Target, cte_bodies, holds_other_rows, restricts
-from processors.statements.facts.scope import NOTHING, Names, Output, Scope, Source
+from processors.statements.facts.scope import NOTHING, Lineage, Names, Output, Scope, Source
 from processors.statements.facts.trees import strings
 from schemas.events import Danger, StatementFlag
 
@@ -109,7 +109,8 @@ class QueryWalk(ExpressionWalk):
                     columns[i] = (columns[i][0], columns[i][1] | behind)
                 else:
                     columns.append(other.columns[i])
-            output = Output(columns, tuple(dict.fromkeys(output.stars + other.stars)))
+            lineage = _united(output.lineage, other.lineage)
+            output = Output(columns, tuple(dict.fromkeys(output.stars + other.stars)), lineage)
         signs.of_union([left, *reversed(arms)], reads, self.facts)
         return output
 
@@ -126,19 +127,24 @@ class QueryWalk(ExpressionWalk):
                     columns.append((f"column{i + 1}", behind))
                 elif behind:
                     columns[i] = (columns[i][0], columns[i][1] | behind)
-        return Output(columns)
+        return Output(columns, lineage=tuple(behind for _, behind in columns))
 
     def _targets(self, targets: list[Node], scope: Scope, roles: Roles) -> Output:
         output = Output()
         stars: dict[str, None] = {}
+        lineage: list[Names | str | None] = []
         for target in targets:
             fields = target.get("ResTarget", {})
             value = fields.get("val", {})
             reference = value.get("ColumnRef", {}).get("fields", ())
             if reference and "A_Star" in reference[-1]:
                 self.facts.flag(StatementFlag.STAR)
-                for source in self._starred(strings(reference), scope):
+                starred = self._starred(strings(reference), scope)
+                for source in starred:
                     self.facts.use(source.everything(), *roles)
+                    # Columns of USING and NATURAL JOIN come first, and once: how many come here is not known.
+                    lineage += [None] if scope.merged or scope.uncounted else _spread(source)
+                for source in starred:
                     if source.base is not None:
                         stars[source.base] = None
                     else:
@@ -150,8 +156,23 @@ class QueryWalk(ExpressionWalk):
             for whole in [b for b in behind if b.endswith(".*")]:
                 stars[whole[:-2]] = None
             output.columns.append((self.facts.namer.plain(name) if name else "?column?", behind))
+            lineage.append(
+                None if "A_Indirection" in value and _ends_in_star(value["A_Indirection"]) else self._shown(value, behind)
+            )
         output.stars = tuple(stars)
+        output.lineage = tuple(lineage)
         return output
+
+    def _shown(self, value: Node, behind: Names) -> Names:
+        """What a column's cells tell of: of a count of a column, and of whether it is NULL, nothing of its values."""
+        call = value.get("FuncCall", {})
+        if [n.lower() for n in strings(call.get("funcname", ()))][-1:] == ["count"] and not call.keys() & {
+            "agg_filter",
+            "agg_order",
+        }:
+            plain = all("ColumnRef" in a for a in call.get("args", ()))
+            return NOTHING if plain else behind
+        return NOTHING if "ColumnRef" in value.get("NullTest", {}).get("arg", {}) else behind
 
     def _starred(self, qualifier: list[str], scope: Scope) -> list[Source]:
         if not qualifier:
@@ -238,6 +259,7 @@ class QueryWalk(ExpressionWalk):
         return Source(alias or name, base, schema=fields.get("schemaname"), renamed=renamed)
 
     def _join(self, fields: Node, alias: str, scope: Scope) -> list[Source]:
+        scope.uncounted = scope.uncounted or bool(fields.get("isNatural")) or bool(alias)
         left = self._from(fields["larg"], scope) if "larg" in fields else []
         right = self._from(fields["rarg"], scope) if "rarg" in fields else []
         for name in self.shown(strings(fields.get("usingClause", ()))):
@@ -316,7 +338,7 @@ class QueryWalk(ExpressionWalk):
         names = [f"{target}.{self.facts.namer.plain(c.get('name', ''))}" for c in columns]
         self.facts.use(names or [f"{target}.*"], "write")
         if "selectStmt" in fields:
-            self.select(fields["selectStmt"]["SelectStmt"], scope, OUTPUT)
+            self.flows_into(target, names, self.select(fields["selectStmt"]["SelectStmt"], scope, OUTPUT))
         conflict = fields.get("onConflictClause", {})
         if conflict:
             inside = Scope(scope, [source, Source("excluded", None, stars=(target,))])
@@ -333,7 +355,23 @@ class QueryWalk(ExpressionWalk):
             fields = item.get("ResTarget", {})
             self.facts.use([f"{target}.{self.facts.namer.plain(fields.get('name', ''))}"], "write")
             if "val" in fields:
-                self.expression(fields["val"], scope, ("argument",))
+                behind = self.expression(fields["val"], scope, ("argument",))
+                self.facts.flow(f"{target}.{self.facts.namer.plain(fields.get('name', ''))}", behind)
+
+    def flows_into(self, target: str, names: list[str], output: Output) -> None:
+        """Note which columns of a table get what a query gives: `names` in order, or the table's own order."""
+        lineage = output.lineage
+        if names and lineage is not None and all(isinstance(behind, frozenset) for behind in lineage):
+            for name, behind in zip(names, lineage, strict=False):
+                self.facts.flow(name, behind)  # type: ignore[arg-type]
+            return
+        for behind in lineage or ():
+            if isinstance(behind, str) and not names:
+                self.facts.flow(f"{target}.*", frozenset((f"{behind}.*",)))
+        every = frozenset(f"{star}.*" for star in output.stars).union(*(behind for _, behind in output.columns))
+        if names or lineage is None or not all(isinstance(behind, str) for behind in lineage):
+            for name in names or (f"{target}.*",):
+                self.facts.flow(name, every)
 
     def _merge(self, fields: Node, scope: Scope, target: str) -> None:
         if "sourceRelation" in fields:
@@ -355,11 +393,34 @@ class QueryWalk(ExpressionWalk):
             self._assign(clause.get("targetList", ()), scope, target)
             if command == "insert" and not clause.get("targetList"):
                 self.facts.use([f"{target}.*"], "write")
-            self.expression(clause.get("values", []), scope, ("argument",))
+            targets = [t.get("ResTarget", {}).get("name", "") for t in clause.get("targetList", ())]
+            for i, value in enumerate(clause.get("values", ())):
+                name = self.facts.namer.plain(targets[i]) if i < len(targets) else "*"
+                self.facts.flow(f"{target}.{name}", self.expression(value, scope, ("argument",)))
 
     def relation_scope(self, range_var: Node) -> Scope:
         """Return a scope of one table, for expressions in definitions (indexes, policies, COPY … WHERE)."""
         return Scope(None, [Source(range_var.get("relname", ""), self.facts.relation(range_var))])
+
+
+def _spread(source: Source) -> list[Names | str | None]:
+    """What `alias.*` stands for in a list of columns."""
+    if source.base is not None:
+        return [source.base]
+    return [None] if source.lineage is None else list(source.lineage)
+
+
+def _united(one: Lineage | None, other: Lineage | None) -> Lineage | None:
+    """What is behind the columns of a UNION."""
+    if one is None or other is None or len(one) != len(other):
+        return None
+    if not all(isinstance(n, frozenset) for n in (*one, *other)):
+        return one if one == other else None
+    return tuple(a | b for a, b in zip(one, other, strict=True))  # type: ignore[operator]
+
+
+def _ends_in_star(fields: Node) -> bool:
+    return any("A_Star" in part for part in fields.get("indirection", ()))
 
 
 def _renamed(output: Output, names: tuple[str, ...]) -> Output:
@@ -370,4 +431,4 @@ def _renamed(output: Output, names: tuple[str, ...]) -> Output:
         # Which column of a star gets which name is not known: each name may be any of them.
         every = frozenset(f"{s}.*" for s in output.stars).union(*(c for _, c in output.columns))
         columns = [(name, every) for name in names]
-    return Output(columns, output.stars)
+    return Output(columns, output.stars, output.lineage)

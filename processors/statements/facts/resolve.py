@@ -207,6 +207,9 @@ class _Resolution:
             getattr(facts, name).update(getattr(inner, name))
         for column, roles in inner.columns.items():
             facts.use([column], *(r for r in roles if r != "output"))
+        facts.flows.update(inner.flows)
+        facts.code_reads |= inner.reads.keys()
+        facts.code_writes |= inner.writes.keys()
         facts.dangers |= inner.dangers
         facts.flags |= inner.flags & {StatementFlag.OPAQUE, StatementFlag.DYNAMIC_SQL, StatementFlag.CHANGES_SETTINGS}
         facts.settings.update(dict.fromkeys(inner.settings))

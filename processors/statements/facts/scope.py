@@ -11,6 +11,8 @@ from typing import Any
 
 Names = frozenset[str]
 NOTHING: Names = frozenset()
+Lineage = tuple[Names | str | None, ...]
+"""Of a result's columns in order, what is behind each: see `processors.statements.statement.Shape`."""
 
 
 @dataclass(slots=True)
@@ -31,6 +33,7 @@ class Source:
     renamed: tuple[str, ...] = ()
     behind: Names = NOTHING
     hidden: bool = False
+    lineage: Lineage | None = None
 
     def column(self, name: str) -> Names:
         """Return the table columns behind a column of this source."""
@@ -62,6 +65,7 @@ class Output:
 
     columns: list[tuple[str, Names]] = field(default_factory=list)
     stars: tuple[str, ...] = ()
+    lineage: Lineage | None = None
 
     def source(self, alias: str, renamed: tuple[str, ...] = ()) -> Source:
         """Return this output as a FROM item, its first columns renamed."""
@@ -72,20 +76,21 @@ class Output:
         outputs: dict[str, Names] = {}
         for name, behind in columns:
             outputs[name] = outputs.get(name, NOTHING) | behind
-        return Source(alias, None, outputs, self.stars, renamed=renamed)
+        return Source(alias, None, outputs, self.stars, renamed=renamed, lineage=self.lineage)
 
 
 @dataclass(slots=True)
 class Scope:
     """The names one query level sees. `merged` are USING columns: they belong to every table that has them.
 
-    `bodies` are the trees of its WITH.
+    `bodies` are the trees of its WITH. `uncounted`: how many columns `*` is here, and in which order, is not known.
     """
 
     outer: Scope | None = None
     sources: list[Source] = field(default_factory=list)
     ctes: dict[str, Output] = field(default_factory=dict)
     merged: dict[str, Names] = field(default_factory=dict)
+    uncounted: bool = False
     aliases: dict[str, Names] = field(default_factory=dict)
     bodies: dict[str, dict[str, Any]] = field(default_factory=dict)
 

@@ -15,8 +15,9 @@ from processors.statements.dangers.statements import of_statement
 from processors.statements.facts import body, signs
 from processors.statements.facts.collector import FOLLOWED_SETTINGS, Collector, Node
 from processors.statements.facts.query import OUTPUT, QUERIES, QueryWalk
-from processors.statements.facts.scope import Scope
+from processors.statements.facts.scope import Output, Scope
 from processors.statements.facts.trees import strings
+from processors.statements.statement import CopyFormat
 from schemas.events import Danger
 from schemas.events import StatementFlag as F
 
@@ -90,13 +91,25 @@ class StatementWalk(QueryWalk):
         if kind in QUERIES:
             if kind == "SelectStmt" and self.facts.depth == 0:
                 self.facts.whole = signs.is_whole(fields, self.facts)
-            self.query(node)
+            self._result(self.query(node), fields)
             return
         self.facts.dangers |= of_statement(kind, fields)
         if kind in _RULES:
             _RULES[kind](self, fields)
         else:
             self._specified(kind, fields)
+
+    def _result(self, output: Output, fields: Node) -> None:
+        into = fields["intoClause"].get("rel") if "intoClause" in fields else None
+        made = self.facts.relation(into) if into else self.facts.made
+        if made:
+            # A table that a query makes has columns of the query's names.
+            for star in output.stars:
+                self.facts.flow(f"{made}.*", frozenset((f"{star}.*",)))
+            for name, behind in output.columns:
+                self.facts.flow(f"{made}.{name}", behind)
+        if self.facts.depth == 0:
+            self.facts.outputs = output.lineage
 
     def _specified(self, kind: str, fields: Node) -> None:
         verb, flags = SPECIFIED.get(kind) or _derived(kind)
@@ -250,6 +263,7 @@ class StatementWalk(QueryWalk):
         rel = fields.get("into", {}).get("rel")
         if rel:
             self.facts.write(self.facts.relation(rel))
+            self.facts.made = self.facts.relation(rel)
         self.statement(fields["query"])
 
     def copy(self, fields: Node) -> None:
@@ -260,6 +274,8 @@ class StatementWalk(QueryWalk):
             self.facts.flag(F.COPY_PROGRAM)
         elif "filename" in fields:
             self.facts.flag(F.COPY_FILE)
+        if not into:
+            self.facts.copy_format = self._copy_format(fields)
         if "query" in fields:
             self.statement(fields["query"])
             if signs.is_whole(fields["query"].get("SelectStmt", {}), self.facts):
@@ -271,8 +287,26 @@ class StatementWalk(QueryWalk):
         (self.facts.write if into else self.facts.read)(name)
         columns = self.shown(strings(fields.get("attlist", ()))) or ["*"]
         self.facts.use([f"{name}.{c}" for c in columns], "write" if into else "output")
+        if not into and self.facts.depth == 0:
+            self.facts.outputs = (name,) if columns == ["*"] else tuple(frozenset((f"{name}.{c}",)) for c in columns)
         if "whereClause" in fields:
             self._condition(fields["whereClause"], self.relation_scope(relation))
+
+    def _copy_format(self, fields: Node) -> CopyFormat:
+        options = {e.get("defname", ""): e.get("arg") for e in (o.get("DefElem", {}) for o in fields.get("options", ()))}
+        if options:
+            self.facts.read_value()
+        words = {n: _word(a) for n, a in options.items()}
+        header = "header" in options and not _is_off(options["header"])
+        form = words.get("format") or "text"
+        return CopyFormat(
+            form,
+            words.get("delimiter") or ("," if form == "csv" else "\t"),
+            words.get("null"),
+            words.get("quote") or '"',
+            words.get("escape") or words.get("quote") or '"',
+            header,
+        )
 
     def do(self, fields: Node) -> None:
         self.facts.verb("do")
@@ -299,6 +333,8 @@ class StatementWalk(QueryWalk):
             self._unknown_code()
         finally:
             self.facts.depth -= 1
+            self.facts.code_reads |= self.facts.reads.keys()
+            self.facts.code_writes |= self.facts.writes.keys()
             # Which branch ran is not known, and so neither is a value set in one.
             self.facts.settings = before | dict.fromkeys(self.facts.settings)
 
@@ -380,6 +416,10 @@ class StatementWalk(QueryWalk):
 
 def _elements(fields: Node) -> list[Node]:
     return [o.get("DefElem", {}) for o in fields.get("args", ())]
+
+
+def _word(arg: Node | None) -> str | None:
+    return arg["String"].get("sval", "") if arg and "String" in arg else None
 
 
 def _is_off(arg: Node | None) -> bool:

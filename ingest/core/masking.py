@@ -1,0 +1,66 @@
+"""What a session asks of whoever masks its results; `ingest.masking` answers. Everything is decided before bytes pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+
+class Exposed(Protocol):
+    """What of a result was seen: counts by data class, and of what was shown in clear by column."""
+
+    @property
+    def seen(self) -> Mapping[str, int]: ...
+
+    @property
+    def masked(self) -> Mapping[str, int]: ...
+
+    @property
+    def columns(self) -> Mapping[str, int]: ...
+
+
+class Rows(Protocol):
+    """Masks one result. Its methods raise ValueError on rows that do not fit their description."""
+
+    @property
+    def passes(self) -> bool:
+        """Whether rows may pass as they are, and are only counted."""
+
+    @property
+    def exposure(self) -> Exposed:
+        """What was counted so far."""
+
+    def run(self, data: bytes, pos: int) -> tuple[int, bytes, int]:
+        """Mask whole row messages at `pos`; return where they end, what stands for them, and how many they were."""
+
+    def passed(self, rows: int) -> None:
+        """Count rows that nothing masks."""
+
+    def too_long(self) -> bytes:
+        """Return what stands for a row that is too long to hold."""
+
+
+class Masking(Protocol):
+    """Masks for one session. A sight is what a statement may show (`ingest.masking.sight`); None: nothing sensitive.
+
+    `strict` is for a statement that policy wants masked whatever the session may see.
+    """
+
+    @property
+    def max_row(self) -> int:
+        """Bytes of one row that may be held until whole."""
+
+    def sight(self, statement: Any) -> Any:
+        """Return what a statement may show to this session."""
+
+    def hides(self, sight: Any, strict: bool) -> bool:
+        """Return whether something of it is hidden from this session."""
+
+    def rows(self, sight: Any, description: bytes, formats: tuple[int, ...] | None, strict: bool) -> Rows:
+        """Return what masks the rows of a description, as the body of its message. Raises ValueError."""
+
+    def report(self, sight: Any, body: bytes, text: str) -> bytes:
+        """Return an error's or notice's fields without values; `sight` None: of a statement that is not known."""
+
+    def payload(self, value: bytes) -> bytes:
+        """Return what a notification may say."""

@@ -1,0 +1,228 @@
+"""Masks for the sessions of one database: what is tagged, what each statement may show, and to whom.
+
+What is judged of a statement is the same for everybody and kept as long as the snapshot of the catalogue is the same; what a
+principal may see is asked anew when the policy changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import orjson
+
+from ingest.core.guarding import Answer, Emergency, Hold, Judgement, Request, SessionGuard
+from ingest.masking.plan import ColumnPlan, MaskPlan, plan_result
+from ingest.masking.reports import without_values
+from ingest.masking.rows import MAX_ROW, RowMasker
+from ingest.masking.sight import Sight, look
+from ingest.masking.tags import EVERY, CatalogueTags, Classes, Override, no_override
+from processors.sensitivity import Scanner
+from processors.statements import Statement, Tokenizer
+from processors.statements.catalogue import Catalogue
+from schemas.classes import DataClass, Style
+from schemas.events import Decision, Verdict
+
+MAX_SIGHTS = 4096
+"""Statements whose sight is remembered for a database; past it all are judged again as they come."""
+_NOTHING: Classes = frozenset()
+RULE = "masking"
+"""What decisions name where masking itself refuses a statement."""
+
+_UNREAD = (
+    "This statement could not be read beforehand (a syntax error, or code that is put together while it runs), so what it shows"
+    " could not be masked. It was not executed. Write it as plain SQL, or ask for the right to see clear values."
+)
+
+
+class Snapshots(Protocol):
+    """Whoever keeps the catalogue current."""
+
+    @property
+    def current(self) -> Catalogue | None:
+        """The newest snapshot."""
+
+    def changed(self) -> None:
+        """Say that it may be out of date."""
+
+
+class DatabaseMasking:
+    """What the sessions of one database share in one worker. `snapshots` None: no catalogue is read, so nothing is known."""
+
+    def __init__(
+        self,
+        snapshots: Snapshots | None,
+        tokenizer: Tokenizer,
+        scanner: Scanner,
+        styles: Mapping[DataClass, Style],
+        default: Style,
+        override: Override = no_override,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.scanner = scanner
+        self.styles = styles
+        self.default = default
+        self._snapshots = snapshots
+        self._override = override
+        self._tags: CatalogueTags | None = None
+        self._sights: dict[Statement, Sight | None] = {}
+
+    @property
+    def tags(self) -> CatalogueTags | None:
+        """The tags of the newest snapshot."""
+        current = self._snapshots.current if self._snapshots is not None else None
+        if current is not None and (self._tags is None or self._tags.catalogue is not current):
+            kept = self._tags.carried(current) if self._tags is not None else {}
+            self._tags = CatalogueTags(current, self.tokenizer, self.scanner, self._override, kept)
+            self._sights = {}
+        return self._tags
+
+    def retag(self) -> None:
+        """What is said of columns has changed: judge them again."""
+        if self._tags is not None:
+            self._tags = CatalogueTags(self._tags.catalogue, self.tokenizer, self.scanner, self._override, self._tags.kept)
+        self._sights = {}
+
+    def sight(self, statement: Statement) -> Sight | None:
+        """Return what a statement may show."""
+        tags = self.tags
+        sights = self._sights
+        try:
+            return sights[statement]
+        except KeyError:
+            found = look(statement, tags)
+        if len(sights) >= MAX_SIGHTS:
+            sights.clear()
+        sights[statement] = found
+        return found
+
+    def unknown_column(self) -> None:
+        """A result has a column that the snapshot does not know: it is out of date."""
+        if self._snapshots is not None:
+            self._snapshots.changed()
+
+    def name_of(self, column: ColumnPlan) -> str:
+        """Return the name of a result's column where it is one of a table."""
+        return self._tags.name_of(column.table, column.attribute) if self._tags is not None and column.table else ""
+
+    def classes(self, statement: Statement) -> tuple[Iterable[str], bool]:
+        """Return the classes of what a statement touches, and whether they are known for all of it."""
+        sight = self.sight(statement)
+        if sight is None:
+            return (), self.tags is not None
+        return sorted(sight.touched or ()), sight.touched is not None
+
+
+def nothing_clear() -> Classes:
+    """Nothing is seen as it is: where there is no policy."""
+    return _NOTHING
+
+
+class SessionMasking:
+    """Masks for one session (`ingest.core.masking.Masking`). `clear` tells what it may see at the moment."""
+
+    max_row = MAX_ROW
+
+    def __init__(self, database: DatabaseMasking, clear: Callable[[], Classes]) -> None:
+        self._database = database
+        self._clear = clear
+        self._strict = MaskPlan(frozenset(), database.styles, database.default)
+        self._plan = self._strict
+        self._seen: Classes | None = None
+
+    @property
+    def plan(self) -> MaskPlan:
+        """What may be seen now."""
+        clear = self._clear()
+        if clear is not self._seen:
+            self._seen = clear
+            self._plan = MaskPlan(clear, self._database.styles, self._database.default)
+        return self._plan
+
+    def sight(self, statement: Statement) -> Sight | None:
+        """Return what a statement may show."""
+        return self._database.sight(statement)
+
+    def hides(self, sight: Sight, strict: bool = False) -> bool:
+        """Whether something that a statement may show is hidden from this session."""
+        clear = frozenset[DataClass]() if strict else self.plan.clear
+        if clear >= EVERY:
+            return False
+        return sight.touched is None or not sight.touched <= clear or sight.rest is None
+
+    def rows(self, sight: Sight, description: bytes, formats: tuple[int, ...] | None = None, strict: bool = False) -> RowMasker:
+        """Return what masks the rows of a RowDescription's body. Raises ValueError."""
+        database = self._database
+        plan = plan_result(description, database.tags, self._strict if strict else self.plan, sight.computed, formats=formats)
+        if any(not c.known and c.table for c in plan):
+            database.unknown_column()
+        return RowMasker(plan, database.scanner, database.tokenizer, database.name_of)
+
+    def report(self, sight: Sight | None, body: bytes, text: str) -> bytes:
+        """Return an error's or notice's fields without values; `sight` None: of a statement that is not known."""
+        if sight is None:
+            return body if self.plan.clear >= EVERY else without_values(body, text, True)
+        return without_values(body, text, sight.code)
+
+    def payload(self, value: bytes) -> bytes:
+        """Return what a notification may say: nothing where value detection finds something."""
+        return b"[masked]" if not self.plan.clear >= EVERY and self._database.scanner.holds(value) else value
+
+    def refusal(self, statement: Statement) -> str:
+        """Return why a statement must not run, empty if it may."""
+        sight = self._database.sight(statement)
+        if sight is None:
+            return ""
+        clear = self.plan.clear
+        if clear >= EVERY:
+            return ""
+        if sight.leaks is None:
+            return _UNREAD
+        hidden = sorted(sight.leaks - clear)
+        if not hidden:
+            return ""
+        return (
+            f"It would carry values that are masked here ({', '.join(hidden)}) to where they are not: another column, a"
+            " setting, a notification, a file, or a lock. It was not executed."
+        )
+
+
+class MaskingGuard:
+    """A guard that also refuses what masking cannot follow (`ingest.core.guarding.SessionGuard`)."""
+
+    def __init__(self, inner: SessionGuard | None, masking: SessionMasking, session_id: str) -> None:
+        self._inner = inner
+        self._masking = masking
+        self._session_id = session_id
+        self._refused = 0
+
+    def judge(self, statement: Statement, claims: Mapping[str, str], now: int, approval: Any = None) -> Judgement:
+        """Decide on a statement; see `SessionGuard`."""
+        judgement = self._inner.judge(statement, claims, now, approval) if self._inner is not None else ALLOWED
+        if judgement.stops:
+            return judgement
+        try:
+            reason = self._masking.refusal(statement)
+        except Exception as error:  # whatever goes wrong in deciding stops the statement
+            reason = f"What it shows could not be judged ({type(error).__name__}), so it was stopped."
+        if not reason:
+            return judgement
+        self._refused += 1
+        request = f"Request {self._session_id}/m{self._refused}."
+        return Judgement(_DENIED, True, f"statement denied by {RULE}", f"{reason} {request}")
+
+    def ask(self, request: Request, judgements: Sequence[Judgement], now: int) -> Hold | Emergency | Judgement:
+        """Say how a request that is held waits; see `SessionGuard`."""
+        return self._inner.ask(request, judgements, now) if self._inner is not None else judgements[0]
+
+    def differs(self, hold: Hold, statements: Sequence[Statement]) -> str:
+        """Return how statements about to be released are not what was asked; see `SessionGuard`."""
+        return self._inner.differs(hold, statements) if self._inner is not None else "nobody was asked"
+
+    def unreleased(self, hold: Hold, answer: Answer, judgement: Judgement) -> Judgement:
+        """Return what is said of a held statement that is not let through; see `SessionGuard`."""
+        return self._inner.unreleased(hold, answer, judgement) if self._inner is not None else judgement
+
+
+ALLOWED = Judgement(orjson.dumps(Decision()), False)
+_DENIED = orjson.dumps(Decision(verdict=Verdict.DENY, policies=(RULE,), risk=70))

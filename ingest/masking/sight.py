@@ -1,0 +1,178 @@
+"""What may a statement show? Judged once per statement and snapshot, whoever asks; None where nothing of it can be sensitive.
+
+Facts name the relations it touches, also through views, functions and triggers, and the columns behind each output. Whatever
+is not certain counts as the worst: a relation the snapshot does not know, code that cannot be read, an output of unknown origin.
+What would carry values to where nothing masks them (another column, a setting, a notification, a file, a delay) is in `leaks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ingest.masking.tags import EVERY, NOTHING, CatalogueTags, Classes
+from processors.statements import Statement
+from processors.statements.dangers.functions import of_function
+from schemas.classes import DataClass
+from schemas.events import Danger, StatementFlag
+
+_UNREADABLE = frozenset((StatementFlag.OPAQUE, StatementFlag.UNPARSED, StatementFlag.OVERSIZE, StatementFlag.DYNAMIC_SQL))
+_READERS = frozenset(
+    (Danger.OPAQUE, Danger.BULK_EXPORT, Danger.FILE_ACCESS, Danger.REPLICATION, Danger.NETWORK_EGRESS, Danger.LARGE_OBJECT)
+)
+"""Dangers of functions whose results come from elsewhere than their arguments."""
+_CARRIERS = frozenset(
+    (
+        Danger.LARGE_OBJECT,
+        Danger.NETWORK_EGRESS,
+        Danger.FILE_ACCESS,
+        Danger.PROGRAM_EXECUTION,
+        Danger.ADVISORY_LOCK,
+        Danger.REPLICATION,
+        Danger.AUDIT_TAMPERING,
+        Danger.RESOURCE_EXHAUSTION,
+    )
+)
+"""Dangers of functions that show their arguments to others, or later, or by how long they take."""
+_SETTERS = frozenset(("set_config", "pg_notify", "setval"))
+_OUT = frozenset((StatementFlag.COPY_FILE, StatementFlag.COPY_PROGRAM, StatementFlag.COPY_OUT))
+_BY_NAME = frozenset(("fetch", "move"))
+_SAYING = frozenset(("output", "argument"))
+_PROSE: Classes = frozenset((DataClass.FREE_TEXT,))
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """`front` and `back` are the classes behind the first and the last columns, `rest` those of any other; None is not known.
+
+    `exact`: `front` has every column. `code`: messages may come from code, and say anything. `leaks` are the classes that would
+    get to where nothing masks them, None if that cannot be told.
+    """
+
+    front: tuple[Classes | None, ...] = ()
+    back: tuple[Classes | None, ...] = ()
+    rest: Classes | None = None
+    exact: bool = False
+    code: bool = True
+    leaks: Classes | None = NOTHING
+    touched: Classes | None = None
+
+    def computed(self, n: int, count: int) -> Classes | None:
+        """Return the classes behind column `n` of `count`."""
+        if self.exact:
+            return self.front[n] if len(self.front) == count else self.rest
+        if len(self.front) + len(self.back) > count:
+            return self.rest
+        if n < len(self.front):
+            return self.front[n]
+        return self.back[n - count] if count - n <= len(self.back) else self.rest
+
+
+UNSEEN = Sight(leaks=None)
+"""Of what cannot be read at all."""
+_DEFERRED = Sight(rest=NOTHING)
+"""Of the end of a transaction: deferred triggers and constraints may report anything."""
+BY_NAME = Sight()
+"""Of what is run or fetched by a name that says nothing."""
+
+
+def look(statement: Statement, tags: CatalogueTags | None) -> Sight | None:
+    """Return what a statement may show; `tags` None means that no catalogue could be read."""
+    facts, shape = statement.facts, statement.shape
+    dangers = frozenset(facts.dangers)
+    verb = facts.verbs[0] if facts.verbs else ""
+    if not _UNREADABLE.isdisjoint(facts.flags) or Danger.OPAQUE in dangers:
+        return UNSEEN
+    if StatementFlag.EXECUTE in facts.flags or (verb in _BY_NAME and not facts.reads):
+        return BY_NAME
+    touched = (*facts.reads, *facts.writes)
+    doing = frozenset().union(*(of_function(name) for name in facts.functions))
+    foreign = not doing.isdisjoint(_READERS) or Danger.UNKNOWN_CODE in dangers
+    code = foreign or verb in ("do", "call", "commit", "set", "prepare_transaction")
+    if tags is None:
+        return Sight(code=True) if touched or facts.functions else Sight(rest=NOTHING, code=True) if code else None
+    code = code or any(name.rpartition(".")[2] in tags.catalogue.functions for name in facts.functions)
+    held = [tags.any_of((name,)) for name in touched]
+    if all(h == NOTHING for h in held) and not foreign:
+        return _DEFERRED if verb == "commit" else None
+    by_code = EVERY if foreign else tags.any_of(shape.code_reads)
+    used = tags.behind((c.name for c in facts.columns if not c.roles or not _SAYING.isdisjoint(c.roles)), touched)
+    rest = None if used is None or by_code is None or foreign else used | by_code
+    everything = None if None in held else frozenset().union(*(h for h in held if h))
+    leaks = _leaks(statement, tags, touched, used, doing)
+    if StatementFlag.EXPLAIN in facts.flags:
+        # A plan shows what the client wrote; and what functions gave that the planner ran, which says `rest`.
+        return Sight((), (), None if by_code else _PROSE, False, code, leaks, everything)
+    front, back, exact = _outputs(shape.outputs, by_code, touched, tags)
+    return Sight(front, back, rest, exact, code, leaks, everything)
+
+
+def _outputs(
+    outputs: tuple[frozenset[str] | str | None, ...] | None,
+    by_code: Classes | None,
+    touched: tuple[str, ...],
+    tags: CatalogueTags,
+) -> tuple[tuple[Classes | None, ...], tuple[Classes | None, ...], bool]:
+    if outputs is None or by_code is None:
+        return (), (), False
+    parts: list[list[Classes | None] | None] = []
+    for output in outputs:
+        if output is None:
+            parts.append(None)
+        elif isinstance(output, str):
+            columns = tags.columns(output)
+            parts.append(None if columns is None else [c | by_code for c in columns.values()])
+        else:
+            classes = tags.behind(output, touched)
+            parts.append([None if classes is None else classes | by_code])
+    if None not in parts:
+        return tuple(c for part in parts for c in part or ()), (), True
+    first, last = parts.index(None), len(parts) - 1 - parts[::-1].index(None)
+    return (
+        tuple(c for part in parts[:first] for c in part or ()),
+        tuple(c for part in parts[last + 1 :] for c in part or ()),
+        False,
+    )
+
+
+def _leaks(
+    statement: Statement, tags: CatalogueTags, touched: tuple[str, ...], used: Classes | None, doing: frozenset[Danger]
+) -> Classes | None:
+    """Return the classes that the statement would carry to where nothing masks them."""
+    facts, shape = statement.facts, statement.shape
+    carried = EVERY if used is None else used
+    found: set[DataClass] = set()
+    setting = any(name.rpartition(".")[2] in _SETTERS for name in facts.functions)
+    if setting or not doing.isdisjoint(_CARRIERS):
+        found |= carried
+    if not _OUT.isdisjoint(facts.flags):
+        found |= tags.any_of(facts.reads) or EVERY
+    for target, behind in shape.flows:
+        classes = tags.behind(behind, touched)
+        found |= _unmasked(target, EVERY if classes is None else classes, behind, tags)
+    if shape.code_writes:
+        # A variable of a function's may hold anything that the function has read.
+        held = [c for name in shape.code_writes if (c := tags.columns(name)) is not None]
+        if any(not c for columns in held for c in columns.values()):
+            found |= tags.behind((c.name for c in facts.columns if not c.roles or "output" in c.roles), touched) or NOTHING
+    return frozenset(found)
+
+
+def _unmasked(target: str, classes: Classes, behind: Iterable[str], tags: CatalogueTags) -> Classes:
+    """Return those of the classes that a target column will not be masked for."""
+    if not classes:
+        return NOTHING
+    table, _, column = target.rpartition(".")
+    if table.startswith("pg_temp"):
+        return NOTHING  # no snapshot has it, and what no snapshot has is masked
+    columns = tags.columns(table)
+    short = table.rpartition(".")[2]
+    if columns is None:
+        if column != "*":
+            return classes - tags.of_new(short, column)
+        pairs = [p for name in behind for p in (tags.columns(name.rpartition(".")[0]) or {"?": EVERY}).items()]
+        return NOTHING.union(*(c - tags.of_new(short, name) for name, c in pairs))
+    if column != "*":
+        return classes - columns.get(column, NOTHING)
+    pairs = [p for name in behind for p in (tags.columns(name.rpartition(".")[0]) or {"?": EVERY}).items()]
+    return NOTHING.union(*(c - columns.get(name, NOTHING) for name, c in pairs))

@@ -1,0 +1,279 @@
+"""Which columns of a database hold what, judged from one snapshot of its catalogue: names, comments, types, views' definitions.
+
+Relations are looked at when first asked for and then remembered, so a snapshot of 100,000 tables costs nothing until they are
+used. A view's column has the classes of the columns behind it. What the control topic says of a column (`override`) holds before
+all else. A column that had classes keeps them when it is renamed or its comment goes: the number that names it stays the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+
+import orjson
+from pglast import parser
+
+from processors.sensitivity import Column as Described
+from processors.sensitivity import Scanner, classify
+from processors.sensitivity.columns import by_name
+from processors.statements import Tokenizer
+from processors.statements.catalogue import Catalogue, Column, Relation
+from processors.statements.dangers.objects import secret_columns
+from processors.statements.facts import collect
+from processors.statements.facts.names import Namer
+from schemas.classes import DataClass
+
+Classes = frozenset[DataClass]
+NOTHING: Classes = frozenset()
+EVERY: Classes = frozenset(DataClass)
+Override = Callable[[str, str, str], Classes | None]
+"""What was said of (schema, table, column): its classes, None if nothing. An empty column stands for the whole table."""
+
+SYSTEM_OIDS = 16384
+"""Objects of the server itself have smaller oids (FirstNormalObjectId)."""
+
+_SYSTEM: dict[str, dict[str, Classes]] = {name: dict.fromkeys(columns, EVERY) for name, columns in secret_columns()}
+_QUERIES = frozenset((DataClass.FREE_TEXT,))
+for _name, _column in (
+    ("pg_stat_activity", "query"),
+    ("pg_stat_statements", "query"),
+    ("pg_prepared_statements", "statement"),
+    ("pg_cursors", "statement"),
+):
+    _SYSTEM.setdefault(f"pg_catalog.{_name}", {})[_column] = _QUERIES
+
+_MODIFIER = re.compile(r"\([^)]*\)")
+_DOCUMENTS = frozenset(("json", "jsonb", "xml", "hstore", "tsvector"))
+_BUILTIN = frozenset(
+    [
+        "character",
+        "name",
+        '"char"',
+        "json",
+        "jsonb",
+        "xml",
+        "bytea",
+        "boolean",
+        "uuid",
+        "date",
+        "time without time zone",
+        "time with time zone",
+        "timestamp without time zone",
+        "timestamp with time zone",
+        "interval",
+        "smallint",
+        "integer",
+        "bigint",
+        "numeric",
+        "real",
+        "double precision",
+        "money",
+        "oid",
+        "inet",
+        "cidr",
+        "macaddr",
+        "macaddr8",
+        "bit",
+        "bit varying",
+        "point",
+        "line",
+        "lseg",
+        "box",
+        "path",
+        "polygon",
+        "circle",
+        "tsvector",
+        "tsquery",
+        "int4range",
+        "int8range",
+        "numrange",
+        "tsrange",
+        "tstzrange",
+        "daterange",
+        "pg_lsn",
+        "regclass",
+        "regproc",
+        "regtype",
+        "xid",
+        "cid",
+        "tid",
+        "text",
+        "character varying",
+    ]
+)
+
+
+def no_override(schema: str, table: str, column: str) -> Classes | None:
+    """Say nothing of any column."""
+    return None
+
+
+class CatalogueTags:
+    """The tags of one snapshot. `kept` are classes of columns (oid, number) from snapshots before."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        tokenizer: Tokenizer,
+        scanner: Scanner,
+        override: Override = no_override,
+        kept: Mapping[tuple[int, int], Classes] | None = None,
+    ) -> None:
+        self.catalogue = catalogue
+        self.kept: dict[tuple[int, int], Classes] = dict(kept or {})
+        self._namer = Namer(tokenizer, ())
+        self._scanner = scanner
+        self._override = override
+        self._by_oid: dict[int, Relation] = {r.oid: r for rs in catalogue.relations.values() for r in rs}
+        self._known: dict[int, dict[int, Classes]] = {}
+        self._named: dict[str, dict[str, Classes] | None] = {}
+        self._open: set[int] = set()
+
+    def lookup(self, table_oid: int, attribute: int) -> Classes | None:
+        """Return the classes of a column as a row description names it; None if the snapshot does not know it."""
+        relation = self._by_oid.get(table_oid)
+        if relation is not None:
+            return self._relation(relation).get(attribute)
+        if table_oid >= SYSTEM_OIDS:
+            return None
+        name, columns = self.catalogue.system.get(table_oid, ("", {}))
+        return _SYSTEM.get(name, {}).get(columns.get(attribute, ""), NOTHING)
+
+    def name_of(self, table_oid: int, attribute: int) -> str:
+        """Return `schema.table.column` of a column, empty if the snapshot does not know it."""
+        relation = self._by_oid.get(table_oid)
+        column = next((c for c in relation.columns if c.number == attribute), None) if relation else None
+        return f"{relation.qualified}.{column.name}" if relation and column else ""
+
+    def columns(self, name: str) -> Mapping[str, Classes] | None:
+        """Return the columns of what `schema.name` may mean, with their classes; None if the snapshot does not know it."""
+        if name not in self._named:
+            self._named[name] = self._find(name)
+        return self._named[name]
+
+    def behind(self, names: Iterable[str], touched: Iterable[str]) -> Classes | None:
+        """Return the classes of columns as facts name them; None where one cannot be told. `touched` may own `?.column`."""
+        found: set[DataClass] = set()
+        for name in names:
+            relation, _, column = name.rpartition(".")
+            if relation == "?":
+                owners = [c for t in touched if (c := self.columns(t)) is not None and column in c]
+                if not owners:
+                    return None
+            else:
+                columns = self.columns(relation)
+                if columns is None:
+                    return None
+                owners = [columns]
+            for columns in owners:
+                if column in columns:
+                    found |= columns[column]
+                else:  # `*`, a system column, a name concealed or unknown: any of them
+                    found.update(*columns.values())
+        return frozenset(found)
+
+    def any_of(self, relations: Iterable[str]) -> Classes | None:
+        """Return the classes that relations hold; None where one is not known."""
+        found: set[DataClass] = set()
+        for name in relations:
+            columns = self.columns(name)
+            if columns is None:
+                return None
+            found.update(*columns.values())
+        return frozenset(found)
+
+    def of_new(self, table: str, column: str, type: str = "text") -> Classes:
+        """Return the classes that a column will have by its name alone, in a table that is yet to be made."""
+        return classify(Described(table=table, name=column, type=type), self._scanner)
+
+    def carried(self, newer: Catalogue) -> dict[tuple[int, int], Classes]:
+        """Return the classes that columns had here and that a newer snapshot's names no longer tell."""
+        kept = dict(self.kept)
+        for relations in newer.relations.values():
+            for relation in relations:
+                before = self._by_oid.get(relation.oid)
+                if before is None or before.columns == relation.columns or relation.kind in ("v", "m"):
+                    continue
+                old = {c.number: c for c in before.columns}
+                for column in relation.columns:
+                    if column.number in old and old[column.number] != column:
+                        classes = self._relation(before).get(column.number, NOTHING)
+                        if classes:
+                            kept[relation.oid, column.number] = classes
+        return kept
+
+    def _find(self, name: str) -> dict[str, Classes] | None:
+        schema, _, table = name.partition(".")
+        system = schema in ("pg_catalog", "information_schema")
+        found = self.catalogue.find("?" if system else schema, table)
+        if not found and not system:
+            return None
+        columns: dict[str, Classes] = dict(_SYSTEM.get(name, {})) if system else {}
+        for relation in found:
+            classes = self._relation(relation)
+            for column in relation.columns:
+                columns[column.name] = columns.get(column.name, NOTHING) | classes[column.number]
+        return columns
+
+    def _relation(self, relation: Relation) -> dict[int, Classes]:
+        known = self._known.get(relation.oid)
+        if known is None:
+            if relation.oid in self._open:  # a view that refers to itself, as with recursion through functions
+                return dict.fromkeys((c.number for c in relation.columns), EVERY)
+            self._open.add(relation.oid)
+            try:
+                known = self._judge(relation)
+            finally:
+                self._open.discard(relation.oid)
+            self._known[relation.oid] = known
+        return known
+
+    def _judge(self, relation: Relation) -> dict[int, Classes]:
+        through = self._view(relation) if relation.kind in ("v", "m") and relation.definition else {}
+        table = self._override(relation.schema, relation.name, "")
+        found: dict[int, Classes] = {}
+        for column in relation.columns:
+            said = self._override(relation.schema, relation.name, column.name)
+            if said is None:
+                said = table
+            if said is not None:
+                found[column.number] = said
+                continue
+            classes = self._described(relation, column) | through.get(column.number, NOTHING)
+            found[column.number] = classes | self.kept.get((relation.oid, column.number), NOTHING)
+        return found
+
+    def _described(self, relation: Relation, column: Column) -> Classes:
+        kind = _MODIFIER.sub("", column.type)
+        base = kind.removesuffix("[]")
+        if base in _BUILTIN:
+            found = classify(Described(table=relation.name, name=column.name, type=kind, comment=column.comment), self._scanner)
+            return found or (frozenset((DataClass.FREE_TEXT,)) if base in _DOCUMENTS else NOTHING)
+        # A domain, an enumeration, a row of a table, or what an extension adds: its own name speaks, too.
+        short = base.rpartition(".")[2].strip('"')
+        found = classify(Described(table=relation.name, name=column.name, type="text", comment=column.comment), self._scanner)
+        found |= by_name(short)
+        if short in _DOCUMENTS:
+            found |= frozenset((DataClass.FREE_TEXT,))
+        if short in self.catalogue.relations and short != relation.name:
+            found |= frozenset().union(*(c for r in self.catalogue.relations[short] for c in self._relation(r).values()))
+        return found
+
+    def _view(self, relation: Relation) -> dict[int, Classes]:
+        """Return the classes of a view's columns, by what is behind them."""
+        numbers = [c.number for c in relation.columns]
+        try:
+            [entry] = orjson.loads(parser.parse_sql_json(relation.definition))["stmts"]
+            made = collect(entry["stmt"], self._namer, elided=False, catalogue=self.catalogue)
+        except Exception:  # what cannot be read may show anything
+            return dict.fromkeys(numbers, EVERY)
+        touched = [n for n in (*made.reads, *made.writes) if n != relation.qualified]
+        code = self.any_of(made.code_reads)
+        if code is None:
+            return dict.fromkeys(numbers, EVERY)
+        outputs = made.outputs
+        if outputs is not None and len(outputs) == len(numbers) and all(isinstance(o, frozenset) for o in outputs):
+            found = [self.behind(o, touched) for o in outputs]  # type: ignore[arg-type]
+            return {n: EVERY if c is None else c | code for n, c in zip(numbers, found, strict=True)}
+        every = self.any_of(touched)
+        return dict.fromkeys(numbers, EVERY if every is None else every)

@@ -1,0 +1,253 @@
+"""Masked conversations: whole, byte by byte and in random cuts the same; rows without a description are never passed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from struct import pack
+
+import pytest
+
+from ingest.masking import DatabaseMasking, MaskingGuard, SessionMasking
+from processors.sensitivity import Scanner
+from processors.statements.catalogue import Catalogue, Column, Relation, build
+from schemas.classes import DataClass as C
+from schemas.classes import Style
+from tests.support import pg_conversation as pg
+from tests.support.pg_conversation import TOKENIZER, Conversation, client, play, play_cut, server
+
+SCANNER = Scanner()
+EMAIL = b"zq7.lovelace@example.org"
+TEXT, INT4 = 25, 23
+PEOPLE = Relation(
+    "public", "people", "r", 20001, columns=(Column("id", 1, "integer"), Column("email", 2, "text"), Column("notes", 3, "text"))
+)
+LISTED = Relation(
+    "public", "listed", "v", 20002, definition="SELECT people.id, people.email AS x FROM public.people;",
+    columns=(Column("id", 1, "integer"), Column("x", 2, "text")),
+)  # fmt: skip
+PLAIN = Relation("public", "plain", "r", 20003, columns=(Column("a", 1, "text"),))
+
+
+class Snapshots:
+    """A snapshot that stays as it is."""
+
+    def __init__(self, catalogue: Catalogue | None) -> None:
+        self.current = catalogue
+        self.told = 0
+
+    def changed(self) -> None:
+        self.told += 1
+
+
+CATALOGUE = build([PEOPLE, LISTED, PLAIN], [], builtins=[(1, "count"), (2, "lower"), (3, "upper"), (4, "set_config")])
+
+
+def make(clear: frozenset[C] = frozenset(), catalogue: Catalogue | None = CATALOGUE) -> Conversation:
+    snapshots = Snapshots(catalogue)
+    conversation = Conversation(snapshots=snapshots)
+    masking = SessionMasking(
+        DatabaseMasking(snapshots, TOKENIZER, SCANNER, {C.EMAIL: Style.PARTIAL}, Style.REDACT), lambda: clear
+    )
+    conversation.session.mask(masking)
+    conversation.session.guard = MaskingGuard(None, masking, "s1")
+    return conversation
+
+
+def described(*columns: tuple[str, int, int, int, int]) -> bytes:
+    """A RowDescription of (name, table, attribute, type, format)."""
+    fields = [n.encode() + b"\0" + pack(">IhIhih", table, att, oid, -1, -1, fmt) for n, table, att, oid, fmt in columns]
+    return pg.message(b"T", pack(">h", len(columns)) + b"".join(fields))
+
+
+def cuts() -> list[Callable[[bytes], list[bytes]]]:
+    def at_random(seed: int) -> Callable[[bytes], list[bytes]]:
+        def cut(data: bytes) -> list[bytes]:
+            dice, pieces = random.Random(seed), []
+            while data:
+                size = dice.randint(1, 25)
+                pieces.append(data[:size])
+                data = data[size:]
+            return pieces
+
+        return cut
+
+    return [lambda d: [d], lambda d: [d[i : i + 1] for i in range(len(d))], *(at_random(s) for s in range(4))]
+
+
+ID, MAIL, NOTES = ("id", 20001, 1, INT4, 0), ("email", 20001, 2, TEXT, 0), ("notes", 20001, 3, TEXT, 0)
+ROWS = [pg.row(b"1", EMAIL, b"call " + EMAIL), pg.row(b"2", EMAIL, b"nothing"), pg.row(b"3", EMAIL, b"")]
+SHOWN = [
+    pg.row(b"1", b"***@example.org", b"call [masked]"), pg.row(b"2", b"***@example.org", b"nothing"),
+    pg.row(b"3", b"***@example.org", b""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("cut", cuts())
+def test_a_simple_query(cut: Callable[[bytes], list[bytes]]) -> None:
+    heard = play_cut(
+        [
+            client(pg.query("SELECT id, email, notes FROM people; SELECT a FROM plain")),
+            server(described(ID, MAIL, NOTES), *ROWS, pg.complete("SELECT 3")),
+            server(described(("a", 20003, 1, TEXT, 0)), pg.row(EMAIL), pg.complete("SELECT 1"), pg.ready()),
+        ],
+        cut,
+        make,
+    )
+    head = described(ID, MAIL, NOTES) + b"".join(SHOWN) + pg.complete("SELECT 3")
+    tail = described(("a", 20003, 1, TEXT, 0)) + pg.row(EMAIL) + pg.complete("SELECT 1") + pg.ready()
+    assert heard.to_client == head + tail
+    assert [e["outcome"]["rows_returned"] for e in heard.events] == [3, 1]
+
+
+@pytest.mark.parametrize("cut", cuts())
+def test_a_description_that_the_client_did_not_ask_for_is_asked_for_and_kept(cut: Callable[[bytes], list[bytes]]) -> None:
+    heard = play_cut(
+        [
+            client(pg.parse("s", "SELECT email FROM people"), pg.bind("", "s"), pg.execute(), pg.SYNC),
+            server(pg.PARSE_COMPLETE, pg.BIND_COMPLETE, described(MAIL), pg.row(EMAIL), pg.complete("SELECT 1"), pg.ready()),
+            client(pg.bind("", "s"), pg.execute(), pg.SYNC),
+            server(pg.BIND_COMPLETE, described(MAIL), pg.row(EMAIL), pg.complete("SELECT 1"), pg.ready()),
+            client(pg.bind("", "s"), pg.describe("P"), pg.execute(), pg.SYNC),
+            server(pg.BIND_COMPLETE, described(MAIL), pg.row(EMAIL), pg.complete("SELECT 1"), pg.ready()),
+        ],
+        cut,
+        make,
+    )
+    masked = pg.row(b"***@example.org") + pg.complete("SELECT 1") + pg.ready()
+    asked = pg.BIND_COMPLETE + described(MAIL) + masked
+    assert heard.to_client == pg.PARSE_COMPLETE + pg.BIND_COMPLETE + masked + pg.BIND_COMPLETE + masked + asked
+    assert heard.to_server.count(pg.describe("P")) == 3
+    assert [e["outcome"]["status"] for e in heard.events] == ["ok"] * 3
+
+
+def test_a_description_of_the_statement_serves_all_its_executions() -> None:
+    heard = play(
+        [
+            client(pg.parse("s", "SELECT email FROM people"), pg.describe("S", "s"), pg.SYNC),
+            server(pg.PARSE_COMPLETE, pg.message(b"t", b"\0\0"), described(MAIL), pg.ready()),
+            client(pg.bind("", "s"), pg.execute(), pg.SYNC),
+            server(pg.BIND_COMPLETE, pg.row(EMAIL), pg.complete("SELECT 1"), pg.ready()),
+            client(pg.bind("", "s"), pg.execute(), pg.SYNC),
+            server(pg.BIND_COMPLETE, pg.row(EMAIL), pg.complete("SELECT 1"), pg.ready()),
+        ],
+        make,
+    )
+    assert pg.describe("P") not in heard.to_server
+    assert EMAIL not in heard.to_client and heard.to_client.count(b"***@example.org") == 2
+
+
+@pytest.mark.parametrize("cut", cuts())
+def test_a_portal_in_parts_and_errors_in_between(cut: Callable[[bytes], list[bytes]]) -> None:
+    failed = pg.error("22P02", f'invalid input syntax for type integer: "{EMAIL.decode()}"')
+    heard = play_cut(
+        [
+            client(
+                pg.parse("", "SELECT email, email::int FROM people"),
+                pg.bind("", ""),
+                pg.execute("", 1),
+                pg.execute("", 1),
+                pg.SYNC,
+            ),
+            server(pg.PARSE_COMPLETE, pg.BIND_COMPLETE, described(MAIL, ("int4", 0, 0, INT4, 0)), pg.row(EMAIL, b"1")),
+            server(pg.PORTAL_SUSPENDED, failed, pg.ready()),
+        ],
+        cut,
+        make,
+    )
+    assert b"zq7" not in heard.to_client
+    assert b"Minvalid input syntax for type integer: [masked]\0" in heard.to_client
+    assert [e["outcome"]["status"] for e in heard.events] == ["ok", "error"]
+
+
+def test_rows_that_nothing_describes_end_the_session() -> None:
+    heard = play([client(pg.query("SELECT email FROM people")), server(pg.row(EMAIL))], make)
+    assert heard.to_client == b""
+    assert heard.closed == "protocol_gap"
+
+
+def test_rows_that_do_not_fit_end_the_session() -> None:
+    heard = play([client(pg.query("SELECT email FROM people")), server(described(MAIL), pg.row(b"1", EMAIL))], make)
+    assert EMAIL not in heard.to_client
+    assert heard.closed == "protocol_gap"
+
+
+@pytest.mark.parametrize("cut", [c for n, c in enumerate(cuts()) if n != 1])
+def test_a_row_too_long_to_hold_is_a_row_of_nulls(cut: Callable[[bytes], list[bytes]]) -> None:
+    conversation = make()
+    conversation.session.masking.max_row = 100  # type: ignore[union-attr, misc]
+    long = pg.row(b"1", EMAIL, b"x" * 5000 + EMAIL)
+    data = described(ID, MAIL, NOTES) + ROWS[0] + long + ROWS[1] + pg.complete("SELECT 3") + pg.ready()
+    conversation.say(*client(pg.query("SELECT * FROM people")))
+    for n in range(0, len(data), 90):
+        for piece in cut(data[n : n + 90]):
+            conversation.say(*server(piece))
+    nulls = pg.message(b"D", pack(">hiii", 3, -1, -1, -1))
+    head = described(ID, MAIL, NOTES) + SHOWN[0] + nulls + SHOWN[1]
+    assert conversation.heard.to_client == head + pg.complete("SELECT 3") + pg.ready()
+    assert conversation.heard.events[0]["outcome"]["rows_returned"] == 3
+
+
+def test_without_a_catalogue_every_column_of_a_table_is_masked() -> None:
+    heard = play(
+        [
+            client(pg.query("SELECT a FROM plain")),
+            server(described(("a", 20003, 1, TEXT, 0)), pg.row(b"zq7"), pg.complete("SELECT 1"), pg.ready()),
+        ],
+        lambda: make(catalogue=None),
+    )
+    assert b"zq7" not in heard.to_client
+
+
+def test_who_may_see_everything_gets_every_byte() -> None:
+    steps = [
+        client(pg.query("SELECT id, email, notes FROM people")),
+        server(described(ID, MAIL, NOTES), *ROWS, pg.complete("SELECT 3"), pg.ready()),
+        client(pg.parse("", "SELECT email FROM people"), pg.bind("", ""), pg.execute(), pg.SYNC),
+        server(pg.PARSE_COMPLETE, pg.BIND_COMPLETE, pg.row(EMAIL), pg.complete("SELECT 1"), pg.ready()),
+        client(pg.query("INSERT INTO plain SELECT email FROM people")),
+        server(pg.error("22P02", 'bad "' + EMAIL.decode() + '"'), pg.ready()),
+    ]
+    heard = play(steps, lambda: make(frozenset(C)))
+    assert heard.to_client == b"".join(data for side, data in steps if side is pg.Side.SERVER)
+    assert heard.to_server == b"".join(data for side, data in steps if side is pg.Side.CLIENT)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO plain SELECT email FROM people",
+        "UPDATE plain SET a = upper(p.email) FROM people p",
+        "CREATE TABLE t AS SELECT email AS x FROM people",
+        "WITH w AS (INSERT INTO plain SELECT x FROM listed RETURNING a) SELECT a FROM w",
+        "SELECT set_config('a.b', email, false) FROM people",
+        "SELECT pg_notify('c', x) FROM listed",
+        "SELECT pg_sleep(ascii(email)) FROM people",
+        "SELECT query_to_xml('select 1', true, true, '')",
+        "DO $$ BEGIN EXECUTE 'select ' || 1; END $$",
+        "COPY people TO STDOUT",
+        "COPY (SELECT email FROM people) TO PROGRAM 'cat'",
+        "SELEC",
+    ],
+)  # fmt: skip
+def test_what_would_carry_values_elsewhere_is_refused(statement: str) -> None:
+    heard = play([client(pg.query(statement)), server(pg.error("42601"), pg.ready())], make)
+    assert [(e["outcome"]["status"], e["decision"]["policies"]) for e in heard.events] == [("denied", ["masking"])]
+    assert b"statement denied by masking" in heard.to_client
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE people SET email = lower(email) WHERE id = 1",
+        "INSERT INTO people (email) SELECT email FROM people",
+        "CREATE TABLE t AS SELECT email FROM people",
+        "CREATE TEMP TABLE t AS SELECT email AS x FROM people",
+        "UPDATE plain SET a = 'x' FROM people p WHERE p.email = 'y'",
+        "INSERT INTO plain SELECT id::text FROM people",
+        "SELECT set_config('a.b', 'c', false)",
+    ],
+)  # fmt: skip
+def test_what_carries_nothing_is_not(statement: str) -> None:
+    heard = play([client(pg.query(statement)), server(pg.complete("OK"), pg.ready())], make)
+    assert [e["outcome"]["status"] for e in heard.events] == ["ok"]
