@@ -144,6 +144,25 @@ class Upstream(Settings):
         return self
 
 
+class EstimateSettings(Settings):
+    """How approvers learn what a held statement would cost: EXPLAIN by a login that may only read, or by the proxy's own."""
+
+    enabled: bool = True
+    user: str | None = None
+    password: SecretStr | None = None
+    password_env: str | None = None
+    password_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _one_password(self) -> EstimateSettings:
+        passwords = sum(p is not None for p in (self.password, self.password_env, self.password_file))
+        if passwords > 1:
+            raise ValueError("give one of password, password_env, password_file")
+        if passwords and self.user is None:
+            raise ValueError("a password needs a user")
+        return self
+
+
 class DatabaseSettings(Settings):
     """One database. Several may share a `listen` address: the client's database name (alias or real name) then selects."""
 
@@ -155,6 +174,7 @@ class DatabaseSettings(Settings):
     client_tls: ClientTls = ClientTls()
     allow_replication: bool = False
     catalogue: bool = True
+    estimates: EstimateSettings = EstimateSettings()
 
 
 class Algorithm(StrEnum):
@@ -368,6 +388,13 @@ class MaskingSettings(Settings):
     styles: dict[DataClass, Style] = {}
 
 
+class ApprovalSettings(Settings):
+    """Statements that policy holds until people decide; `url` is where, `{id}` in it stands for the request's."""
+
+    wait_seconds: float = Field(900.0, ge=1, le=86_400)
+    url: str = ""
+
+
 class Config(Settings):
     """The whole file. Relative paths are relative to the file."""
 
@@ -377,6 +404,7 @@ class Config(Settings):
     databases: tuple[DatabaseSettings, ...] = ()
     policy: PolicySettings = PolicySettings()
     masking: MaskingSettings = MaskingSettings()
+    approvals: ApprovalSettings = ApprovalSettings()
     identity: IdentitySettings = IdentitySettings()
     log: LogSettings = LogSettings()
     api: ApiSettings = ApiSettings()

@@ -62,7 +62,7 @@ class Hold:
 
     __slots__ = (
         "approval_id", "asked", "at", "body", "bound", "context", "detail", "expires_at", "hint", "long_text", "message", "oids",
-        "params", "sql", "text_hash",
+        "params", "search_path", "sql", "text_hash",
     )  # fmt: skip
 
     def __init__(
@@ -79,6 +79,7 @@ class Hold:
         self.text_hash = ""
         self.long_text = ""
         self.params: tuple[str, ...] = ()
+        self.search_path: tuple[str, ...] = ()
         self.context = b""
         self.sql = b""
         self.bound = b""

@@ -7,12 +7,14 @@ and slows one side down when the other does not read (so a 2 GB result needs no 
 from __future__ import annotations
 
 import asyncio
+import select
 import ssl
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ingest.core.actions import Action, Close, Conclude, Forward, Intend, ObserveText, Record, Side
+from ingest.core.actions import Action, Close, Conclude, Forward, Intend, ObserveText, Record, Side, Wait, Waited
+from ingest.core.guarding import Answer
 from ingest.identity.tokens import Credential, TokenStoreError
 from ingest.net.described import Described
 from ingest.net.logins import LoginRefusedError
@@ -77,7 +79,9 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._opened_at = 0
         self._crowded = False
+        self._held_up = False
         self._server_full = False
+        self.database: DatabaseSettings | None = None
 
     # Startup and login
 
@@ -97,12 +101,11 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         session = self.session
         if session is not None:
-            worker = self.worker
-            if not worker.spool.has_room(ROOM + len(data)):
-                session.refusal = worker.spool.refusal or "the audit spool does not accept records."
-            elif session.refusal:
-                session.refusal = ""
-            self.apply(session.receive(CLIENT, data, worker.clock()))
+            self._look_for_room(session, len(data))
+            self.apply(session.receive(CLIENT, data, self.worker.clock()))
+            if session.behind > session.limits.behind and not self._held_up:
+                self._held_up = True
+                self._read_client_if_eased()
             if len(session.expected) > CROWDED and not self._crowded:
                 self._crowded = True
                 self._read_client_if_eased()
@@ -262,11 +265,12 @@ class Connection(asyncio.Protocol):
         now = worker.clock()
         self._opened_at = now
         self.credential = credential
+        self.database = database
         self._server = side
         upstream = database.upstream
         target = (upstream, done.pid, done.key, done.tls_active)
         self._cancel_upstream = partial(worker.cancel_upstream, *target)
-        self._cancel_pid, key = worker.cancel_keys.issue(4 if done.minor < 2 else 32, self._cancel_upstream)
+        self._cancel_pid, key = worker.cancel_keys.issue(4 if done.minor < 2 else 32, self._cancel)
         self._described = Described.of(worker.new_id(), credential, database, self._client_described(asked))
         status = {k: v.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for k, v in done.parameter_status.items()}
         session = PostgresSession(
@@ -371,6 +375,51 @@ class Connection(asyncio.Protocol):
             self._crowded = False
             self._read_client_if_eased()
 
+    def _look_for_room(self, session: PostgresSession, size: int) -> None:
+        spool = self.worker.spool
+        if not spool.has_room(ROOM + size):
+            session.refusal = spool.refusal or "the audit spool does not accept records."
+        elif session.refusal:
+            session.refusal = ""
+
+    def answer(self, approval_id: str, answer: Answer) -> None:
+        """End the wait of a held statement."""
+        session = self.session
+        if session is None or session.ended:
+            return
+        self._look_for_room(session, session.behind)
+        self.apply(session.answer(approval_id, answer, self.worker.clock()))
+        if self._held_up and session.behind <= session.limits.behind:
+            self._held_up = False
+            self._read_client_if_eased()
+
+    def _cancel(self) -> None:
+        """The client cancels: what the database runs for it or, if that is nothing, what waits."""
+        session = self.session
+        if session is not None and not session.open_statements and self.worker.holds.cancelled(self):
+            return
+        if self._cancel_upstream is not None:
+            self._cancel_upstream()
+
+    @property
+    def held_up(self) -> bool:
+        """Whether the client is not read from because much came behind a statement that waits."""
+        return self._held_up
+
+    def left(self) -> bool:
+        """Whether the client has closed its end, though it is not read from."""
+        sock = self._client.get_extra_info("socket") if self._client is not None else None
+        if sock is None:
+            return True
+        poll = select.poll()
+        poll.register(sock.fileno(), select.POLLRDHUP)
+        return bool(poll.poll(0))
+
+    def abort(self) -> None:
+        """Drop the client's connection at once."""
+        if self._client is not None:
+            self._client.abort()
+
     def apply(self, actions: list[Action]) -> None:
         """Carry out a session's actions: records into the spool, answers to the client, forwards to the gate."""
         try:
@@ -406,6 +455,10 @@ class Connection(asyncio.Protocol):
                 recorded = True
             elif isinstance(action, ObserveText):
                 spool.observe_text(action.text_hash, action.text)
+            elif isinstance(action, Wait):
+                self.worker.holds.wait(self, action.hold)
+            elif isinstance(action, Waited):
+                self.worker.holds.waited(action.hold)
             elif isinstance(action, Close):
                 self.close(action.reason)
         return recorded
@@ -462,7 +515,7 @@ class Connection(asyncio.Protocol):
 
     def _read_client_if_eased(self) -> None:
         if self._client is not None and not self._client.is_closing():
-            if self._server_full or self._crowded:
+            if self._server_full or self._crowded or self._held_up:
                 self._client.pause_reading()
             else:
                 self._client.resume_reading()

@@ -26,7 +26,9 @@ import structlog
 import uvloop
 
 from ingest.core.errors import IngestError
+from ingest.core.guarding import Hold
 from ingest.core.limits import Limits
+from ingest.guard.asking import Asking
 from ingest.guard.guard import PolicyGuard
 from ingest.guard.loading import PolicyFiles
 from ingest.identity.throttle import Throttle
@@ -38,8 +40,10 @@ from ingest.net.catalogue import CatalogueWatch, read_catalogue
 from ingest.net.certificates import configured_certificate, generated_certificate
 from ingest.net.connection import Connection
 from ingest.net.control import Change, Control
+from ingest.net.estimates import Estimates
 from ingest.net.gate import Gate
 from ingest.net.grants import GrantBook
+from ingest.net.holds import Holds
 from ingest.net.listener import Listener
 from ingest.net.logins import Logins
 from ingest.net.sanctions import Sanctions
@@ -55,6 +59,7 @@ from processors.statements.catalogue import Catalogue
 from schemas.classes import DataClass
 from schemas.config import ClientTlsMode, Config, DatabaseSettings, OnFailure, Upstream
 from schemas.control import CatalogueTagged, catalogue_key
+from schemas.events import Estimate
 from schemas.log import Log
 from schemas.log.place import LogPlace
 
@@ -114,6 +119,9 @@ class Worker:
         self.connections: set[Connection] = set()
         self.sanctions = Sanctions(self.control, self.connections, config.identity.max_control_stale_seconds)
         self.control.subscribe(self._retag)
+        self.estimates = Estimates(self.scram_keys)
+        folder = data / "held" / self.source.replace("/", "-")
+        self.holds = Holds(self.control, self._record_soon, now_us, loop, folder, self._estimate)
         self.statements = 0
         self.unaudited = 0
         self._passwords: dict[str, bytes | None] = {}
@@ -139,8 +147,15 @@ class Worker:
             self.policy = PolicyFiles(
                 self.config.policy.files, lambda body: self.note("PolicyChanged", self.clock(), body), self.grants
             )
+            self.policy.guard.asking = Asking(
+                self.new_id, int(self.config.approvals.wait_seconds * 1_000_000), self.config.approvals.url
+            )
             self._watch_policy()
+        lost = self.holds.recover()
         self.spool.commit()
+        self.holds.forget_recovered()
+        if lost:
+            self.log.warning("statements_waited_when_the_proxy_died", count=lost)
         by_address: dict[str, list[DatabaseSettings]] = {}
         for database in self.config.databases:
             by_address.setdefault(database.listen, []).append(database)
@@ -248,11 +263,19 @@ class Worker:
     async def _read_catalogue(self, database: DatabaseSettings) -> Catalogue:
         return await read_catalogue(database.upstream, self.password(database), self.scram_keys)
 
+    def _record_soon(self, type: str, at: int, body: bytes) -> None:
+        self.spool.record(type, at, body)
+        self.gate.touch()
+
+    async def _estimate(self, connection: Connection, hold: Hold) -> Estimate:
+        database = connection.database
+        assert database is not None
+        return await self.estimates.of(hold, database, self.password(database))
+
     def note(self, type: str, at: int, body: bytes) -> None:
         """Record an event of the proxy itself; where the spool has no room even for that, say so in the log."""
         try:
-            self.spool.record(type, at, body)
-            self.gate.touch()
+            self._record_soon(type, at, body)
         except SpoolError as error:
             self.log.error("event_lost", event_type=type, reason=str(error))
 

@@ -255,7 +255,7 @@ class Requests:
 
     def _wait(self, hold: Hold, request: Request, sql: bytes, bound: bytes, oids: tuple[int, ...]) -> None:
         session = self._session
-        hold.context, hold.params = session.context, request.params
+        hold.context, hold.params, hold.search_path = session.context, request.params, session.lexing.search_path
         hold.sql, hold.bound, hold.oids = sql, bound, oids
         self.waiting = hold
         if hold.long_text:
@@ -689,8 +689,9 @@ class Requests:
                     portal.denial = stopped.denial
                 return _REFUSED_PARSE
             granted = Granted(self._approval, self._released, prepared, params)
-        self._open_portal(portal_name, prepared, tokens, end - pos + 5)
-        opened = self._portals.get(portal_name[:_MAX_NAME])
+        opened = self._open_portal(portal_name, prepared, tokens, end - pos + 5)
+        if opened is not None and session.masking is not None:
+            opened.formats = result_formats(data, name_end + 1, end)
         if opened is not None and opened.prepared is prepared and granted.approval is not None:
             opened.granted = granted
         return renamed_bind(portal_name, prepared.own_name, data[name_end:end])
