@@ -95,13 +95,17 @@ class Waited(NamedTuple):
     status: str
 
 
+class Cancel(NamedTuple):
+    """Have the database cancel what it runs for this session; nothing more of the client is read until it was told."""
+
+
 class Close(NamedTuple):
     """End the connection: flush what was forwarded, then close both sides."""
 
     reason: str
 
 
-Action = Forward | Intend | Conclude | Record | ObserveText | Wait | Waited | Close
+Action = Forward | Intend | Conclude | Record | ObserveText | Wait | Waited | Cancel | Close
 
 
 class Session(Protocol):

@@ -14,14 +14,28 @@ DENIED = b"42501"
 QUERY_CANCELED = b"57014"
 
 
+class Bound(NamedTuple):
+    """What a statement is held to while it runs.
+
+    `kind`: rows, bytes or seconds of the statement, session_rows or session_bytes of all of the session's; `at` is the most there
+    may be. With kind grant, `limit` is the id of a grant that must stay in force. `enforced` is false where it is only recorded.
+    """
+
+    kind: str
+    at: int
+    limit: str
+    reason: str
+    enforced: bool = True
+
+
 class Judgement:
     """A ruling as a session needs it: the event's `decision`, and what to tell the client if the statement is stopped.
 
     `stops` is whether the statement must not reach the database as things are; `holds` what an approval would have to satisfy,
-    None where none would help.
+    None where none would help; `bounds` is what it is held to if it runs.
     """
 
-    __slots__ = ("fragment", "hint", "holds", "message", "sqlstate", "stops")
+    __slots__ = ("bounds", "fragment", "hint", "holds", "message", "sqlstate", "stops")
 
     def __init__(
         self,
@@ -38,6 +52,7 @@ class Judgement:
         self.hint = hint
         self.holds = holds
         self.sqlstate = sqlstate
+        self.bounds: tuple[Bound, ...] = ()
 
 
 class Answer(NamedTuple):
@@ -122,3 +137,6 @@ class SessionGuard(Protocol):
 
     def unreleased(self, hold: Hold, answer: Answer, judgement: Judgement) -> Judgement:
         """Return what is said of a held statement, judged as before, that is not let through."""
+
+    def lapsed(self, grant: str, now: int) -> bool:
+        """Whether a grant that a statement was let through by is not in force any more."""

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 import orjson
 
-from ingest.core.guarding import Answer, Emergency, Hold, Judgement, Request
+from ingest.core.guarding import Answer, Bound, Emergency, Hold, Judgement, Request
 from ingest.guard.asking import EMERGENCY_RISK, Asked, Asking, Shown, groups_of, merged, unreleased
 from ingest.guard.rights import Acting, Grants, NoGrants, acting
 from processors.policy import (
@@ -27,6 +27,7 @@ from processors.policy import (
     moment_values,
     statement_values,
 )
+from processors.policy.bundle import Mode
 from processors.policy.decide import NOTHING
 from processors.policy.grants import NOTHING_GIVEN, given
 from processors.statements import Statement
@@ -60,6 +61,7 @@ class Counters(Protocol):
     statements: int
     bytes_in: int
     bytes_out: int
+    rows: int
 
 
 def no_classes(statement: Statement) -> tuple[Iterable[str], bool]:
@@ -248,6 +250,13 @@ class PolicyGuard:
                 self._guard.judged[kept.matches, moving, kept.grants] = found
         return found
 
+    def lapsed(self, grant: str, now: int) -> bool:
+        """Whether a grant is not in force any more; see `SessionGuard`."""
+        guard = self._guard
+        if guard.grants.changes != self._changes or not self._from <= now < self._until:
+            self._look_again(guard.policy, now)
+        return all(g.grant_id != grant for g in self._acting.grants)
+
     def _look_again(self, policy: Policy, now: int) -> None:
         """What is granted, or what the rules read, is another than before."""
         guard = self._guard
@@ -292,6 +301,7 @@ class PolicyGuard:
             "session.denied": self._stopped,
             "session.bytes_in": counters.bytes_in,
             "session.bytes_out": counters.bytes_out,
+            "session.rows": counters.rows,
             "session.age_seconds": max(0, now - self._opened_at) // 1_000_000,
         }
 
@@ -312,7 +322,12 @@ def judged(ruling: Ruling, version: str, grants: tuple[str, ...] = (), approval:
     approval_id = approval.approval_id if approval is not None else ""
     decision = Decision(verdict=ruling.verdict, policies=policies, bundle=version, risk=risk, approval_id=approval_id)
     if not ruling.stops:
-        return Judgement(orjson.dumps(decision), False)
+        judgement = Judgement(orjson.dumps(decision), False)
+        judgement.bounds = (
+            *(Bound(r.bound.kind, r.bound.at, r.id, r.reason, r.mode is Mode.ENFORCE) for r in ruling.bounds),
+            *(Bound("grant", 0, grant, "Ask for another one if it is still needed.") for grant in grants),
+        )
+        return judgement
     if ruling.verdict is Verdict.HOLD:
         message = f"statement needs an approval by policy rule {ruling.rule}"
         hint = f"{ruling.reason} It was not executed. Approvers are in: {', '.join(groups_of(ruling.holds))}."

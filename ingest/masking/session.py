@@ -223,6 +223,10 @@ class MaskingGuard:
         """Return what is said of a held statement that is not let through; see `SessionGuard`."""
         return self._inner.unreleased(hold, answer, judgement) if self._inner is not None else judgement
 
+    def lapsed(self, grant: str, now: int) -> bool:
+        """Whether a grant is not in force any more; see `SessionGuard`."""
+        return self._inner.lapsed(grant, now) if self._inner is not None else True
+
 
 ALLOWED = Judgement(orjson.dumps(Decision()), False)
 _DENIED = orjson.dumps(Decision(verdict=Verdict.DENY, policies=(RULE,), risk=70))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ingest.core.actions import Action, Close, Conclude, Forward, Intend, ObserveText, Record, Side, Wait, Waited
+from ingest.core.actions import Action, Cancel, Close, Conclude, Forward, Intend, ObserveText, Record, Side, Wait, Waited
 from ingest.core.guarding import Answer
 from ingest.identity.tokens import Credential, TokenStoreError
 from ingest.net.described import Described
@@ -72,7 +72,7 @@ class Connection(asyncio.Protocol):
         self._waiting = False
         self._closing = ""
         self._cancel_pid = 0
-        self._cancel_upstream: Callable[[], None] | None = None
+        self._cancel_upstream: Callable[..., None] | None = None
         self._described: Described | None = None
         self._drained = 0
         self._address = ""
@@ -82,6 +82,8 @@ class Connection(asyncio.Protocol):
         self._held_up = False
         self._server_full = False
         self.database: DatabaseSettings | None = None
+        self._client_full = False
+        self._cancelling = False
 
     # Startup and login
 
@@ -459,9 +461,34 @@ class Connection(asyncio.Protocol):
                 self.worker.holds.wait(self, action.hold)
             elif isinstance(action, Waited):
                 self.worker.holds.waited(action.hold)
+            elif isinstance(action, Cancel):
+                self._cancel_running()
             elif isinstance(action, Close):
                 self.close(action.reason)
         return recorded
+
+    def look(self) -> None:
+        """Look whether what runs is still within its limits."""
+        if self.session is not None and self.session.bounds.active and not self._closing:
+            self.apply(self.session.bounds.overdue(self.worker.clock()))
+
+    def _cancel_running(self) -> None:
+        """Cancel what the database runs, reading from neither side meanwhile.
+
+        What a client sends now could be what is cancelled; what the server sends would be read faster than it can be told to
+        stop.
+        """
+        if self._cancel_upstream is None or self._cancelling:
+            return
+        self._cancelling = True
+        self._read_client_if_eased()
+        self._read_server_if_eased()
+        self._cancel_upstream(self._cancelled)
+
+    def _cancelled(self) -> None:
+        self._cancelling = False
+        self._read_client_if_eased()
+        self._read_server_if_eased()
 
     def _intend(self, action: Intend) -> bool:
         """Write ahead; return whether that is on record. Past `ROOM` the spool may fill up within one batch of statements."""
@@ -502,12 +529,20 @@ class Connection(asyncio.Protocol):
             self._client.write(data)
 
     def pause_writing(self) -> None:
-        if self._server is not None and self._server.transport is not None:
-            self._server.transport.pause_reading()
+        self._client_full = True
+        self._read_server_if_eased()
 
     def resume_writing(self) -> None:
-        if self._server is not None and self._server.transport is not None and not self._server.transport.is_closing():
-            self._server.transport.resume_reading()
+        self._client_full = False
+        self._read_server_if_eased()
+
+    def _read_server_if_eased(self) -> None:
+        transport = self._server.transport if self._server is not None else None
+        if transport is not None and not transport.is_closing():
+            if self._client_full or self._cancelling:
+                transport.pause_reading()
+            else:
+                transport.resume_reading()
 
     def _pause_client(self, paused: bool) -> None:
         self._server_full = paused
@@ -515,7 +550,7 @@ class Connection(asyncio.Protocol):
 
     def _read_client_if_eased(self) -> None:
         if self._client is not None and not self._client.is_closing():
-            if self._server_full or self._crowded or self._held_up:
+            if self._server_full or self._crowded or self._held_up or self._cancelling:
                 self._client.pause_reading()
             else:
                 self._client.resume_reading()

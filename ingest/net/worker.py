@@ -289,16 +289,25 @@ class Worker:
         elif 0 <= owner < self.config.proxy.workers:
             self._spawn(self._hand_over(owner, pid, key))
 
-    def cancel_upstream(self, upstream: Upstream, pid: int, key: bytes, tls: bool) -> None:
-        """Send the server its own key."""
+    def cancel_upstream(
+        self, upstream: Upstream, pid: int, key: bytes, tls: bool, done: Callable[[], None] | None = None
+    ) -> None:
+        """Send the server its own key; `done` is called when it has it, or cannot be told."""
         if pid:
-            self._spawn(self._send_cancel(upstream, pid, key, tls))
+            self._spawn(self._send_cancel(upstream, pid, key, tls, done))
+        elif done is not None:
+            done()
 
-    async def _send_cancel(self, upstream: Upstream, pid: int, key: bytes, tls: bool) -> None:
+    async def _send_cancel(
+        self, upstream: Upstream, pid: int, key: bytes, tls: bool, done: Callable[[], None] | None = None
+    ) -> None:
         try:
             await send_cancel(upstream, pid, key, tls)
         except (IngestError, TimeoutError, OSError) as error:
             self.log.warning("cancel_failed", reason=str(error))
+        finally:
+            if done is not None:
+                done()
 
     def _cancel_path(self, index: int) -> Path:
         return self.config.data_dir / "run" / f"cancel-{index}.sock"
@@ -351,6 +360,8 @@ class Worker:
                 "passed_unaudited": self.unaudited + sum(s.unaudited for s in open_sessions),
             }
             self.note("Heartbeat", now, b"," + orjson.dumps(body)[1:-1])
+        for connection in list(self.connections):
+            connection.look()
         try:
             if self.spool.seal_due(now):
                 self.spool.seal(now)

@@ -7,7 +7,8 @@
     freezes: [{name, from, to, environments, reason}]
     rules:   [{id, effect, when, reason, risk, mode, environments, tests,
                approvers: {groups, count, wait_minutes, break_glass}}]
-    limits:  [{id, when, reason, statements_per_minute | session_statements | session_bytes}]
+    limits:  [{id, when, reason, one of: statement_rows, statement_bytes, statement_seconds, statements_per_minute,
+               session_statements, session_rows, session_bytes}]
     clear:   [{id, classes, when, reason}]      # who sees which data classes as they are; all others see masks
     tests:   [{name, given, sql, expect, rules}]
 
@@ -118,8 +119,21 @@ class Clear(_Part):
         return frozenset(DataClass) if "*" in self.classes else frozenset(DataClass(c) for c in self.classes)
 
 
+class Bound(_Part):
+    """What a statement may reach while it runs, `at` most: rows or bytes sent to the client, seconds; of it or its session."""
+
+    kind: Literal["rows", "bytes", "seconds", "session_rows", "session_bytes"]
+    at: int
+
+
+class BoundRule(Rule):
+    """What a limit is in the list of rules where it is about running statements: it matches, and so the statement is bound."""
+
+    bound: Bound
+
+
 class Limit(_Part):
-    """A bound of one session; past it statements are denied."""
+    """A bound of statements or sessions. Past one of a session statements are denied; what runs then is cancelled."""
 
     id: Name
     when: str = "true"
@@ -128,25 +142,53 @@ class Limit(_Part):
     mode: Mode = Mode.ENFORCE
     statements_per_minute: int | None = Field(None, ge=1)
     session_statements: int | None = Field(None, ge=1)
+    session_rows: int | None = Field(None, ge=1)
     session_bytes: int | None = Field(None, ge=1)
+    statement_rows: int | None = Field(None, ge=1)
+    statement_bytes: int | None = Field(None, ge=1)
+    statement_seconds: int | None = Field(None, ge=1, le=604_800)
+
+    @field_validator("when", mode="before")
+    @classmethod
+    def _as_text(cls, value: object) -> object:
+        return str(value).lower() if isinstance(value, bool) else value
 
     @model_validator(mode="after")
     def _one(self) -> Limit:
-        if sum(x is not None for x in (self.statements_per_minute, self.session_statements, self.session_bytes)) != 1:
-            raise ValueError("give one of statements_per_minute, session_statements, session_bytes")
+        names = dict.fromkeys((*_BEFORE, *_WHILE))
+        if sum(getattr(self, name) is not None for name in names) != 1:
+            raise ValueError(f"give one of {', '.join(names)}")
         return self
 
-    def rule(self) -> Rule:
-        """Return the rule that this limit is a short form of."""
-        for variable, bound in (
-            ("session.statements_last_minute", self.statements_per_minute),
-            ("session.statements", self.session_statements),
-            ("session.bytes_out", self.session_bytes),
-        ):
-            if bound is not None:
-                when = f"{variable} >= {bound} && (\n{self.when}\n)"
-                break
-        return Rule(id=self.id, effect=Verdict.DENY, when=when, reason=self.reason, risk=self.risk, mode=self.mode)
+    def rules(self) -> tuple[Rule, ...]:
+        """Return the rules that this limit is a short form of: one before statements, one while they run, or both."""
+        base: dict[str, Any] = {"id": self.id, "reason": self.reason, "mode": self.mode}
+        found: list[Rule] = []
+        for name, variable in _BEFORE.items():
+            if (most := getattr(self, name)) is not None:
+                when = f"{variable} >= {most} && (\n{self.when}\n)"
+                found.append(Rule(**base, effect=Verdict.DENY, when=when, risk=self.risk))
+        for name, kind in _WHILE.items():
+            if (most := getattr(self, name)) is not None:
+                found.append(BoundRule(**base, effect=Verdict.ALLOW, when=self.when, bound=Bound(kind=kind, at=most)))
+        return tuple(found)
+
+
+_BEFORE = {
+    "statements_per_minute": "session.statements_last_minute",
+    "session_statements": "session.statements",
+    "session_rows": "session.rows",
+    "session_bytes": "session.bytes_out",
+}
+"""Which counter is looked at before a statement."""
+_WHILE: dict[str, Literal["rows", "bytes", "seconds", "session_rows", "session_bytes"]] = {
+    "statement_rows": "rows",
+    "statement_bytes": "bytes",
+    "statement_seconds": "seconds",
+    "session_rows": "session_rows",
+    "session_bytes": "session_bytes",
+}
+"""What is watched while one runs."""
 
 
 class Freeze(_Part):
@@ -214,7 +256,7 @@ class Bundle:
         self.rules: tuple[Rule, ...] = tuple(
             rule.model_copy(update={"mode": Mode.SHADOW}) if f.mode is Mode.SHADOW else rule
             for f in files
-            for rule in (*f.rules, *(limit.rule() for limit in f.limits))
+            for rule in (*f.rules, *(rule for limit in f.limits for rule in limit.rules()))
         )
 
     def frozen(self, now: int, environment: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from processors.policy.bundle import Mode, Rule
+from processors.policy.bundle import BoundRule, Mode, Rule
 from processors.policy.decide import Policy, names_read
 from schemas.events import PrincipalKind, StatementFlag, Verdict
 from schemas.events.statement import Danger
@@ -27,6 +27,11 @@ def doubts(policy: Policy) -> Iterator[str]:
     """Yield one line for each thing that is probably not meant."""
     seen: dict[tuple[str, tuple[str, ...]], Rule] = {}
     for rule in policy.bundle.rules:
+        if isinstance(rule, BoundRule):
+            yield from (f"limit {rule.id}: {text}" for text in _unknown_words(rule.when))
+            if not names_read([rule.when]) and policy_constant(policy, rule) is False:
+                yield f"limit {rule.id}: can never match; its condition is always false"
+            continue
         yield from (f"rule {rule.id}: {text}" for text in _unknown_words(rule.when))
         same = seen.setdefault((" ".join(rule.when.split()), rule.environments), rule)
         if same is not rule:

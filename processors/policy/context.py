@@ -123,6 +123,7 @@ COUNTERS: dict[str, Variable] = {
     "session.denied": _number("statements of this session that were denied"),
     "session.bytes_in": _number("bytes the client sent in this session"),
     "session.bytes_out": _number("bytes the database sent in this session"),
+    "session.rows": _number("rows that statements of this session returned"),
     "session.age_seconds": _number("how long ago the session began"),
 }
 """Changes with every statement: a rule that reads these is evaluated each time."""

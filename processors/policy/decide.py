@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from cel_expr_python import cel
 
 from processors.policy.approval import Approval
-from processors.policy.bundle import Bundle, Mode, PolicyError, Rule
+from processors.policy.bundle import BoundRule, Bundle, Mode, PolicyError, Rule
 from processors.policy.context import APPROVAL, COUNTERS, GRANTED, MOMENT, STATEMENT, SUBJECT, VARIABLES, Values
 from schemas.classes import DataClass
 from schemas.events import Verdict
@@ -29,7 +29,8 @@ _PERMITS = frozenset((Verdict.ALLOW, Verdict.MASK, Verdict.HOLD))
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """A decision: `policies` are the ids of the rules that matched, those in shadow with `shadow:` before them.
+    """A decision: `policies` are the ids of the rules that matched, those in shadow with `shadow:` before them, and limits that
+    bind the statement while it runs (`bounds`) with `limit:`.
 
     `rule` and `reason` are of the strongest; `error` says which rule could not be evaluated, and why, empty if none. `holds` are
     all rules that hold, where the verdict is that.
@@ -42,6 +43,7 @@ class Ruling:
     reason: str = ""
     error: str = ""
     holds: tuple[Rule, ...] = ()
+    bounds: tuple[BoundRule, ...] = ()
 
     @property
     def stops(self) -> bool:
@@ -176,11 +178,14 @@ class Policy:
 
     def _settle(self, matched: list[int], errors: list[tuple[int, str]], approval: Approval | None = None) -> Ruling:
         rules = self.bundle.rules
+        bounds = tuple(rule for i in matched if isinstance(rule := rules[i], BoundRule))
+        matched = [i for i in matched if not isinstance(rules[i], BoundRule)]
         enforced = [rules[i] for i in matched if rules[i].mode is Mode.ENFORCE]
         policies = [r.id for r in enforced]
         policies += [f"shadow:{rules[i].id}" for i in matched if rules[i].mode is Mode.SHADOW]
         failed = [(rules[i].id, text) for i, text in errors if rules[i].mode is Mode.ENFORCE]
         policies += [f"error:{rules[i].id}" for i, _ in errors]
+        policies += [f"limit:{r.id}" if r.mode is Mode.ENFORCE else f"shadow:limit:{r.id}" for r in bounds]
         if failed:
             name, text = failed[0]
             reason = f"Rule {name} of the policy could not be evaluated; until it is mended, what it judges is denied."
@@ -194,9 +199,9 @@ class Policy:
             reason = "No rule of the policy allows it, and what no rule allows is denied here."
             return Ruling(Verdict.DENY, (*policies, DEFAULT_DENY), risk, DEFAULT_DENY, reason)
         if strongest is None:
-            return Ruling(Verdict.ALLOW, tuple(policies), risk)
+            return Ruling(Verdict.ALLOW, tuple(policies), risk, bounds=bounds)
         holds = tuple(r for r in enforced if r.effect is Verdict.HOLD) if strongest.effect is Verdict.HOLD else ()
-        return Ruling(strongest.effect, tuple(policies), risk, strongest.id, strongest.reason, "", holds)
+        return Ruling(strongest.effect, tuple(policies), risk, strongest.id, strongest.reason, "", holds, bounds)
 
 
 def _released(rule: Rule) -> Rule:

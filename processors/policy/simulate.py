@@ -49,6 +49,7 @@ class _Session:
     denied: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
+    rows: int = 0
     minute: int = -1
     before_minute: int = 0
 
@@ -69,6 +70,7 @@ def simulate(policy: Policy, events: Iterable[Mapping[str, Any]]) -> Simulation:
         session.denied += outcome["status"] == OutcomeStatus.DENIED
         session.bytes_in += outcome["bytes_in"]
         session.bytes_out += outcome["bytes_out"]
+        session.rows += outcome["rows_returned"]
         # What ran by an approval would have been held first, as it was.
         was = Verdict.HOLD if event["decision"]["approval_id"] else Verdict(event["decision"]["verdict"])
         result.judged += 1
@@ -99,5 +101,6 @@ def _values(policy: Policy, event: Mapping[str, Any], session: _Session, at: int
         "session.denied": session.denied,
         "session.bytes_in": session.bytes_in,
         "session.bytes_out": session.bytes_out,
+        "session.rows": session.rows,
         "session.age_seconds": max(0, at - session.opened) // 1_000_000,
     }

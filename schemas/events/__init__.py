@@ -22,7 +22,7 @@ from schemas.events.approval import (
     Estimate,
 )
 from schemas.events.base import Client, Database, Event, Principal, PrincipalKind
-from schemas.events.policy import PolicyChanged
+from schemas.events.policy import LimitExceeded, PolicyChanged
 from schemas.events.proxy import Heartbeat, ProxyStarted, ProxyStopped, SpoolDamaged, TextObserved
 from schemas.events.session import AuthenticationFailed, ProtocolGap, SessionClosed, SessionOpened
 from schemas.events.statement import (
@@ -54,6 +54,7 @@ EVENT_TYPES: dict[str, type[Event]] = {
         AdminActionPerformed,
         AuditTrailRead,
         PolicyChanged,
+        LimitExceeded,
         ApprovalRequested,
         ApprovalDecided,
         ApprovalClosed,
@@ -83,6 +84,7 @@ __all__ = [
     "ExecutionKind",
     "Facts",
     "Heartbeat",
+    "LimitExceeded",
     "Outcome",
     "OutcomeStatus",
     "PolicyChanged",

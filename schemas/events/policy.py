@@ -20,3 +20,20 @@ class PolicyChanged(Event):
     status: str = "loaded"
     rules: int = 0
     problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitExceeded(Event):
+    """A statement ran into a limit of the policy, or the grant it relied on ended, and was cancelled unless `enforced` is false.
+
+    `kind` is what was limited, `at_most` to how much: rows, bytes, seconds, session_rows, session_bytes; with kind grant, `limit`
+    is the grant's id. The statement is the one with this fingerprint that the session ran then; its own event says how it ended.
+    """
+
+    session_id: str
+    limit: str
+    kind: str
+    at_most: int
+    enforced: bool = True
+    text_hash: str = ""
+    fingerprint: str = ""

@@ -44,7 +44,13 @@ BUNDLE = {
         {"id": "watch", "effect": "alert", "when": "'select' in statement.verbs && claims.size() == 0", "reason": "Seen."},
         {"id": "errs", "effect": "alert", "when": "statement.objects.size() > 3 && claims.none == 'x'", "reason": "Errs."},
     ],
-    "limits": [{"id": "many", "session_statements": 400, "reason": "Enough."}],
+    "limits": [
+        {"id": "many", "session_statements": 400, "reason": "Enough."},
+        {"id": "rows", "statement_rows": 4, "reason": "Enough.", "when": "'public.customers' in statement.objects"},
+        {"id": "bytes", "statement_bytes": 150, "reason": "Enough.", "when": "'copy_out' in statement.flags"},
+        {"id": "long", "statement_seconds": 1, "reason": "Enough.", "when": "'update' in statement.verbs"},
+        {"id": "seen", "session_rows": 90, "reason": "Enough.", "mode": "shadow"},
+    ],
 }
 LIMITS = Limits(statement=4096, bind=4096, control=1024, error=4096, prepared=20, portals=20, pending=2000)
 """Small, so that what is longer is tried, too."""
@@ -83,6 +89,9 @@ class Fuzzed:
             self.feed(Side.CLIENT, asked)
             for _ in range(rng.randint(0, 8)):
                 self.feed(Side.SERVER, self.answered())
+            if rng.random() < 0.2 and not self.closed:
+                self.now += rng.choice((10, 1_500_000, 20_000_000))
+                self.carry_out(self.session.bounds.overdue(self.now))
         self.ended_early = self.closed
         if not self.closed:
             side = rng.choice((Side.CLIENT, Side.SERVER))
@@ -101,7 +110,8 @@ class Fuzzed:
             began = time.process_time()
             self.carry_out(self.session.receive(side, piece, self.now))
             assert time.process_time() - began < SECONDS
-            held = len(self.session._requests._held), len(self.session._responses._held)
+            session = self.session
+            held = len(session._requests._held), len(session._responses._held), len(session.bounds._held)
             assert max(held) <= LIMITS.statement + 5 + len(piece), held
 
     def carry_out(self, actions: Iterable[object]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import orjson
 
+from ingest.core.guarding import Bound
 from ingest.core.masking import Rows
 from processors.statements import Statement
 
@@ -39,6 +40,7 @@ class Execution:
 
     __slots__ = (
         "audited",
+        "bounds",
         "bytes_in",
         "copy_in",
         "denial",
@@ -71,6 +73,7 @@ class Execution:
         self.hides = False
         self.strict = False
         self.masker: Rows | None = None
+        self.bounds: tuple[Bound, ...] = ()
 
 
 def dynamic_fragment(kind: bytes, transaction: bytes, params: Sequence[str], claims: Mapping[str, str], decision: bytes) -> bytes:

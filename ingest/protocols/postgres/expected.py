@@ -67,14 +67,18 @@ class Prepared:
 
 
 class Portal:
-    """A bound statement: tokens of literals and parameters, and whether rows were already fetched from it.
+    """A bound statement: tokens of literals and parameters, and what was already fetched from it.
 
     `granted` is the approval it was bound by (`holding.Granted`); `denial` is set where its Bind was kept from the server.
     `formats` are those its Bind asked for, None if not known; `described` is whether its own RowDescription was asked for,
     `description` the body of that.
+    Rows and bytes are counted only where a limit is on them.
     """
 
-    __slots__ = ("bytes_in", "denial", "described", "description", "fetched", "formats", "granted", "params", "prepared")
+    __slots__ = (
+        "bytes_in", "bytes_out", "denial", "described", "description", "fetched", "formats", "granted", "params", "prepared",
+        "rows",
+    )  # fmt: skip
 
     def __init__(self, prepared: Prepared, params: Sequence[str], bytes_in: int) -> None:
         self.prepared = prepared
@@ -86,6 +90,7 @@ class Portal:
         self.described = False
         self.description = b""
         self.formats: tuple[int, ...] | None = None
+        self.rows = self.bytes_out = 0
 
     def shape(self, catalogue: object) -> tuple[bytes, tuple[int, ...] | None] | None:
         """Return a RowDescription's body for its rows, and formats where those are not in it; None if neither is known."""

@@ -378,6 +378,11 @@ class Requests:
 
     # What the guard stops: its event is complete at once, for nothing of it reaches the server
 
+    def _bind_to(self, execution: Execution, judgement: Judgement | None) -> None:
+        """Hold an execution that will run to what its judgement allows it while it does."""
+        if judgement is not None and judgement.bounds:
+            self._session.bounds.bind(execution, judgement.bounds)
+
     def _judge(self, statement: Statement, claims: Mapping[str, str]) -> Judgement | None:
         guard = self._session.guard
         return None if guard is None else guard.judge(statement, claims, self._now)
@@ -490,6 +495,8 @@ class Requests:
                 self._admit(analysis, n, b"simple", analysis.params[n], 0 if n else size, j.fragment)
                 for n, j in enumerate(judgements)
             ]
+            for execution, judgement in zip(executions, judgements, strict=True):
+                self._bind_to(execution, judgement)
         elif len(analysis.statements) == 1:
             executions = [self._admit(analysis, 0, b"simple", analysis.params[0], size)]
         else:
@@ -638,6 +645,7 @@ class Requests:
         self._see(execution, b"")
         if execution.audited:
             judgement = self._judge(statement, prepared.claims)
+            self._bind_to(execution, judgement)
             self._intend(execution, b"prepared", portal.params, prepared.claims, judgement.fragment if judgement else ALLOW)
 
     def _actual(self, portal: Portal) -> Prepared:
@@ -723,6 +731,7 @@ class Requests:
             if execution.hides and not self._repeats.describes and portal.shape(session.catalogue) is None:
                 return False
         self._portals[b""] = portal
+        self._bind_to(execution, judgement)
         self._intend(execution, b"prepared", params, prepared.claims, decision)
         session.statements += 1
         if self._repeats.describes:
@@ -781,6 +790,7 @@ class Requests:
             portal.bytes_in = 0
             return self._refuse_execute(Execution(statement, self._now, size, False), denial)
         kind, decision = b"fetch" if portal.fetched else b"prepared", ALLOW
+        judgement: Judgement | None = None
         if session.guard is not None:
             denial = prepared.denial or portal.denial
             if denial is not None:  # its Parse or Bind has the event
@@ -808,6 +818,7 @@ class Requests:
         execution = self._begin(statement, size)
         self._released = None
         execution.portal = portal
+        self._bind_to(execution, judgement)
         portal.bytes_in = 0
         if statement.settings:
             session.unsettle(statement.settings)
@@ -901,6 +912,7 @@ class Requests:
                 session.expected.append(Batch([], denial))
             return message(b"Q", _REFUSED_QUERY + b"\x00")
         execution = self._begin(analysis.statements[0], end - pos + 5)
+        self._bind_to(execution, judgement)
         if execution.audited:
             self._intend(execution, b"function", tokens, {}, judgement.fragment if judgement else ALLOW)
         self._see(execution, judgement.fragment if judgement else ALLOW)

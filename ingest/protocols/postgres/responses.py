@@ -78,6 +78,12 @@ class Responses:
         self._handlers[_NOTICE] = self._notice
         self._handlers[_NOTIFICATION] = self._notification
 
+    def take_partial(self) -> tuple[bytes, int]:
+        """Give away the beginning of a message that is not whole yet, and say how much of one that passes is still to come."""
+        held = bytes(self._held)
+        self._held.clear()
+        return held, self._pass or self._drop
+
     def feed(self, data: bytes, now: int, actions: list[Action]) -> None:
         """Parse as far as the bytes reach. Raises ServerProtocolError on an answer to nothing that was asked."""
         if self._held:

@@ -21,6 +21,7 @@ from ingest.core.errors import ProtocolError
 from ingest.core.guarding import Answer, Hold, SessionGuard
 from ingest.core.limits import Limits
 from ingest.core.masking import Masking
+from ingest.protocols.postgres.bounds import Bounds
 from ingest.protocols.postgres.executions import Denial, Execution, outcome_fragment
 from ingest.protocols.postgres.expected import Batch, Expected, Parsed
 from ingest.protocols.postgres.requests import Requests
@@ -89,6 +90,8 @@ class PostgresSession:
         self.statements = 0
         self.bytes_in = 0
         self.bytes_out = 0
+        self.rows = 0
+        """Rows that concluded executions returned."""
         self.ended = False
         self.draining = False
         self.allow_replication = allow_replication
@@ -101,6 +104,7 @@ class PostgresSession:
         self._uncertain = False
         self._requests = Requests(self)
         self._responses = Responses(self)
+        self.bounds = Bounds(self, self._responses)
 
     @property
     def catalogue(self) -> Catalogue | None:
@@ -125,7 +129,7 @@ class PostgresSession:
                     self._requests.feed(data, now, actions)
             else:
                 self.bytes_out += len(data)
-                self._responses.feed(data, now, actions)
+                (self.bounds if self.bounds.active else self._responses).feed(data, now, actions)
                 if self.skipping and self._requests.waiting is not None and not self.ended:
                     # An earlier statement of its pipeline failed, so the server will not run it, whoever approves it.
                     self._requests.release(Answer("cancelled", "an earlier statement of its pipeline failed"), now, actions)
@@ -227,6 +231,7 @@ class PostgresSession:
         if execution.done:
             return
         execution.done = True
+        self.rows += execution.rows
         if execution.audited:
             outcome = outcome_fragment(execution, now, self.settled_at, status, sqlstate, affected, bytes_out)
             actions.append(Conclude(execution, outcome))
