@@ -1,4 +1,4 @@
-"""What runs in a child process? `python -m deploy.child proxy 0` or `python -m deploy.child node`, started by the supervisor.
+"""What runs in a child process? `python -m deploy.child proxy 0` `… node` or `… api`, started by the supervisor.
 
 Reads its configuration from standard input, watches that pipe for the supervisor's end, owns its pid file, and turns whatever
 ends it into an exit code and one line of reason. A proxy worker must stay small: this file imports nothing heavy.
@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
                 return int(run_worker(config, index))
             from deploy.single import run_node
 
-            return run_node(config, log)
+            return run_node(config, log, pipeline=role == "node")
     except (FatalError, AlreadyRunningError) as error:
         _leave(run, name, str(error))
         return FATAL

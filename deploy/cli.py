@@ -99,6 +99,15 @@ def proxy(config: ConfigFile = DEFAULT_CONFIG) -> None:
 
 
 @app.command()
+def api(config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Run the API and UI alone, on Kafka and a ClickHouse server that workers (`process`) fill."""
+    from deploy.config import load
+    from deploy.single import run_up
+
+    raise typer.Exit(run_up(load(config, sections=("log", "clickhouse")), roles=("api",)))
+
+
+@app.command()
 def process(config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Run a worker that takes Kafka's events into ClickHouse and the archive. Start as many as there are partitions, at most."""
     from deploy.config import load

@@ -1,4 +1,4 @@
-"""What does the node itself say in the trail? It is a source like any proxy, `node/0`, with a spool of its own.
+"""What does the node itself say in the trail? It is a source like any proxy, `node/0` or `api/0`, with a spool of its own.
 
 It records reads of the trail (before their rows are given out), changes made by commands, and that it lives. All calls are
 thread-safe: the API calls from many threads, the clockwork from one.
@@ -25,7 +25,6 @@ from schemas.config import AuditSettings
 from schemas.events import Client
 from schemas.log import Log
 
-SOURCE = "node/0"
 MAX_QUERY_CHARS = 8_000  # a search as asked stands in its event; the API allows less
 
 
@@ -37,15 +36,18 @@ class Recorded(Protocol):
 
 
 class NodeSource:
-    """The source `node/0`. Opens its spool and ships it to `log`; raises SpoolError if it cannot."""
+    """A source of this name. Opens its spool and ships it to `log`; raises SpoolError if it cannot."""
 
-    def __init__(self, data: DataDir, audit: AuditSettings, log: Log, tokens: TokenStore, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, data: DataDir, audit: AuditSettings, log: Log, tokens: TokenStore, clock: Callable[[], int], name: str = "node/0"
+    ) -> None:
+        self.name = name
         self._clock = clock
         self._tokens = tokens
         self._lock = threading.Lock()
         self._beat_us = int(audit.heartbeat_seconds * 1_000_000)
         self._last = 0
-        self.spool = Spool.open(data.spool(SOURCE), SOURCE, audit, clock, load_or_create_signer(data.keys, SOURCE))
+        self.spool = Spool.open(data.spool(name), name, audit, clock, load_or_create_signer(data.keys, name))
         self.shipper = Shipper(self.spool, log, clock)
         recovered = self.spool.recovered
         started = {"version": version("affidavit"), "host": socket.gethostname(), "pid": os.getpid(), "role": "node"}

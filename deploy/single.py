@@ -2,8 +2,8 @@
 
 `run_up` is the supervisor's process: it claims the data directory, checks addresses, starts the proxies and the node, and says
 "ready" when proxies accept and the API says so. `run_node` is the node's process: pipeline, API and the node's own source share
-one store, because one process owns a chDB folder. Stopping goes down the flow: proxies, API, the node's source, then the pipeline
-until nothing is left in the log, each for a bounded time.
+one store, because one process owns a chDB folder; as role `api` it has no pipeline, and its store is a server. Stopping goes down
+the flow: proxies, API, the node's source, then the pipeline until nothing is left in the log, each for a bounded time.
 """
 
 from __future__ import annotations
@@ -25,14 +25,12 @@ import structlog
 from deploy.config import split_address, to_wire
 from deploy.layout import DataDir, write_private
 from deploy.supervisor import ChildSpec, Supervisor, owning, pid_file
-from schemas.config import Config
-from schemas.log import LogError
+from schemas.config import Config, LogKind
 from schemas.topics import CONTROL, EVENTS
 
 if TYPE_CHECKING:
     from deploy.node_source import NodeSource
     from ingest.identity.tokens import AdminAction, TokenStore
-    from processors.runtimes.embedded import EmbeddedRuntime
     from processors.sinks.clickhouse import Store
     from query_api.identity import Identity
 
@@ -43,7 +41,6 @@ SHIP_SECONDS = 10.0
 DRAIN_SECONDS = 30.0
 ORPHAN_PATIENCE_SECONDS = 25.0  # children of a killed supervisor stop by themselves within 20 s
 API_CLIENTS = 4  # searches at once; each holds a client of the store
-PIPELINE_RETRY_SECONDS = 10.0
 RETENTION_SECONDS = 600.0
 TOMBSTONE_SECONDS = 86_400  # as long as Kafka keeps them by default
 LOCAL_PRINCIPAL = "local"  # whoever can read run/local.token
@@ -62,8 +59,12 @@ def now_us() -> int:
 
 
 def run_up(config: Config, roles: tuple[str, ...]) -> int:
-    """Run the roles (`proxy`, `node`) until SIGTERM or SIGINT. Raises UpError, AlreadyRunningError, ChildFatalError."""
-    if "node" not in roles and not config.databases:
+    """Run the roles (`proxy`, `node`, `api`) until SIGTERM or SIGINT. Raises UpError, AlreadyRunningError, ChildFatalError."""
+    if "api" in roles and (config.log.kind is not LogKind.KAFKA or config.clickhouse.interface == "chdb"):
+        raise UpError(
+            "the API runs apart on Kafka and a ClickHouse server: log.kind kafka, clickhouse.interface https; or use `up`"
+        )
+    if roles == ("proxy",) and not config.databases:
         raise UpError("databases: none is configured, so there is nothing for a proxy to do; add one")
     data = DataDir(config.data_dir)
     data.prepare()
@@ -92,6 +93,8 @@ def child_specs(config: Config, roles: tuple[str, ...]) -> list[ChildSpec]:
     specs = []
     if "node" in roles:
         specs.append(ChildSpec("node/0", ("-m", "deploy.child", "node"), 2, NODE_STOP_SECONDS))
+    if "api" in roles:
+        specs.append(ChildSpec("api/0", ("-m", "deploy.child", "api"), 2, NODE_STOP_SECONDS))
     if "proxy" in roles and config.databases:
         specs += [
             ChildSpec(f"proxy/{n}", ("-m", "deploy.child", "proxy", str(n)), 1, PROXY_STOP_SECONDS)
@@ -105,7 +108,7 @@ def check_addresses(config: Config, roles: tuple[str, ...]) -> None:
     wanted: dict[str, str] = {}
     for index, database in enumerate(config.databases if "proxy" in roles else ()):
         wanted.setdefault(database.listen, f"databases[{index}].listen")
-    if "node" in roles:
+    if _has_api(roles):
         wanted[config.api.listen] = "api.listen"
     for address, setting in wanted.items():
         try:
@@ -114,6 +117,10 @@ def check_addresses(config: Config, roles: tuple[str, ...]) -> None:
             taken = error.errno == errno.EADDRINUSE
             why = "is taken by another process; stop that one" if taken else f"cannot be listened on ({error.strerror})"
             raise UpError(f"{setting}: {address} {why}, or give another address") from None
+
+
+def _has_api(roles: tuple[str, ...]) -> bool:
+    return "node" in roles or "api" in roles
 
 
 def bind(address: str) -> socket.socket:
@@ -137,7 +144,7 @@ def describe(config: Config, roles: tuple[str, ...]) -> Iterator[str]:
         for d in config.databases:
             to = d.upstream.socket_dir or f"{d.upstream.host}:{d.upstream.port}"
             yield f"{d.listen}  database {d.alias} ({d.engine} {d.upstream.database!r} at {to}), client TLS {d.client_tls.mode}"
-    if "node" in roles:
+    if _has_api(roles):
         yield f"http://{config.api.listen}  API and search page"
     yield f"{config.data_dir}  data directory"
 
@@ -156,7 +163,7 @@ class Readiness:
         self._listens = sorted({d.listen for d in config.databases}) if "proxy" in roles else []
         self._sockets = [DataDir(config.data_dir).run / f"cancel-{n}.sock" for n in range(config.proxy.workers)]
         self._sockets = self._sockets if self._listens and config.proxy.workers > 1 else []
-        self._api = config.api.listen if "node" in roles else ""
+        self._api = config.api.listen if _has_api(roles) else ""
         self._supervisor = supervisor
         self._began = time.monotonic()
         self._done = False
@@ -205,58 +212,62 @@ def _reachable(address: str) -> tuple[str, int]:
 # --- the node's process ----------------------------------------------------------------------------------------------
 
 
-def run_node(config: Config, log: structlog.stdlib.BoundLogger) -> int:
-    """Run pipeline, API and the node's source until SIGTERM; return the exit code."""
+def run_node(config: Config, log: structlog.stdlib.BoundLogger, pipeline: bool = True) -> int:
+    """Run pipeline (where asked for), API and the node's source until SIGTERM; return the exit code."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     with contextlib.ExitStack() as stack:
-        node = Node(config, log, stack)
+        node = Node(config, log, stack, pipeline)
         node.serve(stop)
         node.stop()
     return 0
 
 
+def _open_store(config: Config, stack: contextlib.ExitStack, migrating: bool) -> Store:
+    from deploy.child import FatalError
+    from processors.sinks.clickhouse import MigrationError, StoreError, StoreLockedError, StoreUnavailableError, connect
+
+    try:
+        store = connect(config.clickhouse, config.data_dir)
+        stack.callback(store.close)
+        if migrating:
+            store.migrate()
+        elif lacking := store.lacking():
+            raise FatalError(f"the store lacks {', '.join(lacking)}: run `affidavit migrate` first, or start the workers")
+    except (StoreUnavailableError, StoreLockedError):
+        raise  # the supervisor starts the node again, later
+    except (MigrationError, StoreError) as error:
+        raise FatalError(str(error)) from error
+    return store
+
+
 class Node:
     """The parts of the node, opened in an order such that each finds what it needs, closed by `stack` in reverse."""
 
-    def __init__(self, config: Config, log: structlog.stdlib.BoundLogger, stack: contextlib.ExitStack) -> None:
-        from deploy.child import FatalError
+    def __init__(self, config: Config, log: structlog.stdlib.BoundLogger, stack: contextlib.ExitStack, pipeline: bool) -> None:
         from deploy.node_source import NodeSource
+        from deploy.pipeline_thread import PipelineThread
         from ingest.identity.tokens import TokenStore
-        from processors.archive import Archive
-        from processors.sinks.clickhouse import MigrationError, StoreError, StoreLockedError, StoreUnavailableError, connect
         from schemas.log.place import LogPlace
 
         self._config, self._log, self._data = config, log, DataDir(config.data_dir)
-        self._failed = ""
-        self._pipeline_stop = threading.Event()
+        self._said = ""
         self._tokens: TokenStore = TokenStore(self._data.identity, now_us, secrets.token_bytes)
         stack.callback(self._tokens.close)
         place = LogPlace.of(config.log, self._data.log, config.audit.durability)
-        self._event_log = place.open()  # the pipeline's
-        stack.callback(self._event_log.close)
         self._shipping_log = place.open()  # the source's own: on Kafka, reads and appends of one client wait for each other
         stack.callback(self._shipping_log.close)
         self._ballot_log = place.open()  # of the API's decisions: somebody waits for the answer
         stack.callback(self._ballot_log.close)
-        try:
-            self._store: Store = connect(config.clickhouse, config.data_dir)
-            stack.callback(self._store.close)
-            self._store.migrate()
-        except (StoreUnavailableError, StoreLockedError):
-            raise  # the supervisor starts the node again, later
-        except (MigrationError, StoreError) as error:
-            raise FatalError(str(error)) from error
-        self._archive = Archive(self._data.archive)
-        stack.callback(self._archive.close)
+        self._store: Store = _open_store(config, stack, migrating=pipeline)
         self._lookup = self._store.new_client()
-        self._runtime: EmbeddedRuntime = self._new_runtime()
-        self._pipeline = threading.Thread(target=self._run_pipeline, name="pipeline", daemon=True)
-        self._pipeline.start()
-        stack.callback(self._halt_pipeline)  # before the store is closed, also when what follows fails
-        self.source: NodeSource = NodeSource(self._data, config.audit, self._shipping_log, self._tokens, now_us)
-        self._settle_at: dict[int, int] | None = None
+        self._pipeline = PipelineThread(place, self._store, self._data, now_us, log) if pipeline else None
+        if self._pipeline is not None:
+            stack.callback(self._pipeline.close)  # before the store is closed, also when what follows fails
+        name = f"{config.api.name or ('node' if pipeline else 'api')}/0"
+        self.source: NodeSource = NodeSource(self._data, config.audit, self._shipping_log, self._tokens, now_us, name)
+        self._settle_at: dict[int, int] | int | None = None
         self._local_token = secrets.token_urlsafe(32)
         self._app = self._make_app()
 
@@ -292,23 +303,22 @@ class Node:
         self._api.join(API_STOP_SECONDS + 3)
         if not self.source.close("stopped", SHIP_SECONDS):
             self._log.warning("blocks stay in the spool; the next start ships them")
+        if self._pipeline is None:
+            return
         deadline = time.monotonic() + DRAIN_SECONDS
-        while self._behind() and self._pipeline.is_alive() and time.monotonic() < deadline:
+        while self._pipeline.behind() and self._pipeline.alive and time.monotonic() < deadline:
             time.sleep(0.02)
-        if self._behind():
+        if self._pipeline.behind():
             self._log.warning("blocks stay in the log; the next start projects them")
-        self._halt_pipeline()
-
-    def _halt_pipeline(self) -> None:
-        self._pipeline_stop.set()
-        self._pipeline.join(10)
 
     def status(self) -> dict[str, Any]:
         """What /readyz and the metrics show."""
-        pipeline = self._runtime.status
         spool = self.source.spool
-        problems = [f"pipeline {pipeline['state']}: {self._failed or pipeline['last_error']}"] if not pipeline["ready"] else []
-        problems += [spool.refusal] if not spool.accepting else []
+        problems = [] if spool.accepting else [spool.refusal]
+        if self._pipeline is None:
+            return {"ready": not problems, "problems": problems}
+        problems = [p for p in (self._pipeline.problem, *problems) if p]
+        pipeline = self._pipeline.status
         return {"ready": not problems, "problems": problems, "pipeline": pipeline, "log_end": pipeline["end_offset"]}
 
     def authenticate(self, token: str) -> Identity | None:
@@ -342,44 +352,12 @@ class Node:
             clients, settings, self.authenticate, self.source, self.status, now_us, api=self._config.api, ballot=ballot
         )
 
-    def _new_runtime(self) -> EmbeddedRuntime:
-        from processors.runtimes.embedded import EmbeddedRuntime
-
-        return EmbeddedRuntime(self._event_log, self._store, self._archive, self._data.pipeline, now_us)
-
-    def _run_pipeline(self) -> None:
-        """Run the pipeline; when it stops for good, say so and look again now and then: a person may have mended it."""
-        from processors.runtimes.embedded import PipelineError
-        from processors.runtimes.state import StateError
-
-        while not self._pipeline_stop.is_set():
-            try:
-                self._runtime.run(self._pipeline_stop)
-                self._failed = ""
-            except Exception as error:
-                self._failed = str(error)
-                if not isinstance(error, PipelineError | StateError):
-                    self._log.exception("pipeline failed")
-                self._pipeline_stop.wait(PIPELINE_RETRY_SECONDS)
-                if not self._pipeline_stop.is_set():
-                    with contextlib.suppress(StateError):
-                        self._runtime.close()
-                        self._runtime = self._new_runtime()
-        self._runtime.close()
-
-    def _behind(self) -> bool:
-        """Whether the log has blocks that are not in the store; a log out of reach is not waited for."""
-        try:
-            return not self._runtime.passed(self._runtime.ends())
-        except LogError as error:
-            self._log.warning("the log is out of reach", error=str(error))
-            return False
-
     def _tend(self) -> None:
         try:
             self.source.tend(self._recorded)
         except Exception as error:  # the next look may succeed; the API refuses reads meanwhile, so nothing goes unrecorded
-            if str(error) != self._failed:
+            if str(error) != self._said:
+                self._said = str(error)
                 self._log.error("node source", error=str(error))
 
     def _recorded(self, actions: list[AdminAction]) -> set[int] | None:
@@ -387,8 +365,11 @@ class Node:
         if self._settle_at is None:
             if self.source.spool.blocks.unacked_blocks:
                 return None
-            self._settle_at = self._runtime.ends()
-        if not self._runtime.passed(self._settle_at):
+            self._settle_at = self._pipeline.ends() if self._pipeline is not None else self.source.spool.blocks.number
+        if isinstance(self._settle_at, int):  # somebody else's pipeline: the store says how far it is
+            if self._settle_at and self._store.header(self.source.name, self._settle_at) is None:
+                return None
+        elif self._pipeline is None or not self._pipeline.passed(self._settle_at):
             return None
         rows = self._lookup.query(
             f"SELECT JSONExtractString(line, 'details', 'action_number'), toUnixTimestamp64Micro(at) "  # noqa: S608
@@ -403,12 +384,12 @@ class Node:
         from schemas.log.sqlite import SqliteLog
 
         log = self._shipping_log
-        if not isinstance(log, SqliteLog):
+        if not isinstance(log, SqliteLog) or self._pipeline is None:
             return  # Kafka does it by itself
         now = now_us()
         log.compact(CONTROL.name, now - TOMBSTONE_SECONDS * 1_000_000, expired(log, now))
         horizon = now - EVENTS.retention_ms * 1000
-        low, high = log.start_offset(EVENTS.name), int(self._runtime.status["next_offset"])
+        low, high = log.start_offset(EVENTS.name), int(self._pipeline.status["next_offset"])
         while low < high:  # the first record younger than the horizon, by bisection
             middle = (low + high) // 2
             records = log.read(EVENTS.name, middle, 1)

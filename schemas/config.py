@@ -248,6 +248,7 @@ class ApiSettings(Settings):
     """The API and UI."""
 
     listen: HostPort = "127.0.0.1:8080"
+    name: Alias | None = None
     metrics_public: bool = False
 
 

@@ -23,7 +23,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from processors.chain import MAX_GAPS, Chain, Gap
 from processors.sinks.errors import MigrationError, StoreError, StoreLockedError, StoreUnavailableError, refined, was_not_done
-from processors.sinks.migrations import migrate
+from processors.sinks.migrations import lacking, migrate
 from processors.sinks.profiles import profile_of
 from schemas.config import ClickHouseSettings
 from schemas.integrity import BlockHeader
@@ -76,6 +76,11 @@ class Store:
         """Bring the schema up to date; return the names of the migrations applied now."""
         with self._worded(f"migrating database {self.database}"):
             return migrate(self.client, self.settings)
+
+    def lacking(self) -> tuple[str, ...]:
+        """Return the names of the migrations that the store lacks; raise MigrationError if it is a newer version's."""
+        with self._worded(f"looking at the migrations of {self.database}"):
+            return lacking(self.client, self.settings)
 
     def insert(self, table: str, rows: pa.Table, token: str | None) -> None:
         """Insert rows once: a repeat with the same token changes nothing; without a token they go in whatever came before.

@@ -86,6 +86,14 @@ def migrate(client: Any, settings: ClickHouseSettings, migrations: tuple[Migrati
     return tuple(done)
 
 
+def lacking(client: Any, settings: ClickHouseSettings) -> tuple[str, ...]:
+    """Return the names of the migrations that a store lacks; raise MigrationError as `migrate` does. Changes nothing."""
+    migrations = bundled()
+    applied = _applied(client, settings.database) or {}
+    _check(applied, migrations)
+    return tuple(m.name for m in migrations if m.number not in applied)
+
+
 def _applied(client: Any, database: str) -> dict[int, tuple[str, str]] | None:
     """Return what was applied, by number; None where the database or the table is not there.
 

@@ -1,0 +1,145 @@
+"""Proxy, worker and API as processes apart, over Kafka and a ClickHouse server: together, and through the server's faults.
+
+PostgreSQL's log is the oracle: each statement it ran is exactly one row, after the server was killed in the middle of inserts,
+was slow, and did inserts whose answers never came.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import urllib.error
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg
+import pytest
+
+from processors.sinks.clickhouse import Store, connect
+from tests.support import kafka_jars
+from tests.support.clickhouse import Server
+from tests.support.inserting import Inserting, inserts_go_on, make_ledger, tickets
+from tests.support.kafka import Kafka
+from tests.support.ports import wait_for
+from tests.support.postgres import Postgres
+from tests.support.roles import USERS, Apart
+
+_KILL = signal.SIGKILL
+pytestmark = pytest.mark.skipif(bool(kafka_jars.missing()), reason=kafka_jars.missing() or "the broker's jars are there")
+
+
+@pytest.fixture(scope="module")
+def apart(pg: Postgres, kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Apart]:
+    """Every role, started."""
+    server = Server(tmp_path_factory.mktemp("clickhouse"), users=USERS).start()
+    site = Apart(pg, kafka, server, "apart.")
+    try:
+        site.command("migrate", "migrate")
+        for role in ("process", "api", "proxy"):
+            site.start(role)
+        yield site
+    finally:
+        site.end()
+        server.kill()
+
+
+@pytest.fixture
+def store(apart: Apart, tmp_path: Path) -> Iterator[Store]:
+    """The store, to look what is there."""
+    opened = connect(apart.store.settings(user="reader", password=USERS["reader"]["password"]), tmp_path)
+    yield opened
+    opened.close()
+
+
+def test_what_runs_through_the_proxy_is_found_by_the_api(apart: Apart, store: Store) -> None:
+    token = apart.command("api", "token", "create", "--principal", "ana", "--kind", "human", "--roles", "analyst").strip()
+    with psycopg.connect(**apart.proxy.app("olivia"), autocommit=True) as connection:
+        connection.execute("SELECT 'told-nobody', 41 + 1")
+        found = wait_for(lambda: _events(apart, token, "principal:olivia"), "the statement in the API", 60, 0.2)
+        assert found[0]["text"] == "SELECT ?, ? + ?"
+        # The other way round: a command on the API's machine reaches the proxy by the control topic.
+        session = found[0]["session_id"]
+        apart.command("api", "session", "kill", session, "--reason", "tried")
+        wait_for(lambda: _over(connection), "the session to end", 30, 0.1)
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        apart.get("no-token", "/api/v1/events")
+
+    def told() -> bool:
+        rows = store.client.query(
+            f"SELECT type, count() FROM {store.database}.other_events WHERE source = 'api/0' GROUP BY type"
+        ).result_rows
+        kinds = dict(rows)
+        return kinds.get("AuditTrailRead", 0) >= 1 and kinds.get("AdminActionPerformed", 0) == 2
+
+    wait_for(told, "the API's reads, and what was done on its machine, in the trail", 60, 0.2)
+    for told_nobody in ("told-nobody", *(user["password"] for user in USERS.values())):
+        apart.proxy.assert_nowhere(told_nobody)
+
+
+def test_the_server_killed_slow_and_mute_leaves_every_statement_one_row(apart: Apart, pg: Postgres, store: Store) -> None:
+    make_ledger(pg)
+    stop, server = threading.Event(), apart.store
+    token = apart.proxy.token("load", "service")
+    clients = [Inserting(n, {**apart.proxy.app("load", token)}, stop, pause=0.02) for n in range(4)]
+    threads = [threading.Thread(target=client.run) for client in clients]
+    for thread in threads:
+        thread.start()
+    try:
+        for nth in (1, 3, 4):  # in the middle of the first tables' inserts, and of later ones
+            server.fail(die_in_insert=nth)
+            wait_for(lambda: not server.running, "the server to die in an insert", 60, 0.05)
+            inserts_go_on(clients)
+            assert apart.api_status() == 503
+            server.start()
+        _goes_on(apart, clients)
+        assert apart.api_status() == 200
+        server.fail(lose_answer=3, too_many=2, unavailable=4)
+        _goes_on(apart, clients)
+        server.fail(insert_seconds=1.0)
+        inserts_go_on(clients)
+        wait_for(lambda: server.seen()["inserts"] > 5, "some slow inserts", 60, 0.2)
+        server.fail(insert_seconds=0.0)
+        apart.stop("process", number=_KILL)  # a worker in the middle of it
+        apart.start("process")
+        _goes_on(apart, clients)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(60)
+    ran = tickets(pg)
+    assert set(ran.values()) == {1}
+    wait_for(lambda: sum(_stored(store).values()) >= len(ran), "every statement in the store", 120, 0.5)
+    assert _stored(store) == ran
+    assert {a for client in clients for a in client.acknowledged} <= ran.keys()
+    chains = store.client.query(
+        f"SELECT source, max(number) - min(number) + 1 - uniqExact(number) FROM {store.database}.blocks GROUP BY source"
+    ).result_rows
+    assert all(missing == 0 for _, missing in chains)
+
+
+def _goes_on(apart: Apart, clients: list[Inserting]) -> None:
+    before = apart.store.seen()["inserts"]
+    inserts_go_on(clients)
+    wait_for(lambda: apart.store.seen()["inserts"] > before + 4, "inserts into the store to go on", 60, 0.1)
+
+
+def _stored(store: Store) -> Counter[str]:
+    rows = store.client.query(
+        f"SELECT claims['ticket'] AS ticket, count() FROM {store.database}.query_events WHERE ticket != '' GROUP BY ticket"
+    ).result_rows
+    return Counter(dict(rows))
+
+
+def _events(apart: Apart, token: str, search: str) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = apart.get(token, f"/api/v1/events?q={quote(search)}")["items"]
+    return found
+
+
+def _over(connection: psycopg.Connection[tuple[object, ...]]) -> bool:
+    try:
+        connection.execute("SELECT 1")
+    except psycopg.OperationalError:
+        return True
+    return False

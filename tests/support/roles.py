@@ -1,0 +1,116 @@
+"""Affidavit's roles apart, each with a data directory of its own: proxy, worker and API, over Kafka and a ClickHouse server.
+
+The worker logs in to the store as a writer, the API as a reader who may write nothing; `migrate` as neither. The proxy has no
+login to the store at all.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from schemas.log.kafka_topics import ensure
+from tests.support.affidavit import ROOT, Affidavit
+from tests.support.clickhouse import Server
+from tests.support.kafka import Kafka
+from tests.support.ports import accepts, free_port, wait_for
+from tests.support.postgres import Postgres
+
+_CLI = "import sys; from deploy.cli import main; sys.exit(main())"
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+USERS: Mapping[str, Mapping[str, Any]] = {
+    "migrator": {"password": "migrator-pw-1"},
+    "writer": {"password": "writer-pw-2"},
+    "reader": {"password": "reader-pw-3", "readonly": True},
+}
+
+
+class Apart:
+    """The roles' configurations and processes; the store's server belongs to the caller, and knows `USERS`."""
+
+    def __init__(self, server: Postgres, cluster: Kafka, store: Server, prefix: str) -> None:
+        self.store = store
+        settings = cluster.settings(topic_prefix=prefix, timeout_seconds=30.0)
+        ensure(settings)
+        log = Kafka.written(settings)
+        self.proxy = Affidavit(server, {"log": log})
+        self.folder = self.proxy.folder
+        self.api_port, self.process_port = free_port(), free_port()
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        for role, user in (("migrate", "migrator"), ("process", "writer"), ("api", "reader")):
+            (self.folder / f"{user}.password").write_text(USERS[user]["password"] + "\n")
+            reached = {"interface": "http", "port": store.port, "user": user, "password_file": f"{user}.password"}
+            config = {
+                "data_dir": f"data-{role}",
+                "log": log,
+                "clickhouse": {**reached, "timeout_seconds": 20},
+                "api": {"listen": f"127.0.0.1:{self.api_port}"},
+                "process": {"listen": f"127.0.0.1:{self.process_port}"},
+                "audit": {"heartbeat_seconds": 60, "seal_interval_ms": 50},
+            }
+            self.config(role).write_text(yaml.safe_dump(config))
+
+    def config(self, role: str) -> Path:
+        """A role's configuration file."""
+        return self.proxy.config_path if role == "proxy" else self.folder / f"{role}.yaml"
+
+    def command(self, role: str, *words: str) -> str:
+        """Run a command on the machine of a role; return what it printed."""
+        arguments = [sys.executable, "-c", _CLI, *words, "-c", str(self.config(role))]
+        done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def start(self, role: str) -> None:
+        """Start a role; return when it is ready."""
+        self._processes[role] = self.proxy._spawn(["-c", _CLI, role, "-c", str(self.config(role))], subprocess.DEVNULL)
+
+        def ready() -> bool:
+            process = self._processes[role]
+            assert process.poll() is None, f"{role} ended with {process.returncode}: {self.proxy.said()[-3000:]}"
+            if role == "proxy":
+                return accepts(self.proxy.port)
+            return self._status(self.process_port if role == "process" else self.api_port) == 200
+
+        wait_for(ready, f"{role} to be ready", 90, 0.1)
+
+    def _status(self, port: int) -> int:
+        try:
+            with _DIRECT.open(f"http://127.0.0.1:{port}/readyz", timeout=30) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+        except OSError:
+            return 0
+
+    def api_status(self) -> int:
+        """What /readyz of the API answers."""
+        return self._status(self.api_port)
+
+    def get(self, token: str, path: str) -> dict[str, Any]:
+        """Ask the API."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.api_port}{path}", headers={"Authorization": f"Bearer {token}"})
+        with _DIRECT.open(request, timeout=30) as answer:
+            found: dict[str, Any] = json.loads(answer.read())
+        return found
+
+    def stop(self, role: str, number: signal.Signals = signal.SIGTERM) -> int:
+        """End a role; return its exit code."""
+        process = self._processes.pop(role)
+        process.send_signal(number)
+        return process.wait(90)
+
+    def end(self) -> None:
+        """Kill what runs and remove everything."""
+        for role in list(self._processes):
+            self.stop(role, signal.SIGKILL)
+        self.proxy.remove()
