@@ -45,12 +45,16 @@ class Ballot(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """What was taken down: the decider is the `nth` of `needed`, both 0 for a denial. `settled`: nothing more is needed."""
+    """What was taken down: the decider is the `nth` of `needed`, both 0 for a denial. `settled`: nothing more is needed.
+
+    `review`: of a use of break-glass that was over already.
+    """
 
     approved: bool
     nth: int
     needed: int
     settled: bool
+    review: bool = False
 
 
 class Approving:
@@ -130,7 +134,7 @@ class Approving:
         if asked.state is State.REVIEWED and any(s["step"] == "reviewed" and s["who"] == who.id for s in asked.steps):
             raise ProblemError("conflict", f"{who.id} reviewed this already.", state=str(asked.state))
         self._record(asked, who, right, reason, channel, address, review=True)
-        return Decided(right, 0, 0, True)
+        return Decided(right, 0, 0, True, review=True)
 
     def _record(
         self,

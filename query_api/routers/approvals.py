@@ -29,7 +29,7 @@ MAX_ID = 128
 TEXT_SHOWN = 2000
 """Characters of a statement in a list; the request itself gives it whole."""
 router = APIRouter(prefix="/api/v1", tags=["approvals"])
-_APART = {"type", "v", "source", "epoch", "seq", "event_id", "approval_id", "text", "binding"}
+_APART = {"type", "v", "at", "source", "epoch", "seq", "event_id", "approval_id", "text", "binding"}
 _ABOUT = tuple(dict.fromkeys(f.name for cls in (ApprovalRequested, BreakGlassUsed) for f in fields(cls) if f.name not in _APART))
 """Members of the event that are given as they are."""
 
@@ -48,10 +48,11 @@ _BODY = {"requestBody": {"required": True, "content": {"application/json": {"sch
 def as_item(asked: Asked, who: Principal | None) -> dict[str, Any]:
     """An approval as the API gives it. `may_decide` and `objection` are for the one who asks; None: for nobody in particular."""
     members = asked.fields
-    item: dict[str, Any] = {name: members[name] for name in _ABOUT if name in members}
+    item: dict[str, Any] = {name: members.get(name) for name in _ABOUT}
     text = members.get("text")
     item |= {
         "approval_id": asked.approval_id,
+        "at": asked.at,
         "type": "break_glass" if members.get("type") == BreakGlassUsed.__name__ else "request",
         "state": str(asked.state),
         "text": text[:TEXT_SHOWN] if isinstance(text, str) else "",
@@ -78,9 +79,8 @@ def as_item(asked: Asked, who: Principal | None) -> dict[str, Any]:
         for s in asked.steps
         if s["step"] == "executed"
     ]
-    if who is not None:
-        item["objection"] = _objection(asked, who)
-        item["may_decide"] = not item["objection"] and asked.state in (State.OPEN, State.REVIEW)
+    item["objection"] = _objection(asked, who) if who is not None else "your token has no role that decides"
+    item["may_decide"] = not item["objection"] and asked.state in (State.OPEN, State.REVIEW)
     return item
 
 
@@ -216,5 +216,6 @@ def decide(
         "approved": done.approved,
         "nth": done.nth,
         "needed": done.needed,
+        "review": done.review,
         "settled": done.settled,
     }

@@ -46,9 +46,10 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One approval as stored: `event` as published, None where it cannot be read; `fields` its members whatever they are."""
+    """One approval as stored: `event` as published, None where it cannot be read; `fields` its members, or its texts."""
 
     approval_id: str
+    at: int
     state: State
     fields: dict[str, Any]
     event: ApprovalRequested | BreakGlassUsed | None
@@ -72,16 +73,20 @@ _REQUEST: TypeAdapter[ApprovalRequested] = TypeAdapter(ApprovalRequested)
 _BREAK_GLASS: TypeAdapter[BreakGlassUsed] = TypeAdapter(BreakGlassUsed)
 
 
-def _from(reader: Reader) -> str:
-    """Approvals with their state at {now}, under the names `a` and `s`."""
-    return f"""{reader.table("approvals")} AS a FINAL LEFT JOIN (
+def _standing(reader: Reader, within: str = "1") -> str:
+    """Approvals with what happened to them; `within` is a condition on `approval_id`.
+
+    Both sides are subqueries: a cluster refuses to join one distributed table to another by itself.
+    """
+    return f"""(SELECT approval_id, kind, at, expires_at FROM {reader.table("approvals")} FINAL WHERE {within}) AS a LEFT JOIN (
         SELECT approval_id,
             maxIf(status, step = 'closed') AS closed_as,
             countIf(step = 'executed' AND status NOT IN ('denied', 'not_executed')) AS executions,
             countIf(step = 'decided' AND status = 'denied') AS denials,
             countIf(step = 'decided' AND status = 'approved' AND needed > 0 AND nth >= needed) AS enough,
             countIf(step = 'reviewed') AS reviews
-        FROM {reader.table("approval_steps")} FINAL GROUP BY approval_id) AS s ON a.approval_id = s.approval_id"""  # noqa: S608
+        FROM {reader.table("approval_steps")} FINAL WHERE {within} GROUP BY approval_id
+    ) AS s ON a.approval_id = s.approval_id"""  # noqa: S608
 
 
 _STATE = """multiIf(
@@ -92,7 +97,7 @@ _STATE = """multiIf(
     s.enough > 0, 'approved',
     a.expires_at <= fromUnixTimestamp64Micro({now:Int64}, 'UTC'), 'expired',
     'open')"""
-_SELECT = f"a.approval_id AS approval_id, toUnixTimestamp64Micro(a.at) AS at_us, a.line AS line, {_STATE} AS state"
+_SELECT = f"a.approval_id AS id, toUnixTimestamp64Micro(a.at) AS at_us, {_STATE} AS state"
 
 
 def page(reader: Reader, state: State | None, now: int, after: Cursor | None, limit: int) -> tuple[list[Asked], Page]:
@@ -101,19 +106,19 @@ def page(reader: Reader, state: State | None, now: int, after: Cursor | None, li
     where = ["1"]
     if state is not None:
         parameters["state"] = str(state)
-        where.append(f"{_STATE} = {{state:String}}")
+        where.append("state = {state:String}")
     if after is not None:
         parameters |= {"after_at": after.at, "after_id": after.key}
         moment = "fromUnixTimestamp64Micro({after_at:Int64}, 'UTC')"
         where.append(f"(a.at < {moment} OR (a.at = {moment} AND a.approval_id < {{after_id:String}}))")
     rows = reader.rows(
-        f"SELECT {_SELECT} FROM {_from(reader)} WHERE {' AND '.join(where)} "  # noqa: S608
+        f"SELECT {_SELECT} FROM {_standing(reader)} WHERE {' AND '.join(where)} "  # noqa: S608
         f"ORDER BY a.at DESC, a.approval_id DESC LIMIT {limit + 1:d}",
         parameters,
     )
     more = len(rows) > limit
     rows = rows[:limit]
-    last = (rows[-1]["at_us"], rows[-1]["approval_id"]) if more else None
+    last = (rows[-1]["at_us"], rows[-1]["id"]) if more else None
     return _asked(reader, rows), Page([], last)
 
 
@@ -127,11 +132,8 @@ def some(reader: Reader, ids: Sequence[str], now: int) -> list[Asked]:
     """The approvals of these ids, in no order."""
     if not ids:
         return []
-    rows = reader.rows(
-        f"SELECT {_SELECT} FROM {_from(reader)} WHERE a.approval_id IN {{ids:Array(String)}}",  # noqa: S608
-        {"now": now, "ids": list(ids)},
-    )
-    return _asked(reader, rows)
+    within = "approval_id IN {ids:Array(String)}"
+    return _asked(reader, reader.rows(f"SELECT {_SELECT} FROM {_standing(reader, within)}", {"now": now, "ids": list(ids)}))  # noqa: S608
 
 
 def text_of(reader: Reader, asked: Asked, limit: int) -> tuple[str, bool]:
@@ -149,11 +151,11 @@ def text_of(reader: Reader, asked: Asked, limit: int) -> tuple[str, bool]:
 
 def history(reader: Reader, asked: Asked) -> dict[str, Any]:
     """What the principal did in the day before it asked: counts, whether it ran this statement before, the newest statements."""
-    principal, at = asked.fields.get("principal"), asked.fields.get("at")
+    event = asked.event
     parameters = {
-        "principal": str(principal.get("id", "")) if isinstance(principal, dict) else "",
-        "fingerprint": str(asked.fields.get("fingerprint") or ""),
-        "to": at if isinstance(at, int) and 0 <= at < 2**53 else 0,
+        "principal": event.principal.id if event else "",
+        "fingerprint": event.fingerprint if event else "",
+        "to": asked.at,
         "span": HISTORY_US,
     }
     where = (
@@ -209,16 +211,22 @@ def arrived(reader: Reader, after: Arrival, now: int, settle_us: int, limit: int
 def _asked(reader: Reader, rows: Sequence[dict[str, Any]]) -> list[Asked]:
     if not rows:
         return []
+    ids = {"ids": [row["id"] for row in rows]}
+    lines = reader.rows(
+        f"SELECT approval_id, line FROM {reader.table('approvals')} FINAL WHERE approval_id IN {{ids:Array(String)}}",  # noqa: S608
+        ids,
+    )
+    line_of = {row["approval_id"]: row["line"] for row in lines}
     steps: dict[str, list[dict[str, Any]]] = {}
     for step in reader.rows(
         "SELECT approval_id, step, toUnixTimestamp64Micro(at) AS at_us, toString(event_id) AS id, who, status, reason, channel, "  # noqa: S608
         "nth, needed, deciders, sqlstate, rows_returned, rows_affected, db_us, held_us "
         f"FROM {reader.table('approval_steps')} FINAL WHERE approval_id IN {{ids:Array(String)}} ORDER BY at_us, id",
-        {"ids": [row["approval_id"] for row in rows]},
+        ids,
     ):
         steps.setdefault(step["approval_id"], []).append(step)
     return [
-        Asked(row["approval_id"], _state(row["state"]), *_read(row["line"]), tuple(steps.get(row["approval_id"], ())))
+        Asked(row["id"], row["at_us"], _state(row["state"]), *_read(line_of.get(row["id"], "")), tuple(steps.get(row["id"], ())))
         for row in rows
     ]
 
@@ -237,8 +245,9 @@ def _read(line: str | bytes) -> tuple[dict[str, Any], ApprovalRequested | BreakG
         if not isinstance(fields, dict):
             return {}, None
         adapter: TypeAdapter[Any] = _BREAK_GLASS if fields.get("type") == BreakGlassUsed.__name__ else _REQUEST
-        return fields, adapter.validate_json(line)
+        event = adapter.validate_json(line, strict=True)
+        return orjson.loads(orjson.dumps(event)), event
     except orjson.JSONDecodeError:
         return {}, None
     except ValidationError:
-        return fields, None
+        return {name: value for name, value in fields.items() if isinstance(value, str)}, None

@@ -16,11 +16,11 @@ from uuid import UUID
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, FastAPI, Header, Request
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 
 from query_api.access import COOKIE, address_of, require_own_origin
 from query_api.bodies import bounded
-from query_api.identity import READERS, Identity
+from query_api.identity import ANYONE, APPROVERS, READERS, Identity
 from query_api.problems import ProblemError
 from query_api.routers.events import open_stream, search_page
 from query_api.routers.stats import search_stats
@@ -29,8 +29,10 @@ from query_api.search.ast import Pattern, Term
 from query_api.service import AReader, CursorText, From, SearchText, Service, TheService, To, service_of
 from query_api.store import events
 from query_api.times import rfc3339
+from query_api.ui import approvals
 from query_api.ui import format as fmt
 from query_api.ui.chart import HEIGHT, WIDTH, chart
+from query_api.ui.render import render
 
 PAGE_ROWS = 100
 RANGES = {
@@ -45,7 +47,10 @@ RANGES = {
 DEFAULT_RANGE = "-24h"
 _STATIC = {
     "app.css": "text/css; charset=utf-8",
+    "approvals.css": "text/css; charset=utf-8",
     "app.js": "text/javascript; charset=utf-8",
+    "approvals.js": "text/javascript; charset=utf-8",
+    "theme.js": "text/javascript; charset=utf-8",
     "login.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
@@ -72,10 +77,18 @@ def install(app: FastAPI) -> None:
         "chart_width": WIDTH,
         "chart_height": HEIGHT,
     }
+    environment.globals["tabs"] = tabs
+    environment.filters["short"] = fmt.short
     environment.filters["safe_key"] = lambda key: _CLAIM_KEY.fullmatch(key) is not None
     app.state.pages = environment
     app.state.static = static
     app.include_router(router)
+    app.include_router(approvals.router)
+
+
+def tabs(identity: Identity) -> list[tuple[str, str, bool]]:
+    """The pages: path, name, whether this identity may open it."""
+    return [("/", "Events", bool(identity.roles & READERS)), ("/approvals", "Approvals", bool(identity.roles & ANYONE))]
 
 
 def term(field: str, value: str) -> str:
@@ -88,14 +101,6 @@ def link(q: str = "", range: str = "", from_: str = "", to: str = "", cursor: st
     given = {"q": q, "range": range, "from": from_, "to": to, "cursor": cursor}
     query = urlencode({name: value for name, value in given.items() if value})
     return f"/?{query}" if query else "/"
-
-
-def _render(
-    request: Request, template: str, status: int = 200, headers: dict[str, str] | None = None, **values: Any
-) -> HTMLResponse:
-    theme = request.cookies.get("affidavit_theme", "")
-    html = request.app.state.pages.get_template(template).render(theme=theme if theme in ("dark", "light") else "", **values)
-    return HTMLResponse(html, status, headers)
 
 
 def _results(
@@ -141,9 +146,11 @@ def search(
         here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         return RedirectResponse("/login" if here == "/" else f"/login?{urlencode({'next': here})}", 303)
     if not identity.roles & READERS:
-        return _render(request, "refused.html", 403, identity=identity)
+        if identity.roles & APPROVERS:
+            return RedirectResponse("/approvals", 303)
+        return render(request, "refused.html", 403, identity=identity)
     values = _results(request, service, identity, q, range, from_ or "", to or "", cursor or "")
-    return _render(request, "search.html", _status(values), identity=identity, **values)
+    return render(request, "search.html", _status(values), identity=identity, **values)
 
 
 @router.get("/ui/results")
@@ -158,7 +165,7 @@ def results(
 ) -> Response:
     """The results alone."""
     values = _results(request, service, identity, q, range, from_ or "", to or "", "")
-    return _render(request, "_results.html", **values)
+    return render(request, "_results.html", **values)
 
 
 def _status(values: dict[str, Any]) -> int:
@@ -182,7 +189,7 @@ def rows(
     span = (from_ or "-90d", to or "now") if from_ or to else (range if range in RANGES else DEFAULT_RANGE, "now")
     items, following = search_page(service, identity, q, *span, cursor, PAGE_ROWS)
     service.access.record(request, identity, "ui/search", q, len(items))
-    return _render(request, "_rows.html", headers={"X-Next-Cursor": following or ""}, items=items)
+    return render(request, "_rows.html", headers={"X-Next-Cursor": following or ""}, items=items)
 
 
 @router.get("/ui/events/{event_id}")
@@ -193,7 +200,7 @@ def detail(request: Request, service: TheService, identity: AReader, event_id: U
     service.access.record(request, identity, "ui/events/{id}", str(event_id), int(event is not None))
     if event is None:
         raise ProblemError("not-found", f"There is no event {event_id}.")
-    return _render(request, "_detail.html", e=event)
+    return render(request, "_detail.html", e=event)
 
 
 @router.get("/ui/stream")
@@ -214,7 +221,7 @@ def stream(
 @router.get("/login")
 def login_page(request: Request, next: str = "/") -> Response:
     """The form."""
-    return _render(request, "login.html", next=_inside(next), problem=None)
+    return render(request, "login.html", next=_inside(next), problem=None)
 
 
 @router.post("/login")
@@ -228,7 +235,7 @@ async def log_in(request: Request) -> Response:
     try:
         cookie = await run_sync(service.access.log_in, form.get("token", [""])[0].strip(), address_of(request))
     except ProblemError as problem:
-        return _render(request, "login.html", problem.status, problem.headers, next=following, problem=problem)
+        return render(request, "login.html", problem.status, problem.headers, next=following, problem=problem)
     response = RedirectResponse(following, 303)
     response.set_cookie(
         COOKIE,
@@ -251,15 +258,18 @@ async def log_out(request: Request) -> Response:
     return response
 
 
+_PAGES = re.compile(r"/(?:approvals(?:/[A-Za-z0-9_.~-]{1,128})?)?(?:\?.*)?", re.DOTALL)
+
+
 def _inside(path: str) -> str:
-    """A path of our own page, whatever was asked for: no other host, no scheme."""
-    return path if path == "/" or path.startswith("/?") else "/"
+    """A path of our own pages, whatever was asked for: no other host, no scheme."""
+    return path if _PAGES.fullmatch(path) else "/"
 
 
 @router.get("/api/v1/docs")
 def docs(request: Request) -> Response:
     """The endpoints, from the OpenAPI document; nothing is loaded from elsewhere."""
-    return _render(request, "docs.html", api=request.app.openapi())
+    return render(request, "docs.html", api=request.app.openapi())
 
 
 @router.get("/static/{name}")

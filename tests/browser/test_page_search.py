@@ -5,28 +5,18 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from query_api.app import create_app
 from query_api.limits import Limits
+from tests.support.browser import ARGS, CHROMIUM, MISSING, watched
 from tests.support.served import serving
 from tests.support.stored_events import IDENTITIES, LONG_TEXT, SETTINGS, STATEMENTS, Recorded, Shop, insert, stored
 
-CHROMIUM = Path("/usr/bin/chromium")
-ARGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--no-first-run",
-    "--disable-quic",
-]
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Debian's chromium package at /usr/bin/chromium")
+pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=MISSING)
 
 
 ORDERS = next(s for s in STATEMENTS if s.who == (0, 4))
@@ -66,20 +56,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 @pytest.fixture
 def context(site: Site) -> Iterator[BrowserContext]:
     """A fresh browser profile; at its end: nothing left the host, nothing went wrong, no script ran that should not."""
-    context = site.browser.new_context(viewport={"width": 1440, "height": 900}, base_url=site.url, color_scheme="light")
-    context.set_default_timeout(15_000)
-    said: list[str] = []
-    asked: list[str] = []
-    context.on("request", lambda request: asked.append(request.url))
-    context.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
-    context.on("weberror", lambda error: said.append(str(error.error)))
-    context.on("dialog", lambda dialog: (said.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-    yield context
-    context.close()
-    host = urlsplit(site.url).netloc
-    assert {urlsplit(address).netloc for address in asked} == {host}
-    expected = re.compile(r"the server responded with a status of 4|net::ERR_INTERNET_DISCONNECTED")
-    assert [text for text in said if not expected.search(text)] == []
+    with watched(site.browser, site.url) as context:
+        yield context
 
 
 @pytest.fixture

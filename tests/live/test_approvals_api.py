@@ -264,7 +264,14 @@ class TestDeciding:
         approval_id = site.ask()
         answer = site.decide(approval_id, "carol", reason="  ticket\n checked ")
         assert answer.status_code == 200, answer.text
-        assert answer.json() == {"approval_id": approval_id, "approved": True, "nth": 1, "needed": 1, "settled": True}
+        assert answer.json() == {
+            "approval_id": approval_id,
+            "approved": True,
+            "nth": 1,
+            "needed": 1,
+            "review": False,
+            "settled": True,
+        }
         (event,) = site.said
         binding = site.get(f"/approvals/{approval_id}").json()["binding"]
         assert (event["decider"]["id"], event["decider"]["credential_id"], event["channel"]) == ("carol", "tok_carol", "api")

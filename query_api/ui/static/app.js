@@ -283,7 +283,7 @@ input.addEventListener("keydown", (event) => {
   }
 });
 
-// ---- keys, theme, help ----------------------------------------------------------------------------------------------
+// ---- keys, help ----------------------------------------------------------------------------------------------
 
 const help = $("#help");
 $("#help-open").addEventListener("click", () => help.showModal());
@@ -300,17 +300,4 @@ document.addEventListener("keydown", (event) => {
   }[event.key];
   if (act) { event.preventDefault(); act(); }
   else if (event.key === "Enter" && event.target === document.body && $(".row.current")) toggle($(".row.current"));
-});
-
-const theme = $("#theme");
-const THEMES = ["system", "dark", "light"];
-function showTheme(name) {
-  if (name === "system") delete document.documentElement.dataset.theme; else document.documentElement.dataset.theme = name;
-  theme.textContent = "Theme: " + name;
-}
-showTheme(document.documentElement.dataset.theme || "system");
-theme.addEventListener("click", () => {
-  const next = THEMES[(THEMES.indexOf(document.documentElement.dataset.theme || "system") + 1) % THEMES.length];
-  showTheme(next);
-  document.cookie = "affidavit_theme=" + next + "; path=/; max-age=31536000; samesite=strict";
 });
