@@ -59,6 +59,15 @@ class Masking(Protocol):
     def rows(self, sight: Any, description: bytes, formats: tuple[int, ...] | None, strict: bool) -> Rows:
         """Return what masks the rows of a description, as the body of its message. Raises ValueError."""
 
+    def copied(self, sight: Any, form: Any, header: bytes, encoding: str, strict: bool) -> Rows:
+        """Return what masks the rows of a COPY, which names no columns. Raises ValueError.
+
+        `form` is how the statement wants them written, `encoding` the client's, `header` the body of CopyOutResponse.
+        """
+
+    def counter(self, sight: Any) -> Rows:
+        """Return what counts rows that nothing masks and nothing describes, by what the statement may show."""
+
     def report(self, sight: Any, body: bytes, text: str) -> bytes:
         """Return an error's or notice's fields without values; `sight` None: of a statement that is not known."""
 

@@ -12,7 +12,8 @@ from typing import Any, Protocol
 import orjson
 
 from ingest.core.guarding import Answer, Emergency, Hold, Judgement, Request, SessionGuard
-from ingest.masking.plan import ColumnPlan, MaskPlan, plan_result
+from ingest.masking.copies import CopyMasker
+from ingest.masking.plan import ColumnPlan, MaskPlan, Treatment, plan_result, planned
 from ingest.masking.reports import without_values
 from ingest.masking.rows import MAX_ROW, RowMasker
 from ingest.masking.sight import Sight, look
@@ -20,6 +21,7 @@ from ingest.masking.tags import EVERY, CatalogueTags, Classes, Override, no_over
 from processors.sensitivity import Scanner
 from processors.statements import Statement, Tokenizer
 from processors.statements.catalogue import Catalogue
+from processors.statements.statement import CopyFormat
 from schemas.classes import DataClass, Style
 from schemas.events import Decision, Verdict
 
@@ -157,6 +159,20 @@ class SessionMasking:
         if any(not c.known and c.table for c in plan):
             database.unknown_column()
         return RowMasker(plan, database.scanner, database.tokenizer, database.name_of)
+
+    def copied(self, sight: Sight, form: CopyFormat | None, header: bytes, encoding: str, strict: bool = False) -> CopyMasker:
+        """Return what masks the rows of a COPY. Raises ValueError where they cannot be cut into fields for certain."""
+        if form is None or (form.format == "binary") != (header[:1] == b"\x01"):
+            raise ValueError("the rows of a COPY come in another format than it asked for")
+        count = int.from_bytes(header[1:3], "big")
+        principal = self._strict if strict else self.plan
+        plan = [planned(sight.computed(n, count), principal, 0, False) for n in range(count)]
+        return CopyMasker(plan, form, encoding, self._database.scanner, self._database.name_of)
+
+    def counter(self, sight: Sight) -> RowMasker:
+        """Return what counts rows that nothing masks and nothing describes, by what the statement may show."""
+        plan = [ColumnPlan(Treatment.PASS, classes=classes or _NOTHING) for classes in sight.front]
+        return RowMasker(plan, self._database.scanner, self._database.tokenizer)
 
     def report(self, sight: Sight | None, body: bytes, text: str) -> bytes:
         """Return an error's or notice's fields without values; `sight` None: of a statement that is not known."""

@@ -35,7 +35,7 @@ _CARRIERS = frozenset(
 )
 """Dangers of functions that show their arguments to others, or later, or by how long they take."""
 _SETTERS = frozenset(("set_config", "pg_notify", "setval"))
-_OUT = frozenset((StatementFlag.COPY_FILE, StatementFlag.COPY_PROGRAM, StatementFlag.COPY_OUT))
+_OUT = frozenset((StatementFlag.COPY_FILE, StatementFlag.COPY_PROGRAM))
 _BY_NAME = frozenset(("fetch", "move"))
 _SAYING = frozenset(("output", "argument"))
 _PROSE: Classes = frozenset((DataClass.FREE_TEXT,))
@@ -46,7 +46,7 @@ class Sight:
     """`front` and `back` are the classes behind the first and the last columns, `rest` those of any other; None is not known.
 
     `exact`: `front` has every column. `code`: messages may come from code, and say anything. `leaks` are the classes that would
-    get to where nothing masks them, None if that cannot be told.
+    get to where nothing masks them, None if that cannot be told. `by_name`: it shows what something of a name shows.
     """
 
     front: tuple[Classes | None, ...] = ()
@@ -56,6 +56,7 @@ class Sight:
     code: bool = True
     leaks: Classes | None = NOTHING
     touched: Classes | None = None
+    by_name: bool = False
 
     def computed(self, n: int, count: int) -> Classes | None:
         """Return the classes behind column `n` of `count`."""
@@ -72,7 +73,7 @@ UNSEEN = Sight(leaks=None)
 """Of what cannot be read at all."""
 _DEFERRED = Sight(rest=NOTHING)
 """Of the end of a transaction: deferred triggers and constraints may report anything."""
-BY_NAME = Sight()
+BY_NAME = Sight(by_name=True)
 """Of what is run or fetched by a name that says nothing."""
 
 

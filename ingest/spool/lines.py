@@ -36,7 +36,7 @@ LOST_DYNAMIC = (
 )
 """Stands for what was particular to a statement when only its outcome can still be read."""
 
-LINE_OVERHEAD = 640
+LINE_OVERHEAD = 2048
 """Bytes kept for a statement beyond its fragments: heads of records, and its outcome, generously."""
 
 

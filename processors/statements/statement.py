@@ -23,6 +23,7 @@ class CopyFormat:
     null: str | None = None
     quote: str = '"'
     escape: str = ""
+    encoding: str = ""
     header: bool = False
 
 

@@ -73,6 +73,8 @@ def _query_events(q: Queries, batch: Batch) -> pa.Table:
     exposures = [e["exposure"] for e in events]
     if any(exposures):
         columns["exposure"] = _maps(exposures, pa.uint64())
+        for name in ("masked", "exposed"):
+            columns[name] = _maps([e.get(name, {}) for e in events], pa.uint64())
     for name in _COUNTS:
         columns[name] = pa.array([o[name] for o in ends], pa.uint64())
     for name, value in _CONTEXT_WORDS.items():

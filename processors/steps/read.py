@@ -30,7 +30,9 @@ UNREADABLE = "Unreadable"
 _DECISION = frozenset({"decision"})
 _CONTEXT = frozenset({"session_id", "principal", "database", "db_user", "client"})
 _STATEMENT = frozenset({"text", "text_hash", "fingerprint", "facts"})
-_CHANGING = frozenset({"event_id", "at", "kind", "transaction", "params", "claims", "ended_at", "outcome", "exposure"})
+_CHANGING = frozenset(
+    {"event_id", "at", "kind", "transaction", "params", "claims", "ended_at", "outcome", "exposure", "masked", "exposed"}
+)
 
 
 def read(state: State, batch: Batch, now: int) -> tuple[State, Batch]:

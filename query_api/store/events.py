@@ -20,7 +20,7 @@ _SELECT = """
     client_address, application, driver, tls, text, text_hash, fingerprint,
     verbs, reads, writes, columns, column_roles, functions, flags, dangers,
     verdict, policies, bundle, risk, approval_id,
-    status, sqlstate, rows_returned, rows_affected, bytes_in, bytes_out, db_us, held_us, total_us, exposure"""
+    status, sqlstate, rows_returned, rows_affected, bytes_in, bytes_out, db_us, held_us, total_us, exposure, masked, exposed"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,4 +204,6 @@ def as_event(row: dict[str, Any]) -> dict[str, Any]:
             "approval_id": row["approval_id"],
         },
         "exposure": dict(row["exposure"]),
+        "masked": dict(row["masked"]),
+        "exposed": dict(row["exposed"]),
     }

@@ -164,6 +164,8 @@ class QueryExecuted(Event):
     `MAX_INLINE_TEXT` bytes: then `text_hash` names the `TextObserved` event that holds it. `text_hash` is the SHA-256 of the
     normalised text, `fingerprint` that of its shape. `params` are `type:token` strings, literals and bound parameters in order
     of appearance. `transaction` is the client's view before the statement: I idle, T in a block, E failed block.
+    `exposure` counts cells of the result by data class, `masked` those of them that were masked, `exposed` by column those shown
+    as they are (`*` for columns past the first few).
     """
 
     ended_at: int
@@ -183,6 +185,8 @@ class QueryExecuted(Event):
     outcome: Outcome
     decision: Decision = field(default_factory=Decision)
     exposure: dict[str, int] = field(default_factory=dict)
+    masked: dict[str, int] = field(default_factory=dict)
+    exposed: dict[str, int] = field(default_factory=dict)
 
 
 MAX_INLINE_TEXT = 16 * 1024

@@ -315,6 +315,8 @@ class Shop:
                 "approval_id": "apr_0192" if statement.verdict == "hold" else "",
             },
             "exposure": {"email": rows} if any(n.endswith(".email") for n, _ in statement.columns) else {},
+            "masked": {"email": 1} if rows > 1 and any(n.endswith(".email") for n, _ in statement.columns) else {},
+            "exposed": {n: rows - 1 for n, _ in statement.columns if n.endswith(".email") and rows > 1},
         }
         self.events.append(event)
         return event
@@ -423,7 +425,7 @@ def _row(e: dict[str, Any]) -> dict[str, Any]:
     uses = e["facts"]["columns"]
     return {
         **{name: e[name] for name in ("source", "epoch", "seq", "kind", "transaction", "params", "claims", "session_id")},
-        **{name: e[name] for name in ("db_user", "text", "text_hash", "fingerprint", "exposure")},
+        **{name: e[name] for name in ("db_user", "text", "text_hash", "fingerprint", "exposure", "masked", "exposed")},
         "event_id": UUID(e["event_id"]),
         "at": moment(e["at"]),
         "ended_at": moment(e["ended_at"]),

@@ -160,6 +160,92 @@ def test_a_portal_in_parts_and_errors_in_between(cut: Callable[[bytes], list[byt
     assert [e["outcome"]["status"] for e in heard.events] == ["ok", "error"]
 
 
+def copy_out(form: int, columns: int) -> bytes:
+    return pg.message(b"H", bytes((form,)) + pack(">h", columns) + pack(">h", form) * columns)
+
+
+def packed(*values: bytes | None) -> bytes:
+    cells = (pack(">i", -1) if v is None else pack(">i", len(v)) + v for v in values)
+    return pack(">h", len(values)) + b"".join(cells)
+
+
+HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+COPIES = [
+    ("", 0, [b"1\t" + EMAIL + b"\ta\\tb " + EMAIL + b"\n", b"\\N\t\\N\tx\n"], [b"1\t\\N\ta\\tb [masked]\n", b"\\N\t\\N\tx\n"]),
+    ("(FORMAT csv, HEADER)", 0, [b"id,email,notes\n", b'1,"' + EMAIL + b'","say ""hi"", ' + EMAIL + b'"\n', b"2,,\n"],
+     [b"id,email,notes\n", b'1,,"say ""hi"", [masked]"\n', b"2,,\n"]),
+    ("(FORMAT csv, DELIMITER ';', NULL 'none', QUOTE '|', ESCAPE '!')", 0, [b"1;|a!|;b|;|x!!y;|\n"], [b"1;none;|x!!y;|\n"]),
+    ("(DELIMITER '|', NULL '')", 0, [b"1|" + EMAIL + b"|a\\|b\n"], [b"1||a\\|b\n"]),
+    ("(FORMAT binary)", 1, [HEAD + packed(b"1", EMAIL, b"x"), packed(b"2", None, EMAIL), b"\xff\xff"],
+     [HEAD + packed(b"1", None, b"x"), packed(b"2", None, None), b"\xff\xff"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("cut", cuts())
+@pytest.mark.parametrize(("options", "form", "lines", "shown"), COPIES)
+def test_copy_out(options: str, form: int, lines: list[bytes], shown: list[bytes], cut: Callable[[bytes], list[bytes]]) -> None:
+    heard = play_cut(
+        [
+            client(pg.query(f"COPY people TO STDOUT {options}")),
+            server(copy_out(form, 3), *map(pg.copy_data, lines), pg.COPY_DONE, pg.complete("COPY 2"), pg.ready()),
+        ],
+        cut,
+        make,
+    )
+    end = pg.COPY_DONE + pg.complete("COPY 2") + pg.ready()
+    assert heard.to_client == copy_out(form, 3) + b"".join(map(pg.copy_data, shown)) + end
+    assert heard.events[0]["outcome"]["rows_returned"] == 2
+
+
+@pytest.mark.parametrize("line", [b"1\tx\n", b"1\tx\ty\tz\n", b"1\tx\ty", b""])
+def test_copied_rows_that_do_not_fit_end_the_session(line: bytes) -> None:
+    heard = play([client(pg.query("COPY people TO STDOUT")), server(copy_out(0, 3), pg.copy_data(line))], make)
+    assert heard.closed == "protocol_gap" and b"d\0" not in heard.to_client
+
+
+def test_rows_in_an_encoding_that_hides_delimiters_end_the_session() -> None:
+    heard = play([client(pg.query("COPY people TO STDOUT (ENCODING 'sjis')")), server(copy_out(0, 3))], make)
+    assert heard.closed == "protocol_gap"
+
+
+def test_a_cursor_shows_what_it_was_declared_to_show_while_that_is_certain() -> None:
+    count = described(("count", 0, 0, INT4, 0))
+
+    def fetched(*before: str) -> bytes:
+        conversation = make()
+        for statement in before:
+            conversation.say(*client(pg.query(statement)))
+            conversation.say(*server(pg.complete("OK"), pg.ready("T")))
+        conversation.say(*client(pg.query("FETCH ALL FROM c")))
+        conversation.say(*server(count, pg.row(b"7"), pg.complete("FETCH 1"), pg.ready("T")))
+        return conversation.heard.to_client
+
+    declared = "DECLARE c CURSOR FOR SELECT count(*) FROM people"
+    assert pg.row(b"7") in fetched(declared)
+    assert pg.row(b"7") not in fetched("DECLARE c CURSOR FOR SELECT length(email) FROM people")
+    assert pg.row(b"7") not in fetched()
+    assert pg.row(b"7") not in fetched(declared, "SELECT a_function_nobody_knows()")
+    assert pg.row(b"7") not in fetched(declared, "CLOSE c", "DECLARE c CURSOR FOR SELECT length(email) FROM people")
+
+
+def test_what_was_seen_is_counted() -> None:
+    steps = [
+        client(pg.query("SELECT id, email, notes FROM people")),
+        server(described(ID, MAIL, NOTES), *ROWS, pg.complete("SELECT 3"), pg.ready()),
+    ]
+    [event] = play(steps, make).events
+    assert event["exposure"] == {"email": 4} and event["masked"] == {"email": 4} and event["exposed"] == {}
+    [event] = play(steps, lambda: make(frozenset(C))).events
+    assert event["exposure"] == {"email": 3, "free_text": 3} and event["masked"] == {}
+    assert event["exposed"] == {"public.people.email": 3, "public.people.notes": 3}
+    asked = [
+        client(pg.parse("", "SELECT email FROM people"), pg.bind("", ""), pg.execute(), pg.SYNC),
+        server(pg.PARSE_COMPLETE, pg.BIND_COMPLETE, pg.row(EMAIL), pg.complete("SELECT 1"), pg.ready()),
+    ]
+    [event] = play(asked, lambda: make(frozenset(C))).events
+    assert event["exposure"] == {"email": 1}
+
+
 def test_rows_that_nothing_describes_end_the_session() -> None:
     heard = play([client(pg.query("SELECT email FROM people")), server(pg.row(EMAIL))], make)
     assert heard.to_client == b""
@@ -225,7 +311,7 @@ def test_who_may_see_everything_gets_every_byte() -> None:
         "SELECT pg_sleep(ascii(email)) FROM people",
         "SELECT query_to_xml('select 1', true, true, '')",
         "DO $$ BEGIN EXECUTE 'select ' || 1; END $$",
-        "COPY people TO STDOUT",
+        "COPY people TO '/tmp/x'",
         "COPY (SELECT email FROM people) TO PROGRAM 'cat'",
         "SELEC",
     ],

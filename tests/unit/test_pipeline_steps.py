@@ -31,7 +31,7 @@ def records(blocks: list[Block]) -> tuple[Record, ...]:
 
 def rows(batch: Batch, table: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = batch.tables[table].to_pylist() if table in batch.tables else []
-    absent = {"line": b"", "exposure": []} if table == "query_events" else {}
+    absent = {"line": b"", "exposure": [], "masked": [], "exposed": []} if table == "query_events" else {}
     return [{**absent, **row} for row in found]
 
 
@@ -295,7 +295,8 @@ def expected_row(line: bytes) -> dict[str, Any]:
     row |= {"database_alias": e["database"]["alias"], "database_name": e["database"]["name"]}
     row |= {"engine": e["database"]["engine"], "environment": e["database"]["environment"]}
     row |= {"event_id": UUID(e["event_id"]).bytes, "params": list(e["params"]), "claims": list(e["claims"].items())}
-    row |= {"exposure": list(e["exposure"].items()), "policies": list(d["policies"]), "delegation": list(p["delegation"])}
+    row |= {n: list(e.get(n, {}).items()) for n in ("exposure", "masked", "exposed")}
+    row |= {"policies": list(d["policies"]), "delegation": list(p["delegation"])}
     row |= {"columns": [u["name"] for u in f["columns"]], "column_roles": [",".join(u["roles"]) for u in f["columns"]]}
     row |= {"data_classes": [], "block_number": 1, "line": b"", "at": _time(e["at"]), "ended_at": _time(e["ended_at"])}
     return row

@@ -15,9 +15,13 @@ DENY = b'{"verdict":"deny","policies":[],"bundle":"","risk":0,"approval_id":""}'
 
 _OUTCOME = (
     b',"ended_at":%d,"outcome":{"status":"%b","sqlstate":"%b","rows_returned":%d,"rows_affected":%d,'
-    b'"bytes_in":%d,"bytes_out":%d,"db_us":%d,"held_us":%d,"total_us":%d},"exposure":{}'
+    b'"bytes_in":%d,"bytes_out":%d,"db_us":%d,"held_us":%d,"total_us":%d},"exposure":%b'
 )
 _DYNAMIC = b',"kind":"%b","transaction":"%b","params":%b,"claims":%b,"decision":%b'
+
+
+MAX_COLUMNS = 8
+"""Columns shown in clear that an event names one by one; the rest are counted together."""
 
 
 class Denial:
@@ -99,7 +103,25 @@ def outcome_fragment(
         now - (began if began > ready else ready),
         execution.held,
         now - started,
+        _exposure(execution) if execution.masker is not None else b"{}",
     )
+
+
+def _exposure(execution: Execution) -> bytes:
+    """Return what of the result was seen, masked and shown: little, for a spool keeps room for it."""
+    masker = execution.masker
+    assert masker is not None
+    if masker.passes:
+        masker.passed(execution.rows)
+    exposure = masker.exposure
+    if not exposure.seen:
+        return b"{}"
+    columns = dict(sorted(exposure.columns.items(), key=lambda item: -item[1]))
+    if len(columns) > MAX_COLUMNS:
+        shown = list(columns.items())
+        columns = {**dict(shown[: MAX_COLUMNS - 1]), "*": sum(n for _, n in shown[MAX_COLUMNS - 1 :])}
+    parts = (orjson.dumps({str(k): v for k, v in m.items()}) for m in (exposure.seen, exposure.masked, columns))
+    return b'%b,"masked":%b,"exposed":%b' % tuple(parts)
 
 
 _RETURNING_TAGS = frozenset((b"FETCH", b"MOVE"))

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from struct import Struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -20,6 +20,7 @@ from ingest.core.actions import Action, Forward, Intend, ObserveText, Record, Si
 from ingest.core.errors import ClientProtocolError
 from ingest.core.guarding import QUERY_CANCELED, Answer, Emergency, Hold, Judgement, Request
 from ingest.protocols.postgres.byname import acts_by_name, joined, names_in
+from ingest.protocols.postgres.cursors import UNCERTAIN, Named
 from ingest.protocols.postgres.executions import ALLOW, DENY, Denial, Execution, dynamic_fragment
 from ingest.protocols.postgres.expected import Batch, Described, Parsed, Portal, Prepared, Simple
 from ingest.protocols.postgres.holding import (
@@ -92,6 +93,7 @@ class Requests:
         self._prepared: dict[bytes, Prepared] = {}
         self._portals: dict[bytes, Portal] = {}
         self._repeats = Repeats()
+        self._named = Named()
         self.terminated = False
         self._actions: list[Action] = []
         self._now = 0
@@ -371,10 +373,30 @@ class Requests:
     def _see(self, execution: Execution, decision: bytes) -> None:
         """Look what an execution that is about to run may show."""
         masking = self._session.masking
-        if masking is not None and (sight := masking.sight(execution.statement)) is not None:
+        if masking is None:
+            return
+        sight = masking.sight(execution.statement)
+        if acts_by_name(execution.statement):
+            sight = self._sight_by_name(execution.statement, sight)
+        elif sight is not None and sight.code:
+            self._named.forget()
+        if sight is not None:
             execution.sight = sight
             execution.strict = decision.startswith(_MASK)
             execution.hides = masking.hides(sight, execution.strict)
+
+    def _sight_by_name(self, statement: Statement, sight: Any) -> Any:
+        """What a statement shows that declares, prepares, fetches or executes something of a name."""
+        verb = statement.facts.verbs[0] if statement.facts.verbs else ""
+        if verb in ("declare", "prepare"):
+            self._named.declared(statement, sight)
+        elif verb in ("fetch", "move", "execute", "explain") and sight is not None and sight.by_name:
+            found = self._named.of(statement)
+            if found is not UNCERTAIN:
+                return found
+        elif sight is not None:
+            self._named.forget()
+        return sight
 
     # What the guard stops: its event is complete at once, for nothing of it reaches the server
 
@@ -939,6 +961,7 @@ class Requests:
         """Portals do not outlive their transaction."""
         if self._portals:
             self._portals.clear()
+        self._named.transaction_ended()
 
     # Messages too long to gather
 

@@ -75,6 +75,7 @@ class Responses:
 
     def mask(self) -> None:
         """Results are masked from here on."""
+        self._handlers[ord("H")] = self._copy_out
         self._handlers[_NOTICE] = self._notice
         self._handlers[_NOTIFICATION] = self._notification
 
@@ -133,7 +134,7 @@ class Responses:
                 elif length > session.limits.error:
                     raise ServerProtocolError(f"message {chr(kind)!r} claims a length of {length} bytes")
                 break
-            if kind == _DATA_ROW:
+            if kind == _DATA_ROW or (kind == _COPY_DATA and masking):
                 if expected:
                     head = expected[0]
                     execution = None
@@ -155,7 +156,7 @@ class Responses:
                                 self._out += len(masked)
                                 start = mark = pos
                                 continue
-                        execution.rows += 1
+                        execution.rows += kind == _DATA_ROW
             elif kind == _COMPLETE:
                 self._out += end - mark
                 mark = end
@@ -266,8 +267,8 @@ class Responses:
         if shape is None:
             if execution.hides:
                 raise ServerProtocolError("rows came whose columns are not known, so they cannot be masked")
-            execution.sight = None
-            return None
+            execution.masker = masking.counter(execution.sight)
+            return execution.masker
         return self._make(execution, shape[0], shape[1])
 
     def _make(self, execution: Execution, description: bytes, formats: tuple[int, ...] | None) -> Rows:
@@ -283,6 +284,18 @@ class Responses:
             return masker.run(data, pos)
         except ValueError as error:
             raise ServerProtocolError(f"rows do not fit their description: {error}") from None
+
+    def _copy_out(self, data: bytes, pos: int, end: int) -> bytes | None:
+        execution, session = self._current(), self._session
+        if execution is not None and execution.sight is not None and session.masking is not None:
+            form, encoding = execution.statement.shape.copy, session.lexing.client_encoding
+            try:
+                execution.masker = session.masking.copied(execution.sight, form, data[pos:end], encoding, execution.strict)
+            except ValueError as error:
+                if execution.hides:
+                    raise ServerProtocolError(f"a COPY cannot be masked: {error}") from None
+                execution.masker = session.masking.counter(execution.sight)
+        return None
 
     def _columns(self, body: bytes) -> bool:
         """A RowDescription: remember it for the rows to come. Returns whether it answers what the client did not ask."""

@@ -305,6 +305,7 @@ class StatementWalk(QueryWalk):
             words.get("null"),
             words.get("quote") or '"',
             words.get("escape") or words.get("quote") or '"',
+            words.get("encoding") or "",
             header,
         )
 

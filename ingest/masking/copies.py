@@ -1,0 +1,213 @@
+"""Rewrites the rows of COPY … TO STDOUT by a plan: text, CSV and binary. A CopyData message is a row, as PostgreSQL sends them.
+
+No type is on the wire, so a masked value is NULL, whatever its column. Free text is searched as it stands, its escapes undone.
+What cannot be cut into fields for certain (an encoding whose letters hold delimiters, a line that does not end) is an error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from struct import Struct
+
+from ingest.masking.cells import REDACTED
+from ingest.masking.plan import ColumnPlan, Treatment
+from ingest.masking.rows import Exposure
+from processors.sensitivity import Scanner
+from processors.statements.statement import CopyFormat
+
+_LENGTH = Struct(">i")
+_COPY = ord("d")
+_SIGNATURE = b"PGCOPY\n\xff\r\n\x00"
+_END = b"\xff\xff"
+_NULL = b"\xff\xff\xff\xff"
+_SAFE = re.compile(r"(utf-?8|unicode|latin|iso|win|koi8|sql_ascii|euc_|mule|abc|tcvn|vscii|alt)", re.IGNORECASE)
+"""Client encodings in which no letter holds a byte of ASCII."""
+_ESCAPES = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
+_UNESCAPE = re.compile(rb"\\(.)", re.DOTALL)
+
+Field = bytes | None
+
+
+class CopyMasker:
+    """Masks one COPY. `plan` None: how many columns there are is not known, and every value is masked."""
+
+    def __init__(
+        self,
+        plan: Sequence[ColumnPlan],
+        form: CopyFormat,
+        encoding: str,
+        scanner: Scanner,
+        names: Callable[[ColumnPlan], str],
+    ) -> None:
+        if not _SAFE.match(form.encoding or encoding):
+            raise ValueError(f"rows in encoding {(form.encoding or encoding)[:40]!r} cannot be cut into fields for certain")
+        self.plan = tuple(plan)
+        self.exposure = Exposure()
+        self.passes = all(c.treatment is Treatment.PASS for c in self.plan)
+        self._scanner = scanner
+        self._names = names
+        self._binary = form.format == "binary"
+        self._csv = form.format == "csv"
+        self._delimiter = form.delimiter.encode()
+        self._null = (form.null if form.null is not None else "" if self._csv else "\\N").encode()
+        quote, escape = (re.escape(c.encode()) for c in (form.quote, form.escape or form.quote))
+        self._quote, self._escape = form.quote.encode(), (form.escape or form.quote).encode()
+        # A quoted value ends at a quote that is not escaped; where both are the same, two of them are one.
+        inside = (
+            rb"[^%b%b]|%b[%b%b]" % (quote, escape, escape, quote, escape) if quote != escape else rb"[^%b]|%b%b" % ((quote,) * 3)
+        )
+        bare = re.escape(self._delimiter) + quote
+        self._field = re.compile(
+            rb"(?:%b((?:%b)*)%b|([^%b]*))(?:%b|\Z)" % (quote, inside, quote, bare, re.escape(self._delimiter)), re.DOTALL
+        )
+        self._pair = re.compile(escape + rb"([%b%b])" % (quote, escape), re.DOTALL)
+        self._heads = 1 if form.header or self._binary else 0
+
+    def run(self, data: bytes, pos: int) -> tuple[int, bytes, int]:
+        """Mask the whole CopyData messages at `pos`; see `ingest.core.masking.Rows`. Rows are counted by the command's tag."""
+        out: list[bytes] = []
+        size = len(data)
+        while size - pos >= 5 and data[pos] == _COPY:
+            end = pos + 1 + int(_LENGTH.unpack_from(data, pos + 1)[0])
+            if end > size:
+                break
+            body = self._row(data[pos + 5 : end])
+            out.append(b"d" + _LENGTH.pack(len(body) + 4) + body)
+            pos = end
+        return pos, b"".join(out), 0
+
+    def passed(self, rows: int) -> None:
+        """Count rows that nothing masks."""
+        for column in self.plan:
+            self.exposure.add(column, self._names(column), rows, False)
+
+    def too_long(self) -> bytes:
+        """Return a row of NULLs."""
+        body = self._joined([None] * len(self.plan)) if not self._binary else self._packed([None] * len(self.plan))
+        return b"d" + _LENGTH.pack(len(body) + 4) + body
+
+    def _row(self, row: bytes) -> bytes:
+        if self._binary:
+            return self._binary_row(row)
+        if not row.endswith(b"\n"):
+            raise ValueError("a COPY row does not end with its line")
+        if self._heads:
+            self._heads = 0
+            return row
+        fields = self._csv_fields(row[:-1]) if self._csv else self._text_fields(row[:-1])
+        if len(fields) != len(self.plan):
+            raise ValueError(f"a COPY row of {len(fields)} fields where {len(self.plan)} were announced")
+        return self._joined(fields) if self._mask(fields) else row
+
+    def _mask(self, fields: list[Field]) -> bool:
+        changed = False
+        for n, column in enumerate(self.plan):
+            value = fields[n]
+            if value is None:
+                continue
+            if column.treatment is Treatment.PASS:
+                self.exposure.add(column, self._names(column), 1, False)
+                continue
+            after = None if column.treatment is Treatment.MASK else self._searched(value)
+            if after is not value:
+                changed = True
+                fields[n] = after
+                self.exposure.add(column, "", 1, True)
+        return changed
+
+    def _searched(self, value: bytes) -> Field:
+        """Free text with the values found in it masked; NULL where escapes could hide one, or bytes are not text."""
+        spans = self._scanner.scan((value,))
+        if b"\\" in value or (spans and self._binary):
+            return None
+        if not spans:
+            return value
+        out, at = [], 0
+        for span in spans:
+            out += [value[at : span.start], REDACTED]
+            at = max(at, span.end)
+        return b"".join(out) + value[at:]
+
+    def _text_fields(self, line: bytes) -> list[Field]:
+        if b"\\" not in line:
+            return [None if f == self._null else f for f in line.split(self._delimiter)]
+        fields: list[Field] = []
+        start = at = 0
+        while at <= len(line):
+            if line[at : at + 1] == b"\\":
+                at += 2
+            elif at == len(line) or line.startswith(self._delimiter, at):
+                raw = line[start:at]
+                fields.append(None if raw == self._null else _UNESCAPE.sub(lambda m: _ESCAPES.get(m[1], m[1]), raw))
+                at += 1
+                start = at
+            else:
+                at += 1
+        return fields
+
+    def _csv_fields(self, line: bytes) -> list[Field]:
+        fields: list[Field] = []
+        at = 0
+        while True:
+            match = self._field.match(line, at)
+            if match is None:
+                raise ValueError("a CSV row cannot be cut into fields")
+            quoted, bare = match.groups()
+            fields.append(self._pair.sub(rb"\1", quoted) if quoted is not None else None if bare == self._null else bare)
+            at = match.end()
+            if at >= len(line) and not match[0].endswith(self._delimiter):
+                return fields
+            if at >= len(line):
+                return [*fields, None if self._null == b"" else b""]
+
+    def _joined(self, fields: list[Field]) -> bytes:
+        return self._delimiter.join(self._written(f) for f in fields) + b"\n"
+
+    def _written(self, value: Field) -> bytes:
+        if value is None:
+            return self._null
+        if self._csv:
+            plain = value != self._null and not any(c in value for c in (self._delimiter, self._quote, b"\n", b"\r"))
+            return value if plain else self._quote + self._quoted(value) + self._quote
+        out = value.replace(b"\\", b"\\\\")
+        for letter, byte in _ESCAPES.items():
+            out = out.replace(byte, b"\\" + letter)
+        return out if self._delimiter == b"\t" else out.replace(self._delimiter, b"\\" + self._delimiter)
+
+    def _quoted(self, value: bytes) -> bytes:
+        if self._escape != self._quote:
+            value = value.replace(self._escape, self._escape * 2)
+        return value.replace(self._quote, self._escape + self._quote)
+
+    def _binary_row(self, row: bytes) -> bytes:
+        head = b""
+        if self._heads:
+            self._heads = 0
+            if not row.startswith(_SIGNATURE):
+                raise ValueError("a binary COPY without its signature")
+            size = len(_SIGNATURE) + 8 + int(_LENGTH.unpack_from(row, len(_SIGNATURE) + 4)[0])
+            head, row = row[:size], row[size:]
+        if row in (b"", _END):
+            return head + row
+        if int.from_bytes(row[:2], "big") != len(self.plan):
+            raise ValueError("a binary COPY row of another number of fields than was announced")
+        fields: list[Field] = []
+        at = 2
+        for _ in self.plan:
+            if at + 4 > len(row):
+                raise ValueError("a binary COPY row ends within a length")
+            length = int(_LENGTH.unpack_from(row, at)[0])
+            at += 4
+            if length > len(row) - at:
+                raise ValueError("a field is longer than its COPY row")
+            fields.append(None if length < 0 else row[at : at + length])
+            at += max(length, 0)
+        rest = row[at:]
+        if rest not in (b"", _END):
+            raise ValueError("a binary COPY row is longer than its fields")
+        return head + (self._packed(fields) if self._mask(fields) else row[:at]) + rest
+
+    def _packed(self, fields: list[Field]) -> bytes:
+        cells = (_NULL if f is None else _LENGTH.pack(len(f)) + f for f in fields)
+        return len(fields).to_bytes(2, "big") + b"".join(cells)

@@ -1,0 +1,64 @@
+"""What does FETCH show, what does EXECUTE? What the cursor or statement of that name was declared to show, if that is certain.
+
+A name is certain while it was declared once, in SQL that was seen, and no code of the database ran since: code can close and open
+cursors, and prepare statements, of any name. Cursors go with their transaction.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from processors.statements import Statement
+
+MAX_NAMES = 1000
+"""Names remembered; what is past it is not certain."""
+
+_NAME = r'("(?:[^"]|"")+"|[A-Za-z_\x80-\uffff][\w$]*)'
+_DECLARED = re.compile(rf"\s*(DECLARE|PREPARE)\s+{_NAME}", re.IGNORECASE)
+_FETCHED = re.compile(rf"\s*(?:FETCH|MOVE)\b.*?{_NAME}\s*;?\s*\Z", re.IGNORECASE | re.DOTALL)
+_EXECUTED = re.compile(rf"\bEXECUTE\s+{_NAME}", re.IGNORECASE)
+UNCERTAIN = object()
+
+
+class Named:
+    """The sights of names in one session."""
+
+    def __init__(self) -> None:
+        self._cursors: dict[str, Any] = {}
+        self._statements: dict[str, Any] = {}
+
+    def declared(self, statement: Statement, sight: Any) -> None:
+        """A cursor was declared or a statement prepared."""
+        match = _DECLARED.match(statement.text)
+        if match is None:
+            self.forget()
+            return
+        names = self._cursors if match[1].upper() == "DECLARE" else self._statements
+        name = _folded(match[2])
+        if name in names or len(names) >= MAX_NAMES:
+            names[name] = UNCERTAIN
+        else:
+            names[name] = sight
+
+    def of(self, statement: Statement) -> Any:
+        """Return the sight of what a statement fetches or executes by name, `UNCERTAIN` if that is not certain."""
+        text = statement.text
+        match = _EXECUTED.search(text)
+        if match is not None:
+            return self._statements.get(_folded(match[1]), UNCERTAIN)
+        match = _FETCHED.match(text)
+        return self._cursors.get(_folded(match[1]), UNCERTAIN) if match is not None else UNCERTAIN
+
+    def forget(self) -> None:
+        """Code ran, or something that is not understood: names may mean anything."""
+        self._cursors = dict.fromkeys(self._cursors, UNCERTAIN)
+        self._statements = dict.fromkeys(self._statements, UNCERTAIN)
+
+    def transaction_ended(self) -> None:
+        """Cursors are gone; one WITH HOLD is no longer certain."""
+        self._cursors.clear()
+
+
+def _folded(name: str) -> str:
+    return name[1:-1].replace('""', '"') if name[0] == '"' else name.lower()
