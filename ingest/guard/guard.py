@@ -28,7 +28,7 @@ from processors.policy import (
     statement_values,
 )
 from processors.policy.bundle import Mode
-from processors.policy.decide import NOTHING
+from processors.policy.decide import NOTHING, strictest
 from processors.policy.grants import NOTHING_GIVEN, given
 from processors.statements import Statement
 from processors.statements.cache import ByteBoundedCache
@@ -72,7 +72,7 @@ def no_classes(statement: Statement) -> tuple[Iterable[str], bool]:
 class Kept(NamedTuple):
     """What is remembered of a statement: which rules match, and the judgement that follows unless others read counters."""
 
-    matches: Matches
+    matches: tuple[Matches, ...]
     judgement: Judgement
     grants: tuple[str, ...] = ()
 
@@ -90,7 +90,7 @@ class Guard:
         self.latest = 0
         self.minute = 0
         self.kept: ByteBoundedCache[object, Kept] = ByteBoundedCache(REMEMBERED_BYTES)
-        self.judged: dict[tuple[Matches, Matches, tuple[str, ...]], Judgement] = {}
+        self.judged: dict[object, Judgement] = {}
         self._subjects: dict[tuple[object, ...], object] = {}
 
     def replace(self, policy: Policy) -> None:
@@ -103,9 +103,11 @@ class Guard:
         self.kept = ByteBoundedCache(REMEMBERED_BYTES)
         self.judged = {}
 
-    def session(self, subject: Values, session_id: str, counters: Counters, opened_at: int) -> PolicyGuard:
-        """Return the guard of a session."""
-        return PolicyGuard(self, subject, session_id, counters, opened_at)
+    def session(
+        self, subject: Values, session_id: str, counters: Counters, opened_at: int, behalf: Sequence[Values] = ()
+    ) -> PolicyGuard:
+        """Return the guard of a session; `behalf` are those it acts for, each as if acting directly."""
+        return PolicyGuard(self, subject, session_id, counters, opened_at, behalf)
 
     def subject_key(self, who: Acting) -> object:
         """Return a key that is the same for all subjects that look the same to the rules."""
@@ -121,9 +123,18 @@ class Guard:
 class PolicyGuard:
     """Decides for one session (`ingest.core.guarding.SessionGuard`)."""
 
-    def __init__(self, guard: Guard, subject: Values, session_id: str, counters: Counters, opened_at: int) -> None:
+    def __init__(
+        self,
+        guard: Guard,
+        subject: Values,
+        session_id: str,
+        counters: Counters,
+        opened_at: int,
+        behalf: Sequence[Values] = (),
+    ) -> None:
         self._guard = guard
         self._subject = subject
+        self._subjects = (subject, *behalf)
         self._session_id = session_id
         self._counters = counters
         self._opened_at = opened_at
@@ -131,6 +142,8 @@ class PolicyGuard:
         self._clear: tuple[Policy, Acting, frozenset[DataClass]] | None = None
         self._policy: Policy | None = None
         self._acting = Acting(subject, ())
+        self._selves = tuple(Acting(s, ()) for s in self._subjects)
+        self._names = tuple(str(s["principal.id"]) for s in self._subjects)
         self._key: object = None
         self._changes = -1
         self._from = self._until = 0
@@ -142,7 +155,10 @@ class PolicyGuard:
         """Return the data classes that the session sees as they are, by the policy and the grants of the last statement."""
         policy, acting = self._guard.policy, self._acting
         if self._clear is None or self._clear[0] is not policy or self._clear[1] is not acting:
-            self._clear = policy, acting, policy.clear(acting.values)
+            clear = policy.clear(acting.values)
+            for other in self._selves[1:]:
+                clear &= policy.clear(other.values)
+            self._clear = policy, acting, clear
         return self._clear[2]
 
     def judge(self, statement: Statement, claims: Mapping[str, str], now: int, approval: Approval | None = None) -> Judgement:
@@ -219,9 +235,10 @@ class PolicyGuard:
             key = (self._key, statement, tuple(sorted(claims.items())))
         kept = guard.kept.get(key)
         if kept is None:
-            values, used = self._values(policy, statement, claims, now)
-            matches = policy.match(values)
-            kept = Kept(matches, judged(policy.settle(matches, NOTHING), policy.version, used), used)
+            found = [self._values(policy, who, statement, claims, now) for who in self._selves]
+            used = tuple(dict.fromkeys(grant for _, grants in found for grant in grants))
+            matches = tuple(policy.match(values) for values, _ in found)
+            kept = Kept(matches, judged(self._settled(policy, matches, (NOTHING,) * len(matches)), policy.version, used), used)
             guard.kept.put(key, kept, 800 + len(statement.text) + len(statement.fragment) + len(kept.judgement.fragment))
         return self._counted_in(policy, kept, statement, claims, now) if policy.reads_counters else kept.judgement
 
@@ -229,47 +246,66 @@ class PolicyGuard:
         self, policy: Policy, statement: Statement, claims: Mapping[str, str], now: int, approval: Approval
     ) -> Judgement:
         """Judge with an approval in context: anew, for nothing of that is worth remembering."""
-        values, used = self._values(policy, statement, claims, now)
-        values.update(approval_values(approval))
-        if policy.reads_counters:
-            values.update(self._counted(now))
-        matches, moving = policy.match(values), policy.match_counters(values) if policy.reads_counters else NOTHING
-        return judged(policy.settle(matches, moving, approval), policy.version, used, approval)
+        matches: list[Matches] = []
+        moving: list[Matches] = []
+        used: list[str] = []
+        counted = self._counted(now) if policy.reads_counters else {}
+        for who in self._selves:
+            values, grants = self._values(policy, who, statement, claims, now)
+            values.update(approval_values(approval))
+            values.update(counted)
+            used += (g for g in grants if g not in used)
+            matches.append(policy.match(values))
+            moving.append(policy.match_counters(values) if policy.reads_counters else NOTHING)
+        return judged(self._settled(policy, matches, moving, approval), policy.version, tuple(used), approval)
 
     def _counted_in(self, policy: Policy, kept: Kept, statement: Statement, claims: Mapping[str, str], now: int) -> Judgement:
         """Return the judgement with what the rules over counters say now."""
-        values, _ = self._values(policy, statement if policy.counts_by_statement else None, claims, now)
-        values.update(self._counted(now))
-        moving = policy.match_counters(values)
-        if moving == NOTHING:
+        counted = self._counted(now)
+        moving: list[Matches] = []
+        for who in self._selves:
+            values, _ = self._values(policy, who, statement if policy.counts_by_statement else None, claims, now)
+            values.update(counted)
+            moving.append(policy.match_counters(values))
+        if all(m == NOTHING for m in moving):
             return kept.judgement
-        found = self._guard.judged.get((kept.matches, moving, kept.grants))
+        key = (kept.matches, tuple(moving), kept.grants, self._names)
+        found = self._guard.judged.get(key)
         if found is None:
-            found = judged(policy.settle(kept.matches, moving), policy.version, kept.grants)
+            found = judged(self._settled(policy, kept.matches, moving), policy.version, kept.grants)
             if len(self._guard.judged) < MAX_JUDGED:
-                self._guard.judged[kept.matches, moving, kept.grants] = found
+                self._guard.judged[key] = found
         return found
+
+    def _settled(
+        self, policy: Policy, still: Sequence[Matches], moving: Sequence[Matches], approval: Approval | None = None
+    ) -> Ruling:
+        """Return the decision on a statement that all whom it is judged as must be allowed."""
+        rulings = [policy.settle(s, m, approval) for s, m in zip(still, moving, strict=True)]
+        return rulings[0] if len(rulings) == 1 else strictest(list(zip(self._names, rulings, strict=True)))
 
     def lapsed(self, grant: str, now: int) -> bool:
         """Whether a grant is not in force any more; see `SessionGuard`."""
         guard = self._guard
         if guard.grants.changes != self._changes or not self._from <= now < self._until:
             self._look_again(guard.policy, now)
-        return all(g.grant_id != grant for g in self._acting.grants)
+        return all(g.grant_id != grant for who in self._selves for g in who.grants)
 
     def _look_again(self, policy: Policy, now: int) -> None:
         """What is granted, or what the rules read, is another than before."""
         guard = self._guard
         self._policy, self._changes = policy, guard.grants.changes
-        self._acting, self._until = acting(self._subject, guard.grants, now)
-        self._from = now
-        self._key = guard.subject_key(self._acting)
+        found = [acting(subject, guard.grants, now) for subject in self._subjects]
+        self._selves, self._until = tuple(who for who, _ in found), min(until for _, until in found)
+        self._from, self._acting = now, self._selves[0]
+        keys = [guard.subject_key(who) for who in self._selves]
+        self._key = keys[0] if len(keys) == 1 else (*keys, self._names)
 
     def _values(
-        self, policy: Policy, statement: Statement | None, claims: Mapping[str, str], now: int
+        self, policy: Policy, who: Acting, statement: Statement | None, claims: Mapping[str, str], now: int
     ) -> tuple[Values, tuple[str, ...]]:
-        """Return what the rules may read, and the ids of the grants that are in it."""
-        values, grants = dict(self._acting.values), self._acting.grants
+        """Return what the rules may read of one whom a statement is judged as, and the ids of the grants that are in it."""
+        values, grants = dict(who.values), who.grants
         if policy.reads_approval:
             values.update(_UNAPPROVED)
         used = tuple(g.grant_id for g in grants if g.groups)

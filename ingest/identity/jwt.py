@@ -110,10 +110,11 @@ def verify(token: bytes, issuer: IssuerSettings, keys: Sequence[jwk.Key], now: i
     groups = _groups(claims, issuer)
     kind, principal = issuer.kind, subject
     delegation: tuple[str, ...] = ()
+    whole: tuple[str, ...] | None = None
     if "act" in claims:
         actors, own = _actors(claims["act"], issuer)
         kind, principal, delegation = PrincipalKind.AGENT, actors[0], (*actors[1:], subject)
-        groups = tuple(g for g in groups if g in own)
+        whole, groups = groups, tuple(g for g in groups if g in own)
         if subject in actors:
             raise JwtRefusedError("jwt_bad_delegation", "is an identity token whose subject acts for itself")
     return Credential(
@@ -126,6 +127,7 @@ def verify(token: bytes, issuer: IssuerSettings, keys: Sequence[jwk.Key], now: i
         expires_at=expires_at,
         auth_method="jwt",
         delegation=delegation,
+        behalf_groups=whole,
     )
 
 

@@ -44,11 +44,15 @@ class Role(StrEnum):
 
 
 class Refusal(StrEnum):
-    """Why a token does not log in. Only who holds the right secret learns that it expired or was revoked."""
+    """Why a token does not log in. Only who holds the right secret learns that it expired or was revoked.
+
+    `principal_ended`: whoever it acts for had tokens, and all of them have ended.
+    """
 
     UNKNOWN = "unknown"
     EXPIRED = "expired"
     REVOKED = "revoked"
+    PRINCIPAL_ENDED = "principal_ended"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ class Credential:
     """A verified credential: who it is for. `expires_at` is microseconds UTC, 0 for never.
 
     `token_id` names a token of this store only where `auth_method` is `token`. `delegation`, where given, runs from the actor to
-    the one it finally acts for.
+    the one it finally acts for. `behalf_groups` are the groups of that one, None where they are not known.
     """
 
     token_id: str
@@ -68,6 +72,7 @@ class Credential:
     expires_at: int
     auth_method: str = "token"
     delegation: tuple[str, ...] = ()
+    behalf_groups: tuple[str, ...] | None = None
 
     def principal(self) -> Principal:
         """Return the principal as it stands in events."""
@@ -79,6 +84,26 @@ class Credential:
             credential_id=self.token_id,
             on_behalf_of=self.on_behalf_of,
             delegation=self.delegation or ((self.on_behalf_of,) if self.on_behalf_of else ()),
+        )
+
+    def behalf(self) -> tuple[Principal, ...]:
+        """Return everybody it acts for, nearest first, each as if acting directly.
+
+        Groups of those between are not known: they are taken to have what the credential has.
+        """
+        chain = self.principal().delegation
+        groups = self.groups if self.behalf_groups is None else self.behalf_groups
+        return tuple(
+            Principal(
+                id=person,
+                kind=PrincipalKind.HUMAN if n == len(chain) - 1 else PrincipalKind.AGENT,
+                groups=groups if n == len(chain) - 1 else self.groups,
+                auth_method=self.auth_method,
+                credential_id=self.token_id,
+                on_behalf_of=chain[-1] if n < len(chain) - 1 else "",
+                delegation=chain[n + 1 :],
+            )
+            for n, person in enumerate(chain)
         )
 
 
@@ -183,6 +208,7 @@ class TokenStore:
         with self._lock:
             try:
                 row = self._db.execute(_BY_ID, (parts[1],)).fetchone()
+                theirs = self._db.execute(_THEIRS, (row[3],)).fetchall() if row and row[3] else []
             except sqlite3.Error as error:
                 raise TokenStoreError(f"cannot read the identity store {self._path}: {_why(error)}") from None
         if not hmac.compare_digest(digest, row[0] if row else bytes(32)) or row is None:
@@ -192,6 +218,9 @@ class TokenStore:
             return Refusal.REVOKED
         if expires_at and now >= expires_at:
             return Refusal.EXPIRED
+        if _all_ended(theirs, now):
+            return Refusal.PRINCIPAL_ENDED
+        live = [json.loads(row[0]) for row in theirs if not _ended(row, now)]
         return Credential(
             token_id=parts[1],
             principal_id=principal,
@@ -200,17 +229,22 @@ class TokenStore:
             groups=tuple(json.loads(groups)),
             roles=frozenset(Role(r) for r in json.loads(roles)),
             expires_at=expires_at,
+            behalf_groups=tuple(dict.fromkeys(group for found in live for group in found)) if live else None,
         )
 
     def standing(self, token_id: str, now: int) -> Refusal | None:
         """Return why sessions of this token must end at `now`, or None. Raises TokenStoreError."""
         with self._lock, self._reading():
-            row = self._db.execute("SELECT expires_at, revoked_at FROM token WHERE token_id = ?", (token_id,)).fetchone()
+            asked = "SELECT expires_at, revoked_at, on_behalf_of FROM token WHERE token_id = ?"
+            row = self._db.execute(asked, (token_id,)).fetchone()
+            theirs = self._db.execute(_THEIRS, (row[2],)).fetchall() if row and row[2] else []
         if row is None:
             return Refusal.UNKNOWN
         if row[1]:
             return Refusal.REVOKED
-        return Refusal.EXPIRED if row[0] and now >= row[0] else None
+        if row[0] and now >= row[0]:
+            return Refusal.EXPIRED
+        return Refusal.PRINCIPAL_ENDED if _all_ended(theirs, now) else None
 
     def knows(self, principal: str) -> bool:
         """Tell whether a token was ever issued for this principal. Raises TokenStoreError."""
@@ -326,7 +360,17 @@ CREATE TABLE IF NOT EXISTS action (
 _BY_ID = "SELECT digest, principal, kind, on_behalf_of, groups, roles, expires_at, revoked_at FROM token WHERE token_id = ?"
 _ALL = """SELECT token_id, principal, kind, on_behalf_of, groups, roles, created_at, created_by, expires_at, revoked_at
           FROM token ORDER BY created_at, token_id"""
+_THEIRS = "SELECT groups, expires_at, revoked_at FROM token WHERE principal = ? AND on_behalf_of = ''"
+"""The tokens somebody has for itself: what others do on its behalf ends with the last of them."""
 _ACTIONS = "SELECT number, at, actor, action, target, details FROM action"
+
+
+def _ended(row: tuple[str, int, int], now: int) -> bool:
+    return bool(row[2]) or bool(row[1] and now >= row[1])
+
+
+def _all_ended(rows: list[tuple[str, int, int]], now: int) -> bool:
+    return bool(rows) and all(_ended(row, now) for row in rows)
 
 
 def _action(row: tuple[int, int, str, str, str, str]) -> AdminAction:

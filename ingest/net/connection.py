@@ -290,7 +290,9 @@ class Connection(asyncio.Protocol):
         )
         session.pass_unaudited = worker.passes_unaudited
         if worker.policy is not None:
-            session.guard = worker.policy.guard.session(self._described.subject(), session.session_id, session, now)
+            session.guard = worker.policy.guard.session(
+                self._described.subject(), session.session_id, session, now, self._described.behalf()
+            )
         worker.mask(session, database)
         worker.note("SessionOpened", now, self._described.opened(status.get("server_version", "")))
         greeting = [messages.authentication_ok(), *done.notices]

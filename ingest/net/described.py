@@ -21,8 +21,17 @@ def _fragment(fields: Mapping[str, Any]) -> bytes:
 class Described:
     """Makes the fragments of one session."""
 
-    def __init__(self, session_id: str, principal: Principal, database: Database, db_user: str, client: Client) -> None:
+    def __init__(
+        self,
+        session_id: str,
+        principal: Principal,
+        database: Database,
+        db_user: str,
+        client: Client,
+        behalf: tuple[Principal, ...] = (),
+    ) -> None:
         self.session_id = session_id
+        self._behalf = behalf
         self._principal = principal
         self._database = database
         self._db_user = db_user
@@ -37,7 +46,7 @@ class Described:
             environment=settings.environment,
             name=settings.upstream.database,
         )
-        return cls(session_id, credential.principal(), database, settings.upstream.user, client)
+        return cls(session_id, credential.principal(), database, settings.upstream.user, client, credential.behalf())
 
     def _fields(self, client: Client) -> dict[str, Any]:
         return {
@@ -58,7 +67,14 @@ class Described:
 
     def subject(self) -> Values:
         """Return what a policy may know of the session."""
-        return subject_values(self._principal, self._database, self._db_user, self._client.address, bool(self._client.tls))
+        return self._seen(self._principal)
+
+    def behalf(self) -> tuple[Values, ...]:
+        """Return the same of everybody the session acts for, each as if acting directly."""
+        return tuple(self._seen(principal) for principal in self._behalf)
+
+    def _seen(self, principal: Principal) -> Values:
+        return subject_values(principal, self._database, self._db_user, self._client.address, bool(self._client.tls))
 
     def client_fragment(self) -> bytes:
         """Return the client alone, as a JSON object."""

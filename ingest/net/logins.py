@@ -20,6 +20,7 @@ _REASONS = {
     Refusal.UNKNOWN: ("unknown_token", "is not a token this proxy knows"),
     Refusal.EXPIRED: ("expired_token", "has expired"),
     Refusal.REVOKED: ("revoked_token", "was revoked"),
+    Refusal.PRINCIPAL_ENDED: ("principal_ended", "is for somebody none of whose own tokens is valid any more"),
 }
 
 

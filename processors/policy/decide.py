@@ -8,9 +8,9 @@ Of `a && b` CEL drops the error of one side where the other is false: that rule 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from cel_expr_python import cel
@@ -202,6 +202,30 @@ class Policy:
             return Ruling(Verdict.ALLOW, tuple(policies), risk, bounds=bounds)
         holds = tuple(r for r in enforced if r.effect is Verdict.HOLD) if strongest.effect is Verdict.HOLD else ()
         return Ruling(strongest.effect, tuple(policies), risk, strongest.id, strongest.reason, "", holds, bounds)
+
+
+def strictest(rulings: Sequence[tuple[str, Ruling]]) -> Ruling:
+    """Return what the rulings of all who must be allowed a statement come to: the first acts, for the others.
+
+    The strictest verdict wins, and the first of equals. Rules that matched for one of the others only stand as `behalf:<id>`.
+    Limits of all hold, and so do all rules that hold, where that is the verdict.
+    """
+    own = rulings[0][1]
+    who, strongest = max(rulings, key=lambda r: STRENGTH[r[1].verdict])
+    policies = dict.fromkeys(own.policies)
+    for _, ruling in rulings[1:]:
+        policies.update(dict.fromkeys(f"behalf:{p}" for p in ruling.policies if p not in own.policies))
+    holds = dict.fromkeys(r.id for _, ruling in rulings for r in ruling.holds) if strongest.verdict is Verdict.HOLD else {}
+    rules = {r.id: r for _, ruling in rulings for r in ruling.holds}
+    bounds = {(r.id, r.bound.kind): r for _, ruling in rulings for r in ruling.bounds}
+    return replace(
+        strongest,
+        policies=tuple(policies),
+        risk=max(ruling.risk for _, ruling in rulings),
+        reason=strongest.reason if strongest is own or not strongest.stops else f"{strongest.reason} It holds for {who}, too.",
+        holds=tuple(rules[name] for name in holds),
+        bounds=tuple(bounds.values()),
+    )
 
 
 def _released(rule: Rule) -> Rule:
