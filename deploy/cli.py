@@ -143,7 +143,7 @@ def topics(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None
     from deploy.config import load
     from deploy.topics import ensure_topics
 
-    raise typer.Exit(ensure_topics(load(config), as_json=as_json))
+    raise typer.Exit(ensure_topics(load(config, sections=("log",)), as_json=as_json))
 
 
 @app.command()
@@ -265,7 +265,7 @@ def session_kill(
     from deploy.config import load
     from deploy.sanctions import kill_session
 
-    kill_session(load(config), session_id, _actor(), reason)
+    kill_session(load(config, sections=("log",)), session_id, _actor(), reason)
     typer.echo("every proxy is told to end this session, if it has it", err=True)
 
 
@@ -280,7 +280,7 @@ def principal_suspend(
     from deploy.config import load
     from deploy.sanctions import suspend
 
-    suspend(load(config), principal, _actor(), reason, None if ttl is None else _seconds(ttl))
+    suspend(load(config, sections=("log",)), principal, _actor(), reason, None if ttl is None else _seconds(ttl))
     typer.echo(f"every proxy is told that {principal} is suspended", err=True)
 
 
@@ -294,7 +294,7 @@ def principal_resume(
     from deploy.config import load
     from deploy.sanctions import resume
 
-    resume(load(config), principal, _actor(), reason)
+    resume(load(config, sections=("log",)), principal, _actor(), reason)
     typer.echo(f"every proxy is told that {principal} is not suspended any more", err=True)
 
 
@@ -318,7 +318,7 @@ def grant_create(
     names = (databases, verbs, objects, classes, groups)
     named = dict(zip(("databases", "verbs", "objects", "classes", "groups"), (tuple(_split(n)) for n in names), strict=True))
     scope = Scope(**named, delegated=delegated)  # type: ignore[arg-type]
-    typer.echo(create(load(config), principal, scope, _future(until), reason, _actor()))
+    typer.echo(create(load(config, sections=("log",)), principal, scope, _future(until), reason, _actor()))
 
 
 @grants.command("list")
@@ -333,7 +333,7 @@ def grant_list(
     from deploy.grants import grants, state
 
     now = _now()
-    found = [(g, state(g, now)) for g in grants(load(config))]
+    found = [(g, state(g, now)) for g in grants(load(config, sections=("log",)))]
     show_grants([(g, s) for g, s in found if ended or s == "in force"], as_json=as_json)
 
 
@@ -347,7 +347,7 @@ def grant_revoke(
     from deploy.config import load
     from deploy.grants import revoke
 
-    done = revoke(load(config), grant_id, _actor(), reason)
+    done = revoke(load(config, sections=("log",)), grant_id, _actor(), reason)
     typer.echo("every proxy is told that this grant has ended" if done else "had ended already", err=True)
 
 

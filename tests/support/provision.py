@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support import kafka_jars, promtool
+from tests.support import go_tools, kafka_jars, promtool
 from tests.support.binaries import CHROMIUM_NAMES, debian_servers, find_pgbouncer, find_program, has_pgaudit
 
 
@@ -78,6 +78,13 @@ NEEDS = (
     ),
     Need("Apache Kafka", lambda: not kafka_jars.missing(), lambda: [], "the tests on Kafka skip", kafka_jars.fetch),
     Need("promtool", lambda: promtool.find_promtool() is not None, lambda: [], "the tests of alert rules fail", promtool.fetch),
+    Need(
+        "helm, kubeconform, compose-go",
+        lambda: not go_tools.missing(),
+        lambda: [],
+        "the tests of charts and compose files skip",
+        go_tools.fetch,
+    ),
 )
 """In the order of installation: pgaudit's package is named after the server's version, Kafka comes by Maven."""
 

@@ -1,0 +1,106 @@
+"""The compose file, by the reader that docker compose itself uses; and that what it mounts and runs is there."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deploy.cli import run
+from deploy.config import load
+from tests.support import go_tools
+from tests.support.promtool import promtool
+
+COMPOSE = Path(__file__).parents[2] / "deploy" / "compose"
+pytestmark = pytest.mark.skipif(
+    "compose-go" in go_tools.missing(), reason="compose-go is not here; make provision builds it where Go is"
+)
+
+
+def read(path: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([go_tools.tool("compose-go"), str(path)], cwd=COMPOSE, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def stack() -> dict[str, Any]:
+    done = read(COMPOSE / "compose.yaml")
+    assert done.returncode == 0, done.stderr
+    return yaml.safe_load(done.stdout)  # type: ignore[no-any-return]
+
+
+def test_a_fault_is_found(tmp_path: Path) -> None:
+    text = (COMPOSE / "compose.yaml").read_text()
+    for old, new in (
+        ("stop_grace_period", "stop_grace_periods"),
+        ("service_healthy", "service_well"),
+        ("127.0.0.1:6432:6432", "6432:x"),
+    ):
+        broken = tmp_path / "compose.yaml"
+        broken.write_text(text.replace(old, new, 1))
+        assert read(broken).returncode != 0, new
+
+
+def test_names_are_of_things_in_the_file(stack: dict[str, Any]) -> None:
+    """compose-go's command reads the model and leaves this to the engine."""
+    for name, service in stack["services"].items():
+        assert set(service.get("depends_on", ())) <= set(stack["services"]), name
+        volumes = {volume["source"] for volume in service.get("volumes", ()) if volume["type"] == "volume"}
+        assert volumes <= set(stack["volumes"]), name
+
+
+def test_what_is_mounted_and_built_is_there(stack: dict[str, Any]) -> None:
+    for name, service in stack["services"].items():
+        for volume in service.get("volumes", ()):
+            if volume["type"] == "bind":
+                assert Path(volume["source"]).is_file(), f"{name} mounts {volume['source']}"
+        if build := service.get("build"):
+            dockerfile = (Path(build["context"]) / build["dockerfile"]).read_text()
+            assert f" AS {build['target']}\n" in dockerfile, name
+
+
+def test_our_containers_are_confined_and_run_commands_of_ours(stack: dict[str, Any]) -> None:
+    ours = {name: service for name, service in stack["services"].items() if "build" in service}
+    assert set(ours) == {"topics", "proxy", "process", "api"}
+    for name, service in ours.items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        command = (service.get("command") or [service["build"]["target"]])[0]
+        assert run([command, "--help"]) == 0, name
+
+
+def test_only_this_machine_is_let_in(stack: dict[str, Any]) -> None:
+    opened = [port for service in stack["services"].values() for port in service.get("ports", ())]
+    assert opened
+    assert {port["host_ip"] for port in opened} == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize(
+    ("service", "sections", "secrets"),
+    [
+        ("proxy", ("databases", "policy", "identity", "log"), {"SHOP_PASSWORD"}),
+        ("process", ("log", "clickhouse"), {"CLICKHOUSE_PASSWORD"}),
+        ("api", ("log", "clickhouse"), {"CLICKHOUSE_PASSWORD"}),
+        ("topics", ("log",), set()),
+    ],
+)
+def test_a_role_reads_the_one_configuration_with_its_own_secrets_alone(
+    stack: dict[str, Any], service: str, sections: tuple[str, ...], secrets: set[str]
+) -> None:
+    environment = stack["services"][service].get("environment", {})
+    assert set(environment) == secrets
+    config = load(COMPOSE / "affidavit.yaml", environment, sections=sections)
+    hosts = {config.log.kafka.bootstrap_servers[0].partition(":")[0], config.clickhouse.host, config.databases[0].upstream.host}
+    assert hosts <= set(stack["services"])
+
+
+def test_prometheus_reads_its_configuration(tmp_path: Path) -> None:
+    text = (COMPOSE / "prometheus" / "prometheus.yaml").read_text()
+    rules = COMPOSE.parent / "prometheus" / "alerts.yaml"
+    config = tmp_path / "prometheus.yaml"
+    config.write_text(text.replace("/etc/prometheus/alerts.yaml", str(rules)))
+    done = subprocess.run([promtool(), "check", "config", str(config)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
