@@ -17,6 +17,7 @@ from query_api.limits import Limits
 from query_api.search import FIELDS
 from query_api.times import rfc3339
 from schemas.events import QueryExecuted
+from tests.support import clickhouse
 from tests.support.served import serving
 from tests.support.stored_events import (
     IDENTITIES,
@@ -73,9 +74,13 @@ class Api:
         return items
 
 
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    with stored(tmp_path_factory.mktemp("chdb"), NOW, 698) as (store, shop):
+@pytest.fixture(scope="module", params=["chdb", "http"])
+def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """On chDB in this process, and by HTTP, where other clients of the server answer side by side."""
+    with contextlib.ExitStack() as stack:
+        by_http = request.param == "http"
+        settings = stack.enter_context(clickhouse.serving()).settings() if by_http else SETTINGS
+        store, shop = stack.enter_context(stored(tmp_path_factory.mktemp("chdb"), NOW, 698, settings))
         api = Api(store, shop)
         with api.client() as api.http:
             yield api

@@ -1,6 +1,6 @@
 """Runs the embedded pipeline over a data directory, as a process to kill: prints `ready`, then works until the log is read.
 
-python -m tests.support.pipeline_child <data directory> <blocks per batch>
+python -m tests.support.pipeline_child <data directory> <blocks per batch> [<settings of the store as JSON>]
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from schemas.config import ClickHouseSettings
 from schemas.log.sqlite import SqliteLog
 
 
-def main(data_dir: Path, max_blocks: int) -> None:
+def main(data_dir: Path, max_blocks: int, settings: ClickHouseSettings) -> None:
     """Work the log off."""
-    store = connect(ClickHouseSettings(), data_dir)
+    store = connect(settings, data_dir)
     store.migrate()
     log = SqliteLog(data_dir / "log.db")
     archive = Archive(data_dir / "archive", roll_bytes=200_000)
@@ -33,4 +33,5 @@ def main(data_dir: Path, max_blocks: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    given = ClickHouseSettings.model_validate_json(sys.argv[3]) if len(sys.argv) > 3 else ClickHouseSettings()
+    main(Path(sys.argv[1]), int(sys.argv[2]), given)

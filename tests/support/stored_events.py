@@ -385,9 +385,9 @@ def insert_text(client: Any, text: str, start: int, database: str = SETTINGS.dat
 
 
 @contextlib.contextmanager
-def stored(folder: Path, start: int, count: int) -> Iterator[tuple[Store, Shop]]:
+def stored(folder: Path, start: int, count: int, settings: ClickHouseSettings = SETTINGS) -> Iterator[tuple[Store, Shop]]:
     """An open store that holds a shop's day before `start`."""
-    store = connect(SETTINGS, folder)
+    store = connect(settings, folder)
     try:
         store.migrate()
         shop = Shop(start)
