@@ -20,6 +20,7 @@ HOT = (
     "ingest/core/actions.py",
     "ingest/net/connection.py",
     "ingest/net/gate.py",
+    "ingest/protocols/postgres/answers.py",
     "ingest/protocols/postgres/executions.py",
     "ingest/protocols/postgres/expected.py",
     "ingest/protocols/postgres/parameters.py",

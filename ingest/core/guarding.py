@@ -129,6 +129,9 @@ class SessionGuard(Protocol):
         Never raises: what cannot be decided is stopped.
         """
 
+    def passing(self, statement: Any, claims: Mapping[str, str], now: int) -> Judgement | None:
+        """Decide like `judge` on a statement if it passes; None where it is stopped or held: `judge` is asked then."""
+
     def ask(self, request: Request, judgements: Sequence[Judgement], now: int) -> Hold | Emergency | Judgement:
         """Say how a request that is held waits; a judgement where it cannot, which stops it. Never raises."""
 

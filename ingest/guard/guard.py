@@ -163,6 +163,15 @@ class PolicyGuard:
 
     def judge(self, statement: Statement, claims: Mapping[str, str], now: int, approval: Approval | None = None) -> Judgement:
         """Decide on one statement; see `SessionGuard`."""
+        judgement = self._decided(statement, claims, now, approval)
+        return self._numbered(judgement) if judgement.stops and not judgement.holds else judgement
+
+    def passing(self, statement: Statement, claims: Mapping[str, str], now: int) -> Judgement | None:
+        """Decide on one statement if it passes; see `SessionGuard`."""
+        judgement = self._decided(statement, claims, now, None)
+        return None if judgement.stops else judgement
+
+    def _decided(self, statement: Statement, claims: Mapping[str, str], now: int, approval: Approval | None) -> Judgement:
         guard = self._guard
         policy = guard.policy
         try:
@@ -182,7 +191,7 @@ class PolicyGuard:
             judgement = judged(
                 Ruling(Verdict.DENY, ("error:guard",), 100, "guard", _BROKEN, type(error).__name__), policy.version
             )
-        return self._numbered(judgement) if judgement.stops and not judgement.holds else judgement
+        return judgement
 
     def ask(self, request: Request, judgements: Sequence[Judgement], now: int) -> Hold | Emergency | Judgement:
         """Say how what is held waits; see `SessionGuard`."""

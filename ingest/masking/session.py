@@ -227,6 +227,14 @@ class MaskingGuard:
         request = f"Request {self._session_id}/m{self._refused}."
         return Judgement(_DENIED, True, f"statement denied by {RULE}", f"{reason} {request}")
 
+    def passing(self, statement: Statement, claims: Mapping[str, str], now: int) -> Judgement | None:
+        """Decide on a statement if it passes; see `SessionGuard`."""
+        judgement = self._inner.passing(statement, claims, now) if self._inner is not None else ALLOWED
+        try:
+            return None if judgement is None or self._masking.refusal(statement) else judgement
+        except Exception:
+            return None
+
     def ask(self, request: Request, judgements: Sequence[Judgement], now: int) -> Hold | Emergency | Judgement:
         """Say how a request that is held waits; see `SessionGuard`."""
         return self._inner.ask(request, judgements, now) if self._inner is not None else judgements[0]

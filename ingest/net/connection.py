@@ -13,13 +13,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ingest.core.actions import Action, Cancel, Close, Conclude, Forward, Intend, ObserveText, Record, Side, Wait, Waited
+from ingest.core.actions import Action, Cancel, Close, Conclude, Forward, Intend, ObserveText, Record, Side, Ticket, Wait, Waited
 from ingest.core.guarding import Answer
 from ingest.identity.tokens import Credential, TokenStoreError
 from ingest.net.described import Described
 from ingest.net.logins import LoginRefusedError
 from ingest.net.upstream import ServerSide, UpstreamError, log_in
 from ingest.protocols.postgres import messages
+from ingest.protocols.postgres.executions import Execution
 from ingest.protocols.postgres.session import PostgresSession
 from ingest.protocols.postgres.startup import (
     CancelRequested,
@@ -104,10 +105,15 @@ class Connection(asyncio.Protocol):
         session = self.session
         if session is not None:
             self._look_for_room(session, len(data))
-            self.apply(session.receive(CLIENT, data, self.worker.clock()))
-            if session.behind > session.limits.behind and not self._held_up:
-                self._held_up = True
-                self._read_client_if_eased()
+            now = self.worker.clock()
+            execution = session.repeat(data, now)
+            if execution is not None:
+                self._pass_on(data, execution, session.context)
+            else:
+                self.apply(session.parse(CLIENT, data, now))
+                if session.behind > session.limits.behind and not self._held_up:
+                    self._held_up = True
+                    self._read_client_if_eased()
             if len(session.expected) > CROWDED and not self._crowded:
                 self._crowded = True
                 self._read_client_if_eased()
@@ -374,7 +380,12 @@ class Connection(asyncio.Protocol):
             if self._drained > DRAIN_LIMIT:
                 self.apply(session.closed(Side.CLIENT, self.worker.clock()))
                 return
-        self.apply(session.receive(SERVER, data, self.worker.clock()))
+        now = self.worker.clock()
+        execution = session.answered(data, now)
+        if execution is not None:
+            self._pass_back(data, execution)
+        else:
+            self.apply(session.parse(SERVER, data, now))
         if self._crowded and len(session.expected) < EASED:
             self._crowded = False
             self._read_client_if_eased()
@@ -424,6 +435,34 @@ class Connection(asyncio.Protocol):
         if self._client is not None:
             self._client.abort()
 
+    def _pass_on(self, data: bytes, execution: Execution, context: bytes) -> None:
+        """Write one statement ahead, then send it as it came."""
+        try:
+            self._write_ahead(execution, execution.started, context, execution.statement.fragment, execution.dynamic)
+        except SpoolError as error:
+            self.refuse(str(error))
+            return
+        self._out.append(data)
+        self._send()
+
+    def _pass_back(self, data: bytes, execution: Execution) -> None:
+        """Record how one statement ended, then send its answer as it came."""
+        if execution.intent:
+            try:
+                self.worker.spool.conclude(execution.intent, execution.outcome)
+            except SpoolError as error:
+                self.refuse(str(error))
+                return
+            self.worker.gate.touch()
+        self._write_client(data)
+
+    def _send(self) -> None:
+        """Let what is held go to the server once it is on record."""
+        if not self._waiting:
+            self._waiting = True
+            if self.worker.gate.wait(self):
+                self.release()
+
     def apply(self, actions: list[Action]) -> None:
         """Carry out a session's actions: records into the spool, answers to the client, forwards to the gate."""
         try:
@@ -432,9 +471,7 @@ class Connection(asyncio.Protocol):
             self.refuse(str(error))
             return
         if self._out:
-            if not self._waiting:
-                self._waiting = True
-                self.worker.gate.wait(self)
+            self._send()
         elif recorded:
             self.worker.gate.touch()
 
@@ -449,7 +486,13 @@ class Connection(asyncio.Protocol):
                 else:
                     self._out.append(action.data)  # type: ignore[union-attr]
             elif kind is Intend:
-                recorded |= self._intend(action)  # type: ignore[arg-type]
+                recorded |= self._write_ahead(
+                    action.ticket,  # type: ignore[union-attr]
+                    action.at,  # type: ignore[union-attr]
+                    action.context,  # type: ignore[union-attr]
+                    action.statement,  # type: ignore[union-attr]
+                    action.dynamic,  # type: ignore[union-attr]
+                )
             elif kind is Conclude:
                 if action.ticket.intent:  # type: ignore[union-attr]
                     spool.conclude(action.ticket.intent, action.outcome)  # type: ignore[union-attr]
@@ -492,14 +535,14 @@ class Connection(asyncio.Protocol):
         self._read_client_if_eased()
         self._read_server_if_eased()
 
-    def _intend(self, action: Intend) -> bool:
+    def _write_ahead(self, ticket: Ticket, at: int, context: bytes, statement: bytes, dynamic: bytes) -> bool:
         """Write ahead; return whether that is on record. Past `ROOM` the spool may fill up within one batch of statements."""
         try:
-            action.ticket.intent = self.worker.spool.intend(action.at, action.context, action.statement, action.dynamic)
+            ticket.intent = self.worker.spool.intend(at, context, statement, dynamic)
         except SpoolError:
             if not self.worker.passes_unaudited or self.session is None:
                 raise
-            action.ticket.audited = False
+            ticket.audited = False
             self.session.unaudited += 1
             return False
         return True
@@ -569,9 +612,7 @@ class Connection(asyncio.Protocol):
         if session.draining and not session.ended:
             self.resume_writing()
             self._out.append(messages.terminate())
-            if not self._waiting:
-                self._waiting = True
-                self.worker.gate.wait(self)
+            self._send()
 
     def _server_lost(self) -> None:
         if self._server is not None:

@@ -39,20 +39,21 @@ class Gate:
         self._syncing = False
         self._lazy: asyncio.TimerHandle | None = None
 
-    def wait(self, connection: Gated) -> None:
-        """Release this connection after the next commit: at once, or with durability `fsync` after the group's; once each."""
+    def wait(self, connection: Gated) -> bool:
+        """Commit and return whether this connection may send now. If not, it is told, once: by `refuse` if the commit failed,
+        with durability `fsync` by either after the group's commit."""
         if not self._fsync:
             try:
                 self._spool.commit()
             except SpoolError as error:
                 connection.refuse(str(error))
-            else:
-                connection.release()
-            return
+                return False
+            return True
         self._waiting.append(connection)
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._commit)
+        return False
 
     def touch(self) -> None:
         """Commit what was recorded soon, though nobody waits for it: with the next statement, or after LAZY_SECONDS."""

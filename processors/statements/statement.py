@@ -12,6 +12,10 @@ from schemas.events import Facts, StatementFlag
 from schemas.events.statement import MAX_INLINE_TEXT
 
 _MAY_CHANGE_OBJECTS = frozenset((StatementFlag.DDL, StatementFlag.OPAQUE))
+_NOT_PLAIN = frozenset(
+    (StatementFlag.COPY_IN, StatementFlag.COPY_OUT, StatementFlag.PREPARE, StatementFlag.EXECUTE, StatementFlag.OPAQUE)
+)
+_BY_NAME = frozenset(("fetch", "move", "declare"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +55,13 @@ class Statement:
 
     `long_text`: the text is longer than MAX_INLINE_TEXT and the fragment names it by hash only. `settings` are the session
     settings it changes; None is a value not known or not kept, the key `*` any setting at all. `changes_objects`: what the
-    database holds may be another after it. `shape` is what masking needs to know of it.
+    database holds may be another after it. `shape` is what masking needs to know of it. `plain`: it leaves nothing in its session
+    that could change what a later one means, refers to nothing made there before, and is no COPY; nearly all are.
     """
 
-    __slots__ = ("changes_objects", "facts", "fingerprint", "fragment", "long_text", "settings", "shape", "text", "text_hash")
+    __slots__ = (
+        "changes_objects", "facts", "fingerprint", "fragment", "long_text", "plain", "settings", "shape", "text", "text_hash",
+    )  # fmt: skip
 
     def __init__(
         self, text: str, fingerprint: str, facts: Facts, settings: Mapping[str, str | None], shape: Shape = UNSHAPED
@@ -70,6 +77,9 @@ class Statement:
         own = bool(facts.writes) and all(w.startswith("pg_temp") for w in facts.writes) and "create_view" not in facts.verbs
         self.changes_objects = not own and not _MAY_CHANGE_OBJECTS.isdisjoint(facts.flags)
         self.long_text = len(encoded) > MAX_INLINE_TEXT
+        by_name = bool(facts.verbs) and facts.verbs[0] in _BY_NAME
+        stays = bool(settings) or self.changes_objects
+        self.plain = not (stays or by_name or self.long_text) and _NOT_PLAIN.isdisjoint(facts.flags)
         self.fragment = (
             b","
             + orjson.dumps(

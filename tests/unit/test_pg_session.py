@@ -208,6 +208,66 @@ def test_bytes_pass_unchanged_however_they_are_cut(name: str) -> None:
         assert heard.closed == whole.closed == ""
 
 
+class LongWay(Conversation):
+    """Everything message by message, as nothing common were known."""
+
+    def say(self, side: Side, data: bytes) -> None:
+        self.now += 10
+        self.carry_out(self.session.parse(side, data, self.now))
+
+
+@pytest.mark.parametrize("name", CONVERSATIONS)
+def test_what_is_taken_whole_gives_the_events_of_the_long_way(name: str) -> None:
+    assert play(CONVERSATIONS[name]) == play(CONVERSATIONS[name], LongWay)
+
+
+def test_plain_statements_are_taken_whole_and_their_answers_too() -> None:
+    for steps in (SIMPLE, PREPARED):
+        conversation = Conversation()
+        for side, data in steps[:-2]:
+            conversation.say(side, data)
+        (_, asked), (_, answer) = steps[-2:]
+        execution = conversation.session.repeat(asked, conversation.now)
+        assert execution is not None and not execution.done
+        for end in range(len(answer)):
+            assert conversation.session.answered(answer[:end], conversation.now) is None, "only part of the answer"
+        assert conversation.session.answered(answer + ready(), conversation.now) is None, "more than the answer"
+        assert conversation.session.answered(answer, conversation.now) is execution
+        assert execution.done and not conversation.session.expected
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        query("SELECT 1; SELECT 2"), query("SET search_path = x"), query("CREATE TABLE t (a int)"), query("COPY t TO STDOUT"),
+        query("EXECUTE s"), query("DECLARE c CURSOR FOR SELECT 1"), query("SELEC ("), query("SELECT 1")[:-1],
+        query("SELECT 1") + SYNC, query("SELECT 1") + b"Q", SYNC, b"Q",
+    ],
+)  # fmt: skip
+def test_what_is_not_plain_is_not_taken_whole(asked: bytes) -> None:
+    session = Conversation().session
+    assert session.repeat(asked, 1) is None
+    assert not session.expected and not session.statements and not session.bytes_in
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        error("42P01") + ready(), complete("SELECT 1") + ready("X"), EMPTY_QUERY + ready(), COPY_IN, b"",
+        row(b"1") + row_description("a") + complete("SELECT 1") + ready(),
+        row_description("a") * 2 + complete("SELECT 1") + ready(),
+        BIND_COMPLETE + complete("SELECT 1") + ready(), complete("SELECT 1") * 2 + ready(),
+        message(b"N", b"\0") + complete("SELECT 1") + ready(),
+        b"D\0\0\0\0" + complete("SELECT 1") + ready(), b"D\xff\xff\xff\xff" + complete("SELECT 1") + ready(),
+    ],
+)  # fmt: skip
+def test_answers_that_say_anything_else_are_not_taken_whole(answer: bytes) -> None:
+    session = Conversation().session
+    assert session.repeat(query("SELECT 1"), 1) is not None
+    assert session.answered(answer, 2) is None
+    assert len(session.expected) == 1 and not session.bytes_out
+
+
 def _random_cuts(data: bytes, rng: random.Random) -> list[bytes]:
     points = sorted({0, len(data), *(rng.randrange(len(data) + 1) for _ in range(rng.randrange(6)))})
     return [data[a:b] for a, b in pairwise(points)]

@@ -39,6 +39,7 @@ class Execution:
     """One execution in flight. Times are µs; `rows` counts DataRow messages; `done` once its event is complete.
 
     `held` is how long it waited for an approval before anything of it was sent on.
+    `dynamic` and `outcome` are the two fragments of its event that are its own, where a session hands over both with it.
     `sight` is what it may show that is sensitive, `hides` whether some of that is not for this session, `masker` what sees to it.
     """
 
@@ -49,10 +50,12 @@ class Execution:
         "copy_in",
         "denial",
         "done",
+        "dynamic",
         "held",
         "hides",
         "intent",
         "masker",
+        "outcome",
         "portal",
         "rows",
         "sight",
@@ -78,6 +81,8 @@ class Execution:
         self.strict = False
         self.masker: Rows | None = None
         self.bounds: tuple[Bound, ...] = ()
+        self.dynamic = b""
+        self.outcome = b""
 
 
 def dynamic_fragment(kind: bytes, transaction: bytes, params: Sequence[str], claims: Mapping[str, str], decision: bytes) -> bytes:

@@ -140,8 +140,6 @@ class Requests:
             self._held.clear()
         self._actions = actions
         self._now = now
-        if not (self._pass or self._streamed is not None) and self._repeat(data):
-            return
         size = len(data)
         start = pos = 0
         whole, unpack = self._whole, _LENGTH.unpack_from
@@ -726,45 +724,70 @@ class Requests:
             opened.granted = granted
         return renamed_bind(portal_name, prepared.own_name, data[name_end:end])
 
-    def _repeat(self, data: bytes) -> bool:
-        """Bind, Execute, Sync of the statement run last, as a whole: return whether it was that and is dealt with."""
+    def repeat(self, data: bytes, now: int) -> Execution | None:
+        """Take Bind, Execute, Sync of the statement run last, or a Query of one plain statement, whole; return its execution.
+
+        Its intent is the caller's to write, the bytes are the caller's to forward as they are. None: it is not that, or something
+        about it needs the long way; nothing has changed then.
+        """
         session = self._session
-        if session.skipping or session.copying_in or session.refusal or self._settled is not None:
-            return False
+        if self._held or self._pass or session.refusal or session.skipping or session.copying_in:
+            return None
+        if self._streamed is not None or self.waiting is not None or len(session.expected) + 4 > session.limits.pending:
+            return None
+        if data[0] == _QUERY:
+            return self._plain_query(data, now)
         tokens = self._repeats.match(data, session.tokenizer)
         if tokens is None:
-            return False
+            return None
         prepared = self._repeats.prepared
         assert prepared is not None
-        statement = prepared.statement
-        if statement.settings or statement.changes_objects:
-            return False
-        judgement = self._judge(statement, prepared.claims)
-        if judgement is not None and judgement.stops:
-            return False
+        statement, claims = prepared.statement, prepared.claims
+        decision = self._passing(statement, claims, now)
+        if not decision:
+            return None
         params = [*prepared.literals, *tokens] if prepared.literals else tokens
-        portal = Portal(prepared, params, 0)
-        execution = Execution(statement, self._now, self._repeats.end + 10, True)
+        self._portals[b""] = portal = Portal(prepared, params, 0)
+        execution = Execution(statement, now, self._repeats.end + 10, True)
         execution.portal = portal
-        decision = judgement.fragment if judgement else ALLOW
-        self._see(execution, decision)
-        if execution.sight is not None:
-            portal.formats = result_formats(data, self._repeats.start, self._repeats.end)
-            if execution.hides and not self._repeats.describes and portal.shape(session.catalogue) is None:
-                return False
-        self._portals[b""] = portal
-        self._bind_to(execution, judgement)
-        self._intend(execution, b"prepared", params, prepared.claims, decision)
+        execution.dynamic = dynamic_fragment(b"prepared", session.transaction, params, claims, decision)
         session.statements += 1
         if self._repeats.describes:
-            entry = _DESCRIBE_ENTRY if execution.sight is None else Described(None, portal)
-            session.expected.extend((_BIND_ENTRY, entry, execution, _SYNC_ENTRY))
+            session.expected.extend((_BIND_ENTRY, _DESCRIBE_ENTRY, execution, _SYNC_ENTRY))
         else:
             session.expected.extend((_BIND_ENTRY, execution, _SYNC_ENTRY))
-        self._actions.append(Forward(SERVER, data))
-        if len(session.expected) > session.limits.pending:
-            raise ClientProtocolError(f"more than {session.limits.pending} messages are waiting for an answer")
-        return True
+        return execution
+
+    def _plain_query(self, data: bytes, now: int) -> Execution | None:
+        session = self._session
+        size = len(data)
+        if size < 6 or data[-1] or size > session.limits.statement or _LENGTH.unpack_from(data, 1)[0] != size - 1:
+            return None
+        analysis = session.analyser.analyse(data[5:-1], session.lexing)
+        if len(analysis.statements) != 1:
+            return None
+        statement, claims = analysis.statements[0], analysis.claims
+        decision = self._passing(statement, claims, now)
+        if not decision:
+            return None
+        if self._prepared.pop(b"", None) is not None:
+            self._repeats.forget()
+        self._portals.pop(b"", None)
+        execution = Execution(statement, now, size, True)
+        execution.dynamic = dynamic_fragment(b"simple", session.transaction, analysis.params[0], claims, decision)
+        session.statements += 1
+        session.expected.append(Batch([execution]))
+        return execution
+
+    def _passing(self, statement: Statement, claims: Mapping[str, str], now: int) -> bytes:
+        """Return the decision on a plain statement that passes, unbound, and shows nothing that may be masked; else nothing."""
+        session = self._session
+        if not statement.plain or (session.masking is not None and session.masking.sight(statement) is not None):
+            return b""
+        if session.guard is None:
+            return ALLOW
+        judgement = session.guard.passing(statement, claims, now)
+        return b"" if judgement is None or judgement.bounds else judgement.fragment
 
     def _open_portal(self, name: bytes, prepared: Prepared | None, tokens: list[str], size: int) -> Portal | None:
         session = self._session

@@ -14,6 +14,7 @@ from ingest.core.actions import Action, Forward, Side
 from ingest.core.errors import ServerProtocolError
 from ingest.core.guarding import QUERY_CANCELED
 from ingest.core.masking import Rows
+from ingest.protocols.postgres.answers import whole_answer
 from ingest.protocols.postgres.executions import (
     ALLOW,
     Denial,
@@ -84,6 +85,30 @@ class Responses:
         held = bytes(self._held)
         self._held.clear()
         return held, self._pass or self._drop
+
+    def answered(self, data: bytes, now: int) -> Execution | None:
+        """Take the answer to one plain statement, whole, if `data` is that; return its execution, concluded, else None."""
+        session = self._session
+        if self._held or self._pass or self._drop or session.swallowed or session.skipping:
+            return None
+        found = whole_answer(data, session.expected)
+        if found is None:
+            return None
+        status = data[-1:]
+        if status not in _STATUSES:
+            return None
+        execution, rows, tag, end, entries = found
+        execution.rows = rows
+        affected = finished(tag, execution)
+        for _ in range(entries):
+            session.expected.popleft()
+        session.concluded(execution, now, affected, self._out + end)
+        self._out = 0
+        session.copying_in = False
+        if status == b"I":
+            session.transaction_ended()
+        session.settle(status)
+        return execution
 
     def feed(self, data: bytes, now: int, actions: list[Action]) -> None:
         """Parse as far as the bytes reach. Raises ServerProtocolError on an answer to nothing that was asked."""

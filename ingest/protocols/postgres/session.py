@@ -16,7 +16,7 @@ from typing import Protocol
 
 import orjson
 
-from ingest.core.actions import Action, Close, Conclude, Intend, ObserveText, Record, Side
+from ingest.core.actions import Action, Close, Conclude, Forward, Intend, ObserveText, Record, Side
 from ingest.core.errors import ProtocolError
 from ingest.core.guarding import Answer, Hold, SessionGuard
 from ingest.core.limits import Limits
@@ -117,7 +117,45 @@ class PostgresSession:
         self._responses.mask()
 
     def receive(self, origin: Side, data: bytes, now: int) -> list[Action]:
-        """Take bytes from a side; on bytes that are not the protocol, record a gap and close."""
+        """Take bytes from a side and say what to do. What is common goes by `repeat` and `answered`, all else by `parse`."""
+        if origin is CLIENT:
+            execution = self.repeat(data, now)
+            if execution is not None:
+                intend = Intend(execution, now, self.context, execution.statement.fragment, execution.dynamic)
+                return [intend, Forward(Side.SERVER, data)]
+        else:
+            execution = self.answered(data, now)
+            if execution is not None:
+                forward = Forward(CLIENT, data)
+                return [Conclude(execution, execution.outcome), forward] if execution.audited else [forward]
+        return self.parse(origin, data, now)
+
+    def repeat(self, data: bytes, now: int) -> Execution | None:
+        """Take bytes from the client that are one plain statement, whole; return its execution. None: not that, nothing changed.
+
+        The caller writes the intent (`context`, the statement's fragment, `dynamic`), then forwards the bytes as they are.
+        """
+        if self.ended or self.draining or not data:
+            return None
+        self._look_at_catalogue()
+        execution = self._requests.repeat(data, now)
+        if execution is not None:
+            self.bytes_in += len(data)
+        return execution
+
+    def answered(self, data: bytes, now: int) -> Execution | None:
+        """Take bytes from the server that are one plain statement's answer, whole; return its execution. None: they are not,
+        nothing changed. The caller concludes it with its `outcome` if it is audited, then forwards the bytes as they are.
+        """
+        if self.ended or self.draining or self.bounds.active:
+            return None
+        execution = self._responses.answered(data, now)
+        if execution is not None:
+            self.bytes_out += len(data)
+        return execution
+
+    def parse(self, origin: Side, data: bytes, now: int) -> list[Action]:
+        """Take any bytes from a side, message by message; on bytes that are not the protocol, record a gap and close."""
         if self.ended:
             return []
         actions: list[Action] = []
@@ -235,6 +273,13 @@ class PostgresSession:
         if execution.audited:
             outcome = outcome_fragment(execution, now, self.settled_at, status, sqlstate, affected, bytes_out)
             actions.append(Conclude(execution, outcome))
+        self.settled_at = now
+
+    def concluded(self, execution: Execution, now: int, affected: int, bytes_out: int) -> None:
+        """Complete the event of an execution that succeeded; its `outcome` is the caller's to hand over."""
+        execution.done = True
+        if execution.audited:
+            execution.outcome = outcome_fragment(execution, now, self.settled_at, b"ok", b"", affected, bytes_out)
         self.settled_at = now
 
     def stopped(self, execution: Execution, now: int, actions: list[Action], status: bytes, sqlstate: bytes) -> None:
