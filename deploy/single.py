@@ -30,6 +30,7 @@ from schemas.topics import CONTROL, EVENTS
 
 if TYPE_CHECKING:
     from deploy.node_source import NodeSource
+    from deploy.proxy_metrics import MetricsServer
     from ingest.identity.tokens import AdminAction, TokenStore
     from processors.sinks.clickhouse import Store
     from query_api.identity import Identity
@@ -79,13 +80,28 @@ def run_up(config: Config, roles: tuple[str, ...]) -> int:
         for line in describe(config, roles):
             announce(line)
         supervisor = Supervisor(specs, to_wire(config), data.run, announce)
+        metrics = _serve_metrics(config, data) if "proxy" in roles and config.databases else None
         try:
             supervisor.run(Readiness(config, roles, supervisor))
         finally:
             supervisor.close()
+            if metrics is not None:
+                metrics.close()
             data.local_token.unlink(missing_ok=True)
     announce("stopped")
     return 0
+
+
+def _serve_metrics(config: Config, data: DataDir) -> MetricsServer | None:
+    listen = config.proxy.metrics_listen
+    if listen is None:
+        return None
+    from deploy.proxy_metrics import MetricsServer, Workers
+
+    try:
+        return MetricsServer(listen, Workers(data.run, config.proxy.workers))
+    except OSError as error:
+        raise UpError(f"proxy.metrics_listen: cannot listen on {listen}: {error.strerror}") from None
 
 
 def child_specs(config: Config, roles: tuple[str, ...]) -> list[ChildSpec]:
@@ -108,6 +124,8 @@ def check_addresses(config: Config, roles: tuple[str, ...]) -> None:
     wanted: dict[str, str] = {}
     for index, database in enumerate(config.databases if "proxy" in roles else ()):
         wanted.setdefault(database.listen, f"databases[{index}].listen")
+    if "proxy" in roles and config.databases and config.proxy.metrics_listen is not None:
+        wanted.setdefault(config.proxy.metrics_listen, "proxy.metrics_listen")
     if _has_api(roles):
         wanted[config.api.listen] = "api.listen"
     for address, setting in wanted.items():
@@ -144,6 +162,8 @@ def describe(config: Config, roles: tuple[str, ...]) -> Iterator[str]:
         for d in config.databases:
             to = d.upstream.socket_dir or f"{d.upstream.host}:{d.upstream.port}"
             yield f"{d.listen}  database {d.alias} ({d.engine} {d.upstream.database!r} at {to}), client TLS {d.client_tls.mode}"
+        if config.databases and config.proxy.metrics_listen is not None:
+            yield f"http://{config.proxy.metrics_listen}/metrics  the proxies' metrics"
     if _has_api(roles):
         yield f"http://{config.api.listen}  API and search page"
     yield f"{config.data_dir}  data directory"

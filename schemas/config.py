@@ -74,6 +74,7 @@ class ProxySettings(Settings):
     max_connections: int = Field(10_000, ge=1)
     login_timeout_seconds: float = Field(30.0, ge=1)
     max_statement_bytes: int = Field(1024**2, ge=1024, description="analysed up to here; longer text streams, opaque")
+    metrics_listen: HostPort | None = None
 
 
 class ClientTlsMode(StrEnum):

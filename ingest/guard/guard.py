@@ -9,6 +9,7 @@ the statement (invariant 6).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from time import perf_counter_ns
 from typing import NamedTuple, Protocol
 
 import orjson
@@ -34,6 +35,7 @@ from processors.statements import Statement
 from processors.statements.cache import ByteBoundedCache
 from schemas.classes import DataClass
 from schemas.events import Decision, Verdict
+from schemas.latencies import WORK_US, Latencies
 
 REMEMBERED_BYTES = 16 * 1024**2
 """What decisions kept by a worker may take, the statements they are of included."""
@@ -87,6 +89,10 @@ class Guard:
         """Set once, by whoever hears of grants."""
         self.asking: Asking | None = None
         """Set once, by whoever hears of decisions; without it nothing waits, and what is held is refused."""
+        self.denied = self.held = 0
+        """Statements stopped for good, and those that were made to wait, of all sessions so far."""
+        self.decisions = Latencies(WORK_US)
+        """How long decisions took that were not remembered."""
         self.latest = 0
         self.minute = 0
         self.kept: ByteBoundedCache[object, Kept] = ByteBoundedCache(REMEMBERED_BYTES)
@@ -199,6 +205,7 @@ class PolicyGuard:
         held = next(j for j in judgements if j.holds)
         if asking is None:
             return self._numbered(held)
+        self._guard.held += 1
         try:
             facts = merged([s.facts for s in request.statements])
             classes, known = self._classes_of(request.statements)
@@ -226,6 +233,7 @@ class PolicyGuard:
     def unreleased(self, hold: Hold, answer: Answer, judgement: Judgement) -> Judgement:
         """Return what is said of a held statement that is not let through; see `SessionGuard`."""
         self._stopped += 1
+        self._guard.denied += 1
         return unreleased(hold, answer, judgement)
 
     def _classes_of(self, statements: Sequence[Statement]) -> tuple[set[str], bool]:
@@ -234,6 +242,7 @@ class PolicyGuard:
 
     def _numbered(self, judgement: Judgement) -> Judgement:
         self._stopped += 1
+        self._guard.denied += 1
         hint = f"{judgement.hint} Request {self._session_id}/{self._stopped}."
         return Judgement(judgement.fragment, True, judgement.message, hint)
 
@@ -244,10 +253,12 @@ class PolicyGuard:
             key = (self._key, statement, tuple(sorted(claims.items())))
         kept = guard.kept.get(key)
         if kept is None:
+            began = perf_counter_ns()
             found = [self._values(policy, who, statement, claims, now) for who in self._selves]
             used = tuple(dict.fromkeys(grant for _, grants in found for grant in grants))
             matches = tuple(policy.match(values) for values, _ in found)
             kept = Kept(matches, judged(self._settled(policy, matches, (NOTHING,) * len(matches)), policy.version, used), used)
+            guard.decisions.observe((perf_counter_ns() - began) // 1000)
             guard.kept.put(key, kept, 800 + len(statement.text) + len(statement.fragment) + len(kept.judgement.fragment))
         return self._counted_in(policy, kept, statement, claims, now) if policy.reads_counters else kept.judgement
 

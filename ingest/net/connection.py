@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import select
 import ssl
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -215,7 +216,9 @@ class Connection(asyncio.Protocol):
             watch = self.worker.catalogue(database)
             if watch is not None:
                 await watch.ready()
+            began = time.monotonic()
             side, done = await log_in(database.upstream, password, asked.parameters, asked.minor, self.worker.scram_keys)
+            self.worker.counted.upstream_logins.observe(int((time.monotonic() - began) * 1e6))
         except UpstreamError as error:
             self.worker.log.warning("upstream_login_failed", database=database.alias, reason=error.logged)
             self._refuse_login(error.sqlstate or "08001", f"{database.alias}: {error}", "upstream", claimed=asked)
@@ -300,6 +303,7 @@ class Connection(asyncio.Protocol):
                 self._described.subject(), session.session_id, session, now, self._described.behalf()
             )
         worker.mask(session, database)
+        worker.counted.sessions += 1
         worker.note("SessionOpened", now, self._described.opened(status.get("server_version", "")))
         greeting = [messages.authentication_ok(), *done.notices]
         for name, value in done.parameter_status.items():
@@ -354,6 +358,7 @@ class Connection(asyncio.Protocol):
         self.close("login_refused")
 
     def _note_refusal(self, reason: str, asked: LoginRequested | None = None) -> None:
+        self.worker.counted.logins_refused[reason] += 1
         client = self._client_described(asked) if asked else Client(address=self._address)
         user, database = (self._known(asked.user), self._known(asked.database)) if asked else ("", "")
         self.worker.note("AuthenticationFailed", self.worker.clock(), Described.failed(user, database, client, reason))

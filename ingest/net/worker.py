@@ -47,6 +47,7 @@ from ingest.net.holds import Holds
 from ingest.net.listener import Listener
 from ingest.net.logins import Logins
 from ingest.net.sanctions import Sanctions
+from ingest.net.status import Counted, StatusSocket
 from ingest.net.tls import server_context
 from ingest.net.upstream import read_password, send_cancel
 from ingest.protocols.postgres import messages
@@ -124,11 +125,14 @@ class Worker:
         self.holds = Holds(self.control, self._record_soon, now_us, loop, folder, self._estimate)
         self.statements = 0
         self.unaudited = 0
+        self.counted = Counted()
+        self._status = StatusSocket(self)
         self._passwords: dict[str, bytes | None] = {}
         self._catalogues: dict[str, CatalogueWatch] = {}
         self._listeners: list[Listener] = []
         self._cancel_server: asyncio.AbstractServer | None = None
         self._last_beat = 0
+        self._tick_due = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
@@ -165,6 +169,7 @@ class Worker:
             self._listeners.append(listener)
             self.log.info("listening", address=address, databases=[d.alias for d in databases])
         await self._open_cancel_socket()
+        await self._status.open()
         self.control.start()
         self._tick()
         self._check_credentials()
@@ -201,6 +206,9 @@ class Worker:
         if connection.session is not None:
             self.statements += connection.session.statements
             self.unaudited += connection.session.unaudited
+            self.counted.refused += connection.session.refused
+            self.counted.bytes_in += connection.session.bytes_in
+            self.counted.bytes_out += connection.session.bytes_out
 
     def password(self, database: DatabaseSettings) -> bytes | None:
         """Return the credential for a database, read once; raises UpstreamError."""
@@ -277,6 +285,7 @@ class Worker:
         try:
             self._record_soon(type, at, body)
         except SpoolError as error:
+            self.counted.events_lost += 1
             self.log.error("event_lost", event_type=type, reason=str(error))
 
     # Cancel requests
@@ -350,6 +359,8 @@ class Worker:
     def _tick(self) -> None:
         """Look whether the spool has room; beat when nothing else was said."""
         now = self.clock()
+        if self._tick_due:
+            self.counted.loop_lag.observe(int((time.monotonic() - self._tick_due) * 1e6))
         if now - self._last_beat >= self.config.audit.heartbeat_seconds * 1_000_000:
             self._last_beat = now
             open_sessions = [c.session for c in self.connections if c.session is not None]
@@ -367,7 +378,9 @@ class Worker:
                 self.spool.seal(now)
         except SpoolError as error:
             self.log.error("spool_failed", reason=str(error))
-        self.loop.call_later(self.config.audit.seal_interval_ms / 1000, self._tick)
+        wait = self.config.audit.seal_interval_ms / 1000
+        self._tick_due = time.monotonic() + wait
+        self.loop.call_later(wait, self._tick)
 
     def _watch_policy(self) -> None:
         """Read the policy again when its files have changed."""
@@ -403,6 +416,7 @@ class Worker:
             listener.close()
         if self._cancel_server is not None:
             self._cancel_server.close()
+        self._status.close()
         self.control.close()
         for watch in self._catalogues.values():
             watch.close()

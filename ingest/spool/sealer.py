@@ -127,7 +127,7 @@ class Process:
             self._log_at = time.monotonic() + LOG_RETRY_SECONDS
             return
         self._log_problem = ""
-        self._shipper = Shipper(self._sealer, self._log, self._clock)
+        self._shipper = Shipper(self._sealer, self._log, self._clock, latencies=self._sealer.shipments)
         self._shipper.start()
 
     def _drain(self) -> None:
@@ -187,6 +187,8 @@ def main() -> int:
                 before.unacked_bytes,
                 block_id=before.block_id,
                 problem=str(error),
+                seals=before.seals,
+                shipments=before.shipments,
             )
         )
         return 1

@@ -24,6 +24,7 @@ from ingest.spool.recovery import recover_blocks
 from ingest.spool.replay import Replay
 from ingest.spool.segments import WAL, segment_paths
 from ingest.spool.status import SealerState
+from schemas.latencies import Latencies
 
 log = structlog.get_logger(__name__)
 
@@ -68,8 +69,14 @@ class Sealer:
             if not file.unacked:  # left by a sealer that died between an acknowledgement and the deletion
                 file.path.unlink(missing_ok=True)
         self.blocks = BlockStore.of(blocks, directory, source, signer, rules.segment_bytes, rules.durable)
+        self.seals = Latencies()
+        """From the reading of a block's first event to its sealing."""
+        self.shipments = Latencies()
+        """From sealing to the log's acknowledgement; whoever ships counts."""
         if before is not None:
             self.blocks.sealed, self.blocks.acked = before.blocks_sealed, before.blocks_acked
+            self.seals.load(before.seals)
+            self.shipments.load(before.shipments)
         self.sealed_seq = 0
         self._format: LineFormat | None = None
         self._replay = Replay()
@@ -205,6 +212,7 @@ class Sealer:
                     break
                 batch.add(intent, line)
             self.blocks.seal(batch, now)
+            self.seals.observe(now - (self._since or now))
             for _ in batch.lines:
                 self._queue.popleft()
             self._queue_bytes -= size
@@ -244,6 +252,8 @@ class Sealer:
             blocks.block_id,
             self.problem,
             ship_problem,
+            self.seals.numbers(),
+            self.shipments.numbers(),
         )
 
     def close(self) -> None:

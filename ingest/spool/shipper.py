@@ -13,6 +13,7 @@ import structlog
 
 from ingest.spool.blocks import BlockStore
 from ingest.spool.errors import SpoolError
+from schemas.latencies import Latencies
 from schemas.log import Log, LogError, LogUnavailableError, NewRecord
 from schemas.topics import EVENTS
 
@@ -46,8 +47,16 @@ class Ships(Protocol):
 class Shipper(Thread):
     """Ships one spool to one log until stopped. `last_latency_us` is from sealing to acknowledgement, of the newest block."""
 
-    def __init__(self, spool: Ships, log: Log, clock: Callable[[], int], poll_seconds: float = 0.02) -> None:
+    def __init__(
+        self,
+        spool: Ships,
+        log: Log,
+        clock: Callable[[], int],
+        poll_seconds: float = 0.02,
+        latencies: Latencies | None = None,
+    ) -> None:
         super().__init__(name=f"shipper {spool.source}", daemon=True)
+        self.latencies = latencies or Latencies()
         self.blocks_shipped = self.failures = self.last_latency_us = 0
         self.problem = ""
         self._spool, self._log, self._clock, self._poll = spool, log, clock, poll_seconds
@@ -84,7 +93,10 @@ class Shipper(Thread):
         newest = blocks[-1][0].header
         self._spool.blocks.ack(newest)
         self.blocks_shipped += len(blocks)
-        self.last_latency_us = self._clock() - newest.sealed_at
+        now = self._clock()
+        self.last_latency_us = now - newest.sealed_at
+        for block, _ in blocks:
+            self.latencies.observe(now - block.header.sealed_at)
         if self.problem:
             log.info("log takes blocks again", source=self._spool.source)
             self.problem = ""

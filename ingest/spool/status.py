@@ -13,9 +13,11 @@ from typing import Any
 from zlib import crc32
 
 from schemas.integrity import GENESIS
+from schemas.latencies import WAIT_US
 
 PAGE_BYTES = 4096
-_FIELDS = struct.Struct("<12Q64sHH")
+_TIMED = 2 + len(WAIT_US)
+_FIELDS = struct.Struct(f"<{12 + 2 * _TIMED}Q64sHH")
 _PROBLEM_BYTES = (PAGE_BYTES - 4 - _FIELDS.size) // 2
 
 
@@ -24,7 +26,8 @@ class SealerState:
     """Where sealing and shipping stand.
 
     Counts are since the spool was opened. `segment` and `offset`: write-ahead frames up to there are in sealed blocks.
-    `number` and `block_id`: the chain's newest block. `beat`: when this was written (µs UTC).
+    `number` and `block_id`: the chain's newest block. `beat`: when this was written (µs UTC). `seals` and `shipments`: how long
+    blocks took, as `Latencies` has it.
     """
 
     beat: int = 0
@@ -42,6 +45,8 @@ class SealerState:
     block_id: str = GENESIS
     problem: str = ""
     ship_problem: str = ""
+    seals: tuple[int, ...] = (0,) * _TIMED
+    shipments: tuple[int, ...] = (0,) * _TIMED
 
     def encode(self) -> bytes:
         """Return the page's bytes: check sum, numbers, two texts cut to their room."""
@@ -59,6 +64,8 @@ class SealerState:
             self.ship_failures,
             max(self.latency_us, 0),
             self.pid,
+            *self.seals,
+            *self.shipments,
             self.block_id.encode(),
             len(problem),
             len(shipping),
@@ -74,7 +81,8 @@ class SealerState:
         if end > len(data) or crc32(data[4:end]) != int.from_bytes(data[:4], "little"):
             return None
         at = 4 + _FIELDS.size
-        values: dict[str, Any] = dict(zip(_NUMBERS, numbers, strict=True))
+        values: dict[str, Any] = dict(zip(_NUMBERS, numbers[:12], strict=True))
+        values["seals"], values["shipments"] = tuple(numbers[12 : 12 + _TIMED]), tuple(numbers[12 + _TIMED :])
         values["problem"] = data[at : at + problem].decode("utf-8", "replace")
         values["ship_problem"] = data[at + problem : end].decode("utf-8", "replace")
         return cls(**values, block_id=block_id.decode())

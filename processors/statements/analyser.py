@@ -66,6 +66,15 @@ class _Template:
         self.read = read
 
 
+class Misses:
+    """How often a look-up found nothing: texts not known to the letter, and of those, templates that had to be parsed."""
+
+    __slots__ = ("templates", "texts")
+
+    def __init__(self) -> None:
+        self.texts = self.templates = 0
+
+
 Exact = ByteBoundedCache[tuple[int, bytes], Analysis]
 Templates = ByteBoundedCache[tuple[object, ...], _Template]
 
@@ -73,8 +82,11 @@ Templates = ByteBoundedCache[tuple[object, ...], _Template]
 class _Reader:
     """Analysis under one Lexing. `number` keeps its entries in the shared caches apart."""
 
-    def __init__(self, number: int, tokenizer: Tokenizer, lexing: Lexing, exact: Exact, templates: Templates) -> None:
+    def __init__(
+        self, number: int, tokenizer: Tokenizer, lexing: Lexing, exact: Exact, templates: Templates, misses: Misses
+    ) -> None:
         self.number = number
+        self.misses = misses
         self.codec = codec_of(lexing.client_encoding)
         self.doubtful = lexing.standard_conforming_strings is None
         self.conforming = lexing.standard_conforming_strings is not False
@@ -91,6 +103,7 @@ class _Reader:
         known = self.exact.promoted((self.number, text))
         if known is not None:
             return known
+        self.misses.texts += 1
         try:
             decoded = text.decode() if self.codec == "utf-8" else decode(text, self.codec)
         except UnicodeDecodeError:
@@ -160,6 +173,7 @@ class _Reader:
             if entry is not None and entry.read == ():
                 self._alias(template, entry)
                 return Analysis(entry.statements, self._params(entry.counts, literals), claims)
+        self.misses.templates += 1
         if not within_limits(collapsed) or is_slow_to_scan(text):
             return self._unparsed(text, literals, claims)
         original = None
@@ -243,6 +257,7 @@ class Analyser:
         self._max_text_bytes = max_text_bytes
         self._exact: Exact = ByteBoundedCache(cache_bytes // 2)
         self._templates: Templates = ByteBoundedCache(cache_bytes // 2)
+        self.misses = Misses()
         self._readers: dict[Lexing, _Reader] = {}
         self._made = 0
         self._seen: dict[int, tuple[Lexing, _Reader]] = {}
@@ -271,7 +286,7 @@ class Analyser:
 
     def _read_under(self, lexing: Lexing) -> _Reader:
         self._made += 1
-        return _Reader(self._made, self._tokenizer, lexing, self._exact, self._templates)
+        return _Reader(self._made, self._tokenizer, lexing, self._exact, self._templates, self.misses)
 
     @property
     def cached_bytes(self) -> int:

@@ -8,10 +8,15 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from deploy.proxy_metrics import ProxyCollector
+from ingest.spool.status import SealerState
 from processors.runtimes.embedded import Status
 from query_api.metrics import STATUS_METRICS, Kind, Metrics, status_numbers
+from schemas.latencies import WAIT_US, WORK_US, Latencies
+from schemas.proxy_status import ProxyStatus
 
-MANUAL = (Path(__file__).parents[2] / "docs" / "api.md").read_text().partition("\n## Metrics\n")[2].partition("\n## ")[0]
+DOCS = Path(__file__).parents[2] / "docs"
+MANUAL = (DOCS / "api.md").read_text().partition("\n## Metrics\n")[2].partition("\n## ")[0]
 
 
 def node_status(**pipeline: int) -> dict[str, object]:
@@ -46,3 +51,72 @@ def test_values_are_in_seconds_and_what_a_status_lacks_is_left_out() -> None:
     assert registry.get_sample_value("affidavit_pipeline_retries_total") == 2
     status.pop("pipeline")
     assert registry.get_sample_value("affidavit_pipeline_retries_total") is None
+
+
+# --- proxies ----------------------------------------------------------------------------------------------------------
+
+
+class Told:
+    """Workers that say what they are given."""
+
+    def __init__(self, *answers: ProxyStatus | None) -> None:
+        self._answers = list(answers)
+
+    def answers(self) -> list[ProxyStatus | None]:
+        return self._answers
+
+
+def proxy_status(**counts: float) -> ProxyStatus:
+    timed = {name: Latencies(WAIT_US) for name in ("seal", "ship", "upstream_login")}
+    timed |= {name: Latencies(WORK_US) for name in ("decision", "loop_lag")}
+    timed["decision"].observe(30)
+    timed["decision"].observe(999_999)
+    numbers = {name: latencies.numbers() for name, latencies in timed.items()}
+    return ProxyStatus.decode(ProxyStatus((), counts, {"unknown_token": 2}, numbers).encode())
+
+
+def proxy_registry(*answers: ProxyStatus | None) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    registry.register(ProxyCollector(Told(*answers)))  # type: ignore[arg-type]
+    return registry
+
+
+def test_the_manual_lists_every_metric_of_the_proxies_and_no_other() -> None:
+    section = (DOCS / "metrics.md").read_text().partition("\n## Proxies\n")[2].partition("\n## ")[0]
+    families = list(proxy_registry(proxy_status()).collect())
+    exposed = {f"{f.name}_total" if f.type == "counter" else f.name for f in families}
+    assert sorted(re.findall(r"^\| `(affidavit_\w+)` \|", section, re.M)) == sorted(exposed)
+    assert all(f.documentation in section for f in families)
+
+
+def test_workers_are_told_apart_and_a_silent_one_is_down() -> None:
+    registry = proxy_registry(proxy_status(statements=5), None, proxy_status(statements=7, control_stale_seconds=1.5))
+    assert [registry.get_sample_value("affidavit_proxy_up", {"worker": str(n)}) for n in range(3)] == [1, 0, 1]
+    assert registry.get_sample_value("affidavit_proxy_statements_total", {"worker": "2"}) == 7
+    assert registry.get_sample_value("affidavit_proxy_statements_total", {"worker": "1"}) is None
+    assert registry.get_sample_value("affidavit_proxy_control_stale_seconds", {"worker": "0"}) is None
+    assert registry.get_sample_value("affidavit_proxy_logins_refused_total", {"worker": "0", "reason": "unknown_token"}) == 2
+
+
+def test_histograms_are_cumulative_and_in_seconds() -> None:
+    registry = proxy_registry(proxy_status())
+
+    def up_to(bound: str) -> float | None:
+        return registry.get_sample_value("affidavit_proxy_decision_seconds_bucket", {"worker": "0", "le": bound})
+
+    assert [up_to(b) for b in ("2.5e-05", "5e-05", "0.25", "+Inf")] == [0, 1, 1, 2]
+    assert registry.get_sample_value("affidavit_proxy_decision_seconds_sum", {"worker": "0"}) == 1.000029
+
+
+def test_a_sealers_latencies_come_through_its_page_and_go_on_with_its_successor() -> None:
+    seals = Latencies()
+    seals.observe(7_000)
+    seals.observe(-5)  # the clock was set back
+    state = SealerState.decode(SealerState(seals=seals.numbers(), problem="disk").encode())
+    assert state is not None
+    successor = Latencies()
+    successor.load(state.seals)
+    successor.observe(99_000_000)
+    assert successor.total_us == 99_007_000
+    assert [count for _, count in successor.cumulative()] == [1, 1, 1, *[2] * 9, 3]
+    assert (state.shipments, state.problem) == ((0,) * len(Latencies().numbers()), "disk")

@@ -77,6 +77,8 @@ class PostgresSession:
         """Decides on every statement; None where no policy is configured."""
         self.masking: Masking | None = None
         self.unaudited = 0
+        self.refused = 0
+        """Statements that could not be recorded: `unaudited` ran all the same, `refused` did not."""
         self.transaction = b"I"
         self.expected: deque[Expected] = deque()
         self.skipping = False
@@ -318,6 +320,7 @@ class PostgresSession:
         if self.pass_unaudited:
             self.unaudited += 1
             return None
+        self.refused += 1
         return Denial(
             b"53100",
             "statement refused: it could not be recorded",
