@@ -34,7 +34,7 @@ CONNECTIONS = 16
 """Requests at once; more are hung up on. Prometheus, its twin and the probes are four."""
 REQUEST_SECONDS = 5.0
 
-_COUNTS: tuple[tuple[str, str, str], ...] = (
+COUNTS: tuple[tuple[str, str, str], ...] = (
     ("connections", "connections", "Client connections open, logins under way included"),
     ("sessions_open", "sessions_open", "Sessions open: logged in on both sides"),
     ("sessions", "sessions_total", "Sessions begun"),
@@ -70,6 +70,8 @@ _COUNTS: tuple[tuple[str, str, str], ...] = (
     ("cpu_seconds", "cpu_seconds_total", "Processor time of the worker, without its sealer"),
     ("resident_bytes", "resident_bytes", "Memory of the worker, without its sealer"),
 )
+"""Each number of a status: its name there, the metric's, and what it counts."""
+
 _LATENCIES = (
     ("seal", "seal_seconds", WAIT_US, "From an event's reading by the sealer to its block"),
     ("ship", "ship_seconds", WAIT_US, "From a block's sealing to the log's acknowledgement"),
@@ -142,7 +144,7 @@ class ProxyCollector:
             up.add_metric([str(index)], float(answer is not None))
         yield up
         told = [(str(index), answer) for index, answer in enumerate(answers) if answer is not None]
-        for path, name, text in _COUNTS:
+        for path, name, text in COUNTS:
             kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
             family = kind(PREFIX + name, text, labels=["worker"])
             for index, answer in told:
@@ -159,8 +161,7 @@ class ProxyCollector:
             for index, answer in told:
                 seen = Latencies(bounds)
                 seen.load(answer.latencies[path])
-                buckets = [("+Inf" if bound == float("inf") else str(bound), count) for bound, count in seen.cumulative()]
-                histogram.add_metric([index], buckets, seen.total_us / 1e6)
+                histogram.add_metric([index], seen.cumulative(), seen.total_us / 1e6)
             yield histogram
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
+
+from schemas.latencies import Latencies
 
 
 class Metrics:
@@ -90,6 +92,14 @@ STATUS_METRICS = (
 """Every number of the node's status; a test holds this list to the embedded runtime's, and docs/api.md to both."""
 
 
+LATENCIES = {
+    "archive": "Appending a batch's blocks to the archive",
+    "insert": "Inserting a batch's rows into the store",
+    "projection": "From the sealing of a batch's oldest block to its rows in the store",
+}
+"""How long batches took, by the runtime's names."""
+
+
 class _StatusCollector:
     """The numbers of status() under names of their own; what a status lacks is left out."""
 
@@ -101,11 +111,22 @@ class _StatusCollector:
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
-        numbers = dict(status_numbers(self._status()))
+        status = self._status()
+        numbers = dict(status_numbers(status))
         for metric in STATUS_METRICS:
             if metric.path in numbers:
                 family = CounterMetricFamily if metric.kind is Kind.COUNTER else GaugeMetricFamily
                 yield family(metric.name, metric.text, value=numbers[metric.path] * metric.unit)
+        for name, observed in self._latencies(status).items():
+            seen = Latencies()
+            seen.load(observed)
+            name, text = f"affidavit_pipeline_{name}_seconds", LATENCIES[name]
+            yield HistogramMetricFamily(name, text, buckets=seen.cumulative(), sum_value=seen.total_us / 1e6)
+
+    @staticmethod
+    def _latencies(status: Mapping[str, Any]) -> Mapping[str, Sequence[int]]:
+        found: Mapping[str, Sequence[int]] = status.get("pipeline", {}).get("latencies", {})
+        return found
 
 
 def status_numbers(status: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 
 WORK_US = (10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 50_000, 250_000)
 """Bounds for what one processor does: a decision takes some 16 µs, and a quarter of a second stops everything else."""
@@ -38,10 +39,6 @@ class Latencies:
         """Go on from numbers of the same bounds."""
         self.total_us, *self.counts = numbers
 
-    def cumulative(self) -> list[tuple[float, int]]:
-        """Return upper bounds in seconds with the count of all up to each, as Prometheus has them; the last bound is infinite."""
-        found, sum_ = [], 0
-        for bound, count in zip((*(b / 1e6 for b in self.bounds), float("inf")), self.counts, strict=True):
-            sum_ += count
-            found.append((bound, sum_))
-        return found
+    def cumulative(self) -> list[tuple[str, float]]:
+        """Return upper bounds in seconds with the count of all up to each, as Prometheus writes them."""
+        return list(zip((*(str(b / 1e6) for b in self.bounds), "+Inf"), accumulate(self.counts), strict=True))

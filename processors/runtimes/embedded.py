@@ -26,7 +26,7 @@ import structlog
 
 from processors.archive import Archive, ArchiveError, ArchiveUnavailableError
 from processors.runtimes.state import StateError, StateFile
-from processors.runtimes.work import MAX_BLOCKS, MAX_BYTES, BatchWork, PipelineError
+from processors.runtimes.work import MAX_BLOCKS, MAX_BYTES, BatchWork, PipelineError, Timings
 from processors.signatures import KeyFileError
 from processors.sinks.clickhouse import Store, StoreError, StoreUnavailableError
 from processors.steps.work import Batch, State
@@ -93,7 +93,8 @@ class EmbeddedRuntime:
         self._max_blocks, self._linger = max_blocks, linger_seconds
         self._file = StateFile(state_path)
         keys_dir = state_path.parent / "keys" if keys_dir is None else keys_dir
-        self._work = BatchWork(log, store, archive, self._file, clock, keys_dir, max_rejected)
+        self._timings = Timings()
+        self._work = BatchWork(log, store, archive, self._file, clock, keys_dir, max_rejected, timings=self._timings)
         self._uncertain = False
         """Whether rows of this batch may be there already: a plan runs again, or the state file is new and the log is not."""
         self._partitions = 0
@@ -104,8 +105,8 @@ class EmbeddedRuntime:
 
     @property
     def status(self) -> dict[str, Any]:
-        """The status as plain values, safe to read from another thread."""
-        return self._status.as_dict()
+        """The status as plain values, safe to read from another thread; `latencies` as `schemas.latencies` has them."""
+        return {**self._status.as_dict(), "latencies": self._timings.numbers()}
 
     def run(self, stop: Event) -> None:
         """Run batches until told to stop. Raises PipelineError when it cannot go on by itself."""

@@ -26,10 +26,12 @@ import faust
 import orjson
 import structlog
 from aiohttp import web
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from processors.archive import Archive, ArchiveError, ArchiveUnavailableError
+from processors.runtimes.metrics import exposition
 from processors.runtimes.state import Plan
-from processors.runtimes.work import MAX_BLOCKS, MAX_BYTES, BatchWork, PipelineError
+from processors.runtimes.work import MAX_BLOCKS, MAX_BYTES, BatchWork, PipelineError, Timings
 from processors.signatures import KeyFileError
 from processors.sinks.clickhouse import Store, StoreError, StoreUnavailableError
 from processors.steps.work import Batch, State
@@ -128,6 +130,7 @@ class FaustRuntime:
         self._newest: dict[int, bytes] = {}
         self._tick = time.monotonic()
         self._failure: PipelineError | None = None
+        self._timings = Timings()
         self._counts = {"blocks": 0, "events": 0, "repeats": 0, "rejected": 0, "gaps": 0, "batches": 0, "retries": 0}
         self._state, self._last_error, self._latency_us = "starting", "", 0
         self._session = session_seconds
@@ -152,6 +155,7 @@ class FaustRuntime:
             "assigned": sorted(self._owned),
             "next_offsets": partitions,
             **self._counts,
+            "latencies": self._timings.numbers(),
         }
 
     async def run(self, stop: asyncio.Event, listen: tuple[str, int] | None = None) -> None:
@@ -268,7 +272,7 @@ class FaustRuntime:
         if not memory.existed:
             memory.known_until = self._log.end_offset(EVENTS.name, partition)
         limit, remedy = self._max_rejected, "raise process.max_rejected and start the worker again"
-        work = BatchWork(self._log, self._store, self._archive, memory, self._clock, self._keys_dir, limit, remedy)
+        work = BatchWork(self._log, self._store, self._archive, memory, self._clock, self._keys_dir, limit, remedy, self._timings)
         log.info("partition taken up", partition=partition, next_offset=memory.next_offset, unfinished=memory.plan is not None)
         return work, memory
 
@@ -337,13 +341,13 @@ class FaustRuntime:
             return web.Response(status=503 if self._state == "stopped" else 200, text=f"{self._state}\n")
 
         async def ready(_: web.Request) -> web.Response:
-            status = self.status
+            status = {name: value for name, value in self.status.items() if name != "latencies"}
             body = orjson.dumps(status, option=orjson.OPT_NON_STR_KEYS)
             return web.Response(status=200 if status["ready"] else 503, body=body, content_type="application/json")
 
         async def metrics(_: web.Request) -> web.Response:
             lag = await asyncio.to_thread(self._lag)
-            return web.Response(text=_exposition(self.status, lag), content_type="text/plain")
+            return web.Response(body=exposition(self.status, lag), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
         application = web.Application()
         application.add_routes([web.get("/healthz", health), web.get("/readyz", ready), web.get("/metrics", metrics)])
@@ -432,14 +436,3 @@ def _key(partition: int) -> str:
 def _progress_of(data: bytes) -> tuple[int, bool]:
     value = orjson.loads(data)
     return value["next"], value["plan"] is not None
-
-
-def _exposition(status: Mapping[str, Any], lag: Mapping[int, int]) -> str:
-    lines = [f"affidavit_process_ready {int(status['ready'])}"]
-    lines += [
-        f"affidavit_process_{name}_total {status[name]}"
-        for name in ("blocks", "events", "repeats", "rejected", "batches", "retries")
-    ]
-    lines.append(f"affidavit_process_latency_seconds {status['last_latency_us'] / 1e6:.6f}")
-    lines += [f'affidavit_process_lag_blocks{{partition="{partition}"}} {blocks}' for partition, blocks in sorted(lag.items())]
-    return "\n".join(lines) + "\n"

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, fields, replace
 from hashlib import sha256
 from pathlib import Path
+from time import perf_counter_ns
 from typing import Protocol
 
 import pyarrow as pa
@@ -25,6 +26,7 @@ from processors.signatures import KeyFileError, key_path, registered_key
 from processors.sinks.clickhouse import EVENT_TABLES, Store
 from processors.steps.work import Batch, Rejected, Source, State
 from schemas.integrity import BlockHeader, IntegrityError
+from schemas.latencies import Latencies
 from schemas.log import Log, NewRecord, Record
 from schemas.topics import DLQ, EVENTS
 
@@ -39,6 +41,22 @@ MAX_BYTES = 48 * 1024 * 1024
 
 class PipelineError(Exception):
     """The pipeline cannot go on by itself; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """How long batches took: of one runtime, whatever its partitions."""
+
+    archive: Latencies = field(default_factory=Latencies)
+    """Appending a batch's blocks."""
+    insert: Latencies = field(default_factory=Latencies)
+    """Inserting a batch's rows, all tables together."""
+    projection: Latencies = field(default_factory=Latencies)
+    """From the sealing of a batch's oldest block to its rows in the store."""
+
+    def numbers(self) -> dict[str, tuple[int, ...]]:
+        """Return them by name, as plain numbers."""
+        return {f.name: getattr(self, f.name).numbers() for f in fields(self)}
 
 
 class Memory(Protocol):
@@ -67,10 +85,12 @@ class BatchWork:
         keys_dir: Path,
         max_rejected: int = 100,
         remedy: str = "`affidavit pipeline resume` sets the count back",
+        timings: Timings | None = None,
     ) -> None:
         """Log, store and archive belong to the caller. `remedy`: what lets a runtime go on that stopped at `max_rejected`."""
         self._log, self._store, self._archive, self._memory, self._clock = log, store, archive, memory, clock
         self._keys_dir, self._max_rejected, self._remedy = keys_dir, max_rejected, remedy
+        self._timings = timings or Timings()
         self._uncertain = False
 
     def take(self, records: Sequence[Record], partition: int, uncertain: bool) -> Batch:
@@ -124,8 +144,14 @@ class BatchWork:
             self._memory.begin(Plan(records[0].offset, records[-1].offset, keys, partition))
         state, batch = pipeline.run(self._known(records, keys), batch, self._clock())
         self._bury(batch.rejected)
+        began = perf_counter_ns()
         self._archive.append([a.block for a in batch.blocks])
+        archived = perf_counter_ns()
         self._insert(batch)
+        if batch.fresh:
+            self._timings.archive.observe((archived - began) // 1000)
+            self._timings.insert.observe((perf_counter_ns() - archived) // 1000)
+            self._timings.projection.observe(self._clock() - min(a.block.header.sealed_at for a in batch.fresh))
         self._memory.commit(state, records[-1].offset + 1, partition)
         return batch
 

@@ -18,6 +18,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.affidavit import Machine, machine
+from tests.support.exposed import full_proxy_status, proxies
 from tests.support.ports import free_port, wait_for
 from tests.support.postgres import Postgres
 from tests.support.promtool import promtool
@@ -106,6 +107,13 @@ def test_promtool_finds_nothing_to_mend_in_the_exposition(up: Machine) -> None:
         [promtool(), "check", "metrics"], input=get(up, "/metrics")[1], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_real_worker_leaves_nothing_out(up: Machine) -> None:
+    families = {f.name: f for f in text_string_to_metric_families(get(up, "/metrics")[1])}
+    documented = {f.name for f in proxies(full_proxy_status()).collect()}
+    assert set(families) == documented
+    assert [name for name, family in families.items() if not family.samples] == []
 
 
 def test_nothing_else_is_served_and_who_is_slow_holds_no_place(up: Machine) -> None:

@@ -8,19 +8,14 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from deploy.proxy_metrics import ProxyCollector
 from ingest.spool.status import SealerState
-from processors.runtimes.embedded import Status
+from processors.runtimes.work import Timings
 from query_api.metrics import STATUS_METRICS, Kind, Metrics, status_numbers
-from schemas.latencies import WAIT_US, WORK_US, Latencies
-from schemas.proxy_status import ProxyStatus
+from schemas.latencies import Latencies
+from tests.support.exposed import full_proxy_status, node_status, proxies, proxy_status, worker_page
 
 DOCS = Path(__file__).parents[2] / "docs"
 MANUAL = (DOCS / "api.md").read_text().partition("\n## Metrics\n")[2].partition("\n## ")[0]
-
-
-def node_status(**pipeline: int) -> dict[str, object]:
-    return {"ready": True, "problems": [], "pipeline": {**Status().as_dict(), **pipeline}}
 
 
 def test_every_number_of_the_embedded_runtime_is_a_metric_and_every_metric_is_one_of_its_numbers() -> None:
@@ -56,41 +51,17 @@ def test_values_are_in_seconds_and_what_a_status_lacks_is_left_out() -> None:
 # --- proxies ----------------------------------------------------------------------------------------------------------
 
 
-class Told:
-    """Workers that say what they are given."""
-
-    def __init__(self, *answers: ProxyStatus | None) -> None:
-        self._answers = list(answers)
-
-    def answers(self) -> list[ProxyStatus | None]:
-        return self._answers
-
-
-def proxy_status(**counts: float) -> ProxyStatus:
-    timed = {name: Latencies(WAIT_US) for name in ("seal", "ship", "upstream_login")}
-    timed |= {name: Latencies(WORK_US) for name in ("decision", "loop_lag")}
-    timed["decision"].observe(30)
-    timed["decision"].observe(999_999)
-    numbers = {name: latencies.numbers() for name, latencies in timed.items()}
-    return ProxyStatus.decode(ProxyStatus((), counts, {"unknown_token": 2}, numbers).encode())
-
-
-def proxy_registry(*answers: ProxyStatus | None) -> CollectorRegistry:
-    registry = CollectorRegistry()
-    registry.register(ProxyCollector(Told(*answers)))  # type: ignore[arg-type]
-    return registry
-
-
 def test_the_manual_lists_every_metric_of_the_proxies_and_no_other() -> None:
     section = (DOCS / "metrics.md").read_text().partition("\n## Proxies\n")[2].partition("\n## ")[0]
-    families = list(proxy_registry(proxy_status()).collect())
+    families = list(proxies(full_proxy_status()).collect())
+    assert all(f.samples for f in families)
     exposed = {f"{f.name}_total" if f.type == "counter" else f.name for f in families}
     assert sorted(re.findall(r"^\| `(affidavit_\w+)` \|", section, re.M)) == sorted(exposed)
     assert all(f.documentation in section for f in families)
 
 
 def test_workers_are_told_apart_and_a_silent_one_is_down() -> None:
-    registry = proxy_registry(proxy_status(statements=5), None, proxy_status(statements=7, control_stale_seconds=1.5))
+    registry = proxies(proxy_status(statements=5), None, proxy_status(statements=7, control_stale_seconds=1.5))
     assert [registry.get_sample_value("affidavit_proxy_up", {"worker": str(n)}) for n in range(3)] == [1, 0, 1]
     assert registry.get_sample_value("affidavit_proxy_statements_total", {"worker": "2"}) == 7
     assert registry.get_sample_value("affidavit_proxy_statements_total", {"worker": "1"}) is None
@@ -99,7 +70,7 @@ def test_workers_are_told_apart_and_a_silent_one_is_down() -> None:
 
 
 def test_histograms_are_cumulative_and_in_seconds() -> None:
-    registry = proxy_registry(proxy_status())
+    registry = proxies(proxy_status())
 
     def up_to(bound: str) -> float | None:
         return registry.get_sample_value("affidavit_proxy_decision_seconds_bucket", {"worker": "0", "le": bound})
@@ -120,3 +91,20 @@ def test_a_sealers_latencies_come_through_its_page_and_go_on_with_its_successor(
     assert successor.total_us == 99_007_000
     assert [count for _, count in successor.cumulative()] == [1, 1, 1, *[2] * 9, 3]
     assert (state.shipments, state.problem) == ((0,) * len(Latencies().numbers()), "disk")
+
+
+# --- workers ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_manual_lists_every_metric_of_the_workers_and_no_other() -> None:
+    section = (DOCS / "metrics.md").read_text().partition("\n## Workers\n")[2].partition("\n## ")[0]
+    timings = Timings()
+    timings.insert.observe(40_000)
+    families = {f.name: f for f in text_string_to_metric_families(worker_page({4: 2, 0: 0}, timings).decode())}
+    exposed = {f"{f.name}_total" if f.type == "counter" else f.name for f in families.values()}
+    assert sorted(re.findall(r"^\| `(affidavit_\w+)` \|", section, re.M)) == sorted(exposed)
+    assert all(f.documentation in section for f in families.values())
+    assert [s.value for s in families["affidavit_process_lag_blocks"].samples] == [0, 2]
+    sums = {s.name: s.value for s in families["affidavit_process_insert_seconds"].samples}
+    assert sums["affidavit_process_insert_seconds_sum"] == 0.04
+    assert families["affidavit_process_partitions"].samples[0].value == 2
