@@ -24,7 +24,15 @@ import yaml
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
-from schemas.config import ClickHouseSettings, Config, KafkaSecurity, Upstream, with_secrets
+from schemas.config import (
+    Addresses,
+    ClickHouseSettings,
+    Config,
+    KafkaSecurity,
+    NotificationSettings,
+    Upstream,
+    with_secrets,
+)
 
 MAX_FILE_BYTES = 1024**2  # a configuration is written by people; this bounds what a mistaken path can make us read
 MAX_NODES = 50_000  # bounds what YAML aliases can unfold to
@@ -59,7 +67,7 @@ class ConfigError(Exception):
         return "\n".join(lines)
 
 
-SECTIONS = ("databases", "policy", "identity", "log", "clickhouse")
+SECTIONS = ("databases", "policy", "identity", "log", "clickhouse", "notifications")
 """The sections that name files and passwords."""
 
 
@@ -245,7 +253,9 @@ def _word(detail: ErrorDetails, lines: dict[Location, int]) -> Problem:
 
 
 def _shown(location: Location, value: object) -> str:
-    if any("password" in str(part) for part in location) or not isinstance(value, (str, int, float)):
+    if any(secret in str(part) for part in location for secret in ("password", "urls")) or not isinstance(
+        value, (str, int, float)
+    ):
         return ""
     return f", not {str(value)[:80]!r}"
 
@@ -389,7 +399,46 @@ def _with_passwords(
         changed["log"] = config.log.model_copy(update={"kafka": kafka})
     if "clickhouse" in sections:
         changed["clickhouse"] = resolved(config.clickhouse, "clickhouse")
+    if "notifications" in sections:
+        changed["notifications"] = _with_addresses(config.notifications, lines, environ, problems)
     return config.model_copy(update=changed)
+
+
+A = TypeVar("A", bound=Addresses)
+
+
+def _with_addresses(
+    settings: NotificationSettings, lines: dict[Location, int], environ: Mapping[str, str], problems: list[Problem]
+) -> NotificationSettings:
+    def resolved(holder: A, *at: str | int) -> A:
+        location: Location = (*at, "urls_env" if holder.urls_env else "urls_file" if holder.urls_file else "urls")
+        try:
+            urls = _addresses(holder, environ)
+        except ValueError as error:
+            problems.append(Problem(setting_path(location), _line(location, lines), str(error)))
+            return holder
+        return holder.model_copy(update={"urls": urls, "urls_env": None, "urls_file": None})
+
+    approvers = tuple(resolved(a, "notifications", "approvers", i) for i, a in enumerate(settings.approvers))
+    return resolved(settings, "notifications").model_copy(update={"approvers": approvers})
+
+
+def _addresses(holder: Addresses, environ: Mapping[str, str]) -> tuple[SecretStr, ...]:
+    if holder.urls_env is not None:
+        if not environ.get(holder.urls_env, "").strip():
+            raise ValueError(f"the environment has no variable {holder.urls_env!r}; set it before starting affidavit")
+        return tuple(SecretStr(url) for url in environ[holder.urls_env].split())
+    if holder.urls_file is not None:
+        try:
+            text = holder.urls_file.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+            raise ValueError(f"cannot read {holder.urls_file}: {why}") from None
+        found = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+        if not found:
+            raise ValueError(f"{holder.urls_file} names nobody; write one address a line")
+        return tuple(SecretStr(url) for url in found)
+    return holder.urls
 
 
 def _password(holder: Upstream | KafkaSecurity | ClickHouseSettings, environ: Mapping[str, str]) -> SecretStr | None:

@@ -30,6 +30,7 @@ from schemas.topics import CONTROL, EVENTS
 
 if TYPE_CHECKING:
     from deploy.node_source import NodeSource
+    from deploy.notices import Notices
     from deploy.proxy_metrics import MetricsServer
     from ingest.identity.tokens import AdminAction, TokenStore
     from processors.sinks.clickhouse import Store
@@ -266,6 +267,7 @@ class Node:
     """The parts of the node, opened in an order such that each finds what it needs, closed by `stack` in reverse."""
 
     def __init__(self, config: Config, log: structlog.stdlib.BoundLogger, stack: contextlib.ExitStack, pipeline: bool) -> None:
+        from deploy import notices
         from deploy.node_source import NodeSource
         from deploy.pipeline_thread import PipelineThread
         from ingest.identity.tokens import TokenStore
@@ -289,7 +291,10 @@ class Node:
         self.source: NodeSource = NodeSource(self._data, config.audit, self._shipping_log, self._tokens, now_us, name)
         self._settle_at: dict[int, int] | int | None = None
         self._local_token = secrets.token_urlsafe(32)
+        self._links = notices.links(config, self._data)
+        self._approver = notices.approvers(self._tokens.tokens, now_us)
         self._app = self._make_app()
+        stack.callback(self._tell_approvers().close)
 
     def serve(self, stop: threading.Event) -> None:
         """Answer the API and keep the node's source going until `stop` is set or a part failed for good."""
@@ -369,8 +374,31 @@ class Node:
         settings = self._config.clickhouse
         ballot = ControlBallot(self._ballot_log, self.source.record_decision, now_us)
         return create_app(
-            clients, settings, self.authenticate, self.source, self.status, now_us, api=self._config.api, ballot=ballot
+            clients,
+            settings,
+            self.authenticate,
+            self.source,
+            self.status,
+            now_us,
+            api=self._config.api,
+            ballot=ballot,
+            links=self._links,
+            approver=self._approver,
         )
+
+    def _tell_approvers(self) -> Notices:
+        from deploy import notices
+        from deploy.child import FatalError
+        from query_api.limits import Limits
+        from query_api.store.reader import Reader
+
+        def reader() -> Reader:
+            return Reader([self._store.new_client()], self._config.clickhouse, Limits())
+
+        try:
+            return notices.start(self._config, self._data, reader, self._links, self._approver, now_us)
+        except notices.NoticesError as error:
+            raise FatalError(str(error)) from error
 
     def _tend(self) -> None:
         try:

@@ -20,8 +20,9 @@ from query_api import problems
 from query_api.access import Access
 from query_api.approving import Approving, Ballot
 from query_api.headers import Headers
-from query_api.identity import Authenticate, Clock, Recorder
+from query_api.identity import Approver, Authenticate, Clock, Recorder
 from query_api.limits import Limits
+from query_api.links import Links
 from query_api.metrics import Metrics
 from query_api.routers import approvals, events, health, sessions, stats
 from query_api.service import Service
@@ -45,12 +46,15 @@ def create_app(
     new_secret: Callable[[], str] = lambda: secrets.token_urlsafe(32),
     ticks: Callable[[], float] = time.monotonic,
     ballot: Ballot | None = None,
+    links: Links | None = None,
+    approver: Approver = lambda name: None,
 ) -> FastAPI:
     """The app.
 
     `client`: clickhouse-connect client(s) for the API's own use; reads run side by side up to their number.
     `status`: the node's state: `ready: bool` and `problems: list[str]` decide /readyz, every number becomes a metric.
     `clock`: µs since the Unix epoch. `ballot`: where decisions on held statements go; without it none are taken down.
+    `links` and `approver`: links that decide, and who the people are that they were made for.
     """
     limits = limits or Limits()
     clients = list(client) if isinstance(client, Sequence) else [client]
@@ -83,6 +87,8 @@ def create_app(
         streams=streams,
         api=api or ApiSettings(),
         approving=Approving(ballot, clock) if ballot is not None else None,
+        links=links,
+        approver=approver,
     )
     problems.install(app)
     app.add_middleware(Headers, metrics=metrics, ticks=ticks)

@@ -55,6 +55,9 @@ class Identity:
 Authenticate = Callable[[str], Identity | None]
 """The identity of a token, or None: unknown, expired, revoked. Called in threads, for every request."""
 
+Approver = Callable[[str], Principal | None]
+"""Somebody by name, as their tokens with the role approver or admin describe them now; None without such. Called in threads."""
+
 Clock = Callable[[], int]
 """Microseconds since the Unix epoch, UTC."""
 

@@ -10,8 +10,9 @@ from fastapi import Depends, Query, Request
 
 from query_api.access import Access
 from query_api.approving import Approving
-from query_api.identity import ANYONE, Clock, Identity
+from query_api.identity import ANYONE, Approver, Clock, Identity
 from query_api.limits import Limits
+from query_api.links import Links
 from query_api.metrics import Metrics
 from query_api.problems import ProblemError
 from query_api.search import Condition, compile_search, parse
@@ -35,6 +36,8 @@ class Service:
     streams: Streams
     api: ApiSettings
     approving: Approving | None = None
+    links: Links | None = None
+    approver: Approver = lambda name: None
 
     def condition(self, q: str) -> Condition:
         """The SQL condition of a search text. Raises SearchError."""

@@ -397,6 +397,40 @@ class ApprovalSettings(Settings):
     url: str = ""
 
 
+class Addresses(Settings):
+    """Addresses that messages go to, as apprise writes them; they hold passwords, so they are secrets like any."""
+
+    urls: tuple[SecretStr, ...] = ()
+    urls_env: str | None = None
+    urls_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Addresses:
+        if sum(bool(u) for u in (self.urls, self.urls_env, self.urls_file)) > 1:
+            raise ValueError("give one of urls, urls_env, urls_file")
+        return self
+
+    @property
+    def given(self) -> bool:
+        """Whether there is any."""
+        return bool(self.urls or self.urls_env or self.urls_file)
+
+
+class ApproverAddresses(Addresses):
+    """What one approver alone reads: a message there has a link that decides as that person."""
+
+    principal: Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class NotificationSettings(Addresses):
+    """Who is told that a statement waits: channels that several read, and approvers' own."""
+
+    approvers: tuple[ApproverAddresses, ...] = ()
+
+
+_PAGE = "/approvals/{id}"
+
+
 class Config(Settings):
     """The whole file. Relative paths are relative to the file."""
 
@@ -407,11 +441,28 @@ class Config(Settings):
     policy: PolicySettings = PolicySettings()
     masking: MaskingSettings = MaskingSettings()
     approvals: ApprovalSettings = ApprovalSettings()
+    notifications: NotificationSettings = NotificationSettings()
     identity: IdentitySettings = IdentitySettings()
     log: LogSettings = LogSettings()
     api: ApiSettings = ApiSettings()
     clickhouse: ClickHouseSettings = ClickHouseSettings()
     process: ProcessSettings = ProcessSettings()
+
+    @property
+    def public_url(self) -> str:
+        """Where people reach the page, as `approvals.url` says; empty if it does not."""
+        url = self.approvals.url
+        return url.removesuffix(_PAGE) if url.endswith(_PAGE) else ""
+
+    @model_validator(mode="after")
+    def _links_are_safe(self) -> Config:
+        told = self.notifications.given or any(a.given for a in self.notifications.approvers)
+        if told and not is_safe_url(self.public_url):
+            raise ValueError(
+                "notifications have links: set approvals.url to where approvers reach the page, such as "
+                f"https://audit.example.com{_PAGE} (https, since a link can decide; http only on this machine itself)"
+            )
+        return self
 
     @model_validator(mode="after")
     def _unambiguous(self) -> Config:

@@ -26,7 +26,7 @@ from query_api.routers.approvals import DecisionBody
 from query_api.service import Anyone, CursorText, Service, TheService, service_of
 from query_api.store.approvals import State
 from query_api.ui.render import render
-from schemas.events import ApprovalChannel
+from schemas.events import ApprovalChannel, Principal
 
 PAGE_ROWS = 50
 STATES = {"open": "Waiting", "review": "To review", "used": "Executed", "denied": "Denied", "expired": "Expired", "all": "All"}
@@ -141,17 +141,60 @@ async def decide(request: Request, approval_id: str) -> Response:
 
 def _decide(request: Request, service: Service, identity: Identity, approval_id: str, body: DecisionBody) -> Response:
     who = identity.as_principal()
-    problem, done = None, ""
-    try:
-        done = _said(api.decide(request, service, who, approval_id, body, ApprovalChannel.UI))
-    except ProblemError as error:
-        problem = error
-    item = _whole(service, identity, approval_id)
+    with service.access.reading(identity):  # before anything is decided: whoever may not look now is not told what came of it
+        done, problem = _tried(request, service, who, approval_id, body, ApprovalChannel.UI)
+        item = api.whole(service, api.find(service, approval_id), who)
     status = problem.status if problem else 200
     values = {"problem": problem, "done": done, "action": ""}
     if request.headers.get("x-fragment"):
         return render(request, "_approval.html", status, a=item, state_words=WORDS, **values)
     return render(request, "approvals.html", status, **_shown(service, identity, "open", None) | values | {"selected": item})
+
+
+@router.get("/approvals/link/{token}")
+def link_page(request: Request, service: TheService, token: str) -> Response:
+    """What a link stands for, and the form that decides. Looking at it changes nothing, however often it is done."""
+    return _link(request, service, token, None)
+
+
+@router.post("/approvals/link/{token}")
+async def link_decides(request: Request, token: str) -> Response:
+    """Take the decision of the person whom the link was made for."""
+    service = service_of(request)
+    require_own_origin(request)
+    body = await _form(request, service)
+    return await run_sync(partial(_link, request, service, token, body))
+
+
+def _link(request: Request, service: Service, token: str, body: DecisionBody | None) -> Response:
+    try:
+        if service.links is None:
+            raise ProblemError("not-found", "This server makes no links.")
+        link = service.links.read(token, service.clock())
+        who = service.approver(link.principal)
+        if who is None:
+            raise ProblemError("forbidden", f"{link.principal} has no token with the role approver or admin any more.")
+        done, problem = "", None
+        reader = Identity(who.id, str(who.kind), frozenset({"link"}), who.groups)
+        with service.access.reading(reader):
+            if body is not None:
+                done, problem = _tried(request, service, who, link.approval_id, body, ApprovalChannel.LINK)
+            item = api.whole(service, api.find(service, link.approval_id), who)
+        service.access.record(request, reader, "approvals/link", link.approval_id, 1)
+    except ProblemError as error:
+        return render(request, "approval_link.html", error.status, a=None, problem=error)
+    values = {"a": item, "who": who.id, "problem": problem, "done": done, "state_words": WORDS}
+    return render(request, "approval_link.html", problem.status if problem else 200, action=request.url.path, **values)
+
+
+def _tried(
+    request: Request, service: Service, who: Principal, approval_id: str, body: DecisionBody, channel: ApprovalChannel
+) -> tuple[str, ProblemError | None]:
+    """Decide; what came of it, or why nothing did."""
+    try:
+        return _said(api.decide(request, service, who, approval_id, body, channel)), None
+    except ProblemError as problem:
+        return "", problem
 
 
 def _said(answer: dict[str, Any]) -> str:
