@@ -104,7 +104,7 @@ def api(config: ConfigFile = DEFAULT_CONFIG) -> None:
     from deploy.config import load
     from deploy.single import run_up
 
-    raise typer.Exit(run_up(load(config, sections=("log", "clickhouse")), roles=("api",)))
+    raise typer.Exit(run_up(load(config, sections=("log", "clickhouse", "notifications")), roles=("api",)))
 
 
 @app.command()

@@ -22,7 +22,8 @@ HostPort = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+):
 class Settings(BaseModel):
     """Base of all sections: frozen, nothing unknown."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # What is wrong with a setting is worded without its value, which may be a secret: pydantic's own text would repeat it.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 def with_secrets(settings: BaseModel) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,45 +31,14 @@ from query_api.store.reader import Reader
 from schemas.log.sqlite import SqliteLog
 from schemas.topics import CONTROL
 from tests.support.approval_events import Projected, body, closed, principal, requested
+from tests.support.inbox import PASSWORD, Inbox
 from tests.support.ports import wait_for
 from tests.support.served import serving
 from tests.support.stored_events import SETTINGS, Recorded
 
 NOW = 1_790_000_000_000_000
 SECOND = 1_000_000
-PASSWORD = "hunter2-in-the-address"
 KEY = bytes(range(32))
-
-
-class Inbox:
-    """A webhook on this machine: keeps what it is sent, by path; refuses while `busy`."""
-
-    def __init__(self) -> None:
-        inbox = self
-        self.got: list[tuple[str, dict[str, Any]]] = []
-        self.busy = False
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                data = self.rfile.read(int(self.headers["content-length"]))
-                if not inbox.busy:
-                    inbox.got.append((self.path, orjson.loads(data)))
-                self.send_response(503 if inbox.busy else 200)
-                self.end_headers()
-
-            def log_message(self, *arguments: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def address(self, path: str) -> str:
-        """The address of a path, as apprise has it."""
-        return f"json://carol:{PASSWORD}@127.0.0.1:{self.server.server_port}/{path}"
-
-    def of(self, path: str) -> list[dict[str, Any]]:
-        """What a path was sent."""
-        return [content for where, content in self.got if where == f"/{path}"]
 
 
 class Site:
@@ -141,8 +109,7 @@ def opened(store: Store, folder: Path) -> Iterator[Site]:
     with serving(site.app) as url:
         site.http.base_url = httpx.URL(url)
         yield site
-    site.inbox.server.shutdown()
-    site.inbox.server.server_close()
+    site.inbox.close()
     site.http.close()
     site.log.close()
     site.tokens.close()

@@ -1,0 +1,140 @@
+"""The whole way, with `affidavit up`: a statement waits, an approver is told and decides by API or link; it runs, or not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import psycopg
+import pytest
+import yaml
+
+from schemas.approvals import binding_of
+from tests.support.affidavit import Machine
+from tests.support.approval_events import REQUESTED
+from tests.support.inbox import PASSWORD, Inbox
+from tests.support.ports import wait_for
+from tests.support.postgres import Postgres
+
+RULES = [
+    {"id": "hold-deletes", "effect": "hold", "reason": "Somebody looks first.", "risk": 60,
+     "when": "'delete' in statement.verbs", "approvers": {"groups": ["dba"]}},
+]  # fmt: skip
+
+
+class House:
+    """A machine whose deletes wait, and its approvers carol and ana; ana is who asks."""
+
+    def __init__(self, server: Postgres) -> None:
+        self.inbox = Inbox()
+        urls = {"urls": [self.inbox.address("all")], "approvers": [{"principal": "carol", "urls_env": "CAROLS"}]}
+        approvals = {"url": "http://127.0.0.1:API_PORT/approvals/{id}"}
+        self.machine = Machine(server, {"approvals": approvals, "notifications": urls})
+        policy = self.machine.folder / "policy.yaml"
+        policy.write_text(yaml.safe_dump({"bundle": "live", "rules": RULES}))
+        settings = yaml.safe_load(self.machine.config_path.read_text().replace("API_PORT", str(self.machine.api_port)))
+        self.machine.config_path.write_text(yaml.safe_dump(settings | {"policy": {"files": [str(policy)]}}))
+
+    def start(self) -> None:
+        """Start, with the address of carol's own channel in the environment."""
+        os.environ["CAROLS"] = self.inbox.address("carols")
+        try:
+            self.machine.start()
+        finally:
+            del os.environ["CAROLS"]
+        self.carol = self.machine.token("carol", groups=["dba"], roles=["approver", "analyst"])
+        self.ana = self.machine.token("ana", groups=["dba"], roles=["approver"])
+        with self.connect("setup") as connection:
+            connection.execute("CREATE TABLE IF NOT EXISTS kept (a int PRIMARY KEY)")
+            connection.execute("INSERT INTO kept SELECT n FROM generate_series(1, 100) n ON CONFLICT DO NOTHING")
+            connection.execute("ANALYZE kept")
+
+    def connect(self, application: str) -> psycopg.Connection[Any]:
+        return psycopg.connect(**self.machine.app("ana"), autocommit=True, application_name=application)
+
+    def http(self, token: str = "") -> httpx.Client:
+        base = f"http://127.0.0.1:{self.machine.api_port}"
+        return httpx.Client(
+            base_url=base, headers={"authorization": f"Bearer {token}"} if token else {}, trust_env=False, timeout=60
+        )
+
+    def open(self, http: httpx.Client, application: str) -> dict[str, Any]:
+        """The open request of a client, once the API has it."""
+        found: list[dict[str, Any]] = []
+
+        def there() -> bool:
+            items = http.get("/api/v1/approvals", params={"state": "open"}).json()["items"]
+            found[:] = [i for i in items if i["client"]["application"] == application]
+            return bool(found)
+
+        wait_for(there, f"the request of {application}", 60)
+        return found[0]
+
+    def stands(self, http: httpx.Client, approval_id: str, state: str) -> dict[str, Any]:
+        """The request, once it stands so."""
+        wait_for(lambda: http.get(f"/api/v1/approvals/{approval_id}").json()["state"] == state, f"state {state}", 60)
+        return dict(http.get(f"/api/v1/approvals/{approval_id}").json())
+
+
+@pytest.fixture(scope="module")
+def house(pg: Postgres) -> Iterator[House]:
+    made = House(pg)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.machine.end()
+        made.inbox.close()
+
+
+def test_what_is_approved_by_the_api_runs_and_is_told_beside_its_estimate(house: House) -> None:
+    with house.connect("api") as connection, house.http(house.carol) as carol, house.http(house.ana) as ana:
+        with ThreadPoolExecutor(1) as pool:
+            future = pool.submit(connection.execute, "DELETE FROM kept WHERE a <= %s", (7,))
+            item = house.open(carol, "api")
+            path = f"/api/v1/approvals/{item['approval_id']}/decision"
+            own = ana.post(path, json={"approved": True, "reason": "mine"})
+            assert (own.status_code, "their own" in own.json()["detail"]) == (403, True)
+            assert not future.done()
+            answer = carol.post(path, json={"approved": True, "reason": "checked"})
+            assert answer.json()["settled"] is True, answer.text
+            assert future.result(30).rowcount == 7
+        used = house.stands(carol, item["approval_id"], "used")
+        assert [(e["status"], e["rows_affected"]) for e in used["executions"]] == [("ok", 7)]
+        assert used["estimate"]["known"] and used["closed"]["deciders"] == ["carol"]
+        assert [(d["principal"], d["channel"], d["reason"]) for d in used["decisions"]] == [("carol", "api", "checked")]
+        assert used["history"]["statements"] >= 3
+        trail = house.machine.trail.refresh()
+        (event,) = [e for e in trail if e["type"] == "ApprovalDecided"]
+        asked = next(e for e in trail if e["type"] == "ApprovalRequested")
+        assert (event["source"], event["binding"]) == ("node/0", binding_of(REQUESTED.validate_python(asked)))
+        assert carol.get("/api/v1/events", params={"q": "verdict:hold app:api"}).json()["items"]
+
+
+def test_an_approver_is_told_and_denies_by_the_link(house: House) -> None:
+    with house.connect("link") as connection, house.http() as browser, house.http(house.carol) as carol:
+        with ThreadPoolExecutor(1) as pool:
+            future = pool.submit(connection.execute, "DELETE FROM kept")
+            item = house.open(carol, "link")
+
+            def addresses() -> list[str]:
+                return [m["message"].splitlines()[-1] for m in house.inbox.of("carols")]
+
+            wait_for(lambda: len(addresses()) == 2, "both messages", 60)
+            link = urlsplit(addresses()[1]).path
+            page = browser.get(link)
+            assert "DELETE FROM kept" in page.text and not future.done()
+            origin = {"origin": str(browser.base_url).rstrip("/")}
+            answer = browser.post(link, data={"approved": "no", "reason": "all of them?"}, headers=origin)
+            assert answer.status_code == 200, answer.text
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match=r"carol denied it: all of them\?"):
+                future.result(30)
+        assert house.stands(carol, item["approval_id"], "denied")["executions"][0]["status"] == "denied"
+        assert browser.post(link, data={"approved": "yes"}, headers=origin).status_code == 409
+    assert [m["title"] for m in house.inbox.of("all")] == ["Approval wanted: DELETE kept on shop"] * 2
+    token = link.rsplit("/", 1)[1]
+    house.machine.assert_nowhere(PASSWORD, token)
