@@ -98,6 +98,7 @@ FIELDS: dict[str, Field] = {
         Field("class", ("data_classes",), "a data class the statement touched", "class:*", Shape.LIST),
         Field("verdict", ("verdict",), "what the guard decided", "verdict:deny", values=_values(Verdict)),
         Field("policy", ("policies",), "a policy that led to the verdict", "policy:no-bulk-export", Shape.LIST),
+        Field("approval", ("approval_id",), "the approval it waited for, by id", "approval:*"),
         Field("risk", ("risk",), "the risk score, 0 to 100", "risk:>50", Shape.NUMBER),
         Field("status", ("status",), "what became of it", "status:(error OR denied)", values=_values(OutcomeStatus)),
         Field("sqlstate", ("sqlstate",), "the error code", "sqlstate:42*"),

@@ -112,7 +112,7 @@ def test_what_is_approved_by_the_api_runs_and_is_told_beside_its_estimate(house:
         (event,) = [e for e in trail if e["type"] == "ApprovalDecided"]
         asked = next(e for e in trail if e["type"] == "ApprovalRequested")
         assert (event["source"], event["binding"]) == ("node/0", binding_of(REQUESTED.validate_python(asked)))
-        assert carol.get("/api/v1/events", params={"q": "verdict:hold app:api"}).json()["items"]
+        assert carol.get("/api/v1/events", params={"q": f"approval:{item['approval_id']}"}).json()["items"]
 
 
 def test_an_approver_is_told_and_denies_by_the_link(house: House) -> None:
