@@ -29,7 +29,7 @@ from query_api.search.ast import Pattern, Term
 from query_api.service import AReader, CursorText, From, SearchText, Service, TheService, To, service_of
 from query_api.store import events
 from query_api.times import rfc3339
-from query_api.ui import approvals
+from query_api.ui import approvals, exposure
 from query_api.ui import format as fmt
 from query_api.ui.chart import HEIGHT, WIDTH, chart
 from query_api.ui.render import render
@@ -84,11 +84,13 @@ def install(app: FastAPI) -> None:
     app.state.static = static
     app.include_router(router)
     app.include_router(approvals.router)
+    app.include_router(exposure.router)
 
 
 def tabs(identity: Identity) -> list[tuple[str, str, bool]]:
     """The pages: path, name, whether this identity may open it."""
-    return [("/", "Events", bool(identity.roles & READERS)), ("/approvals", "Approvals", bool(identity.roles & ANYONE))]
+    reads = bool(identity.roles & READERS)
+    return [("/", "Events", reads), ("/approvals", "Approvals", bool(identity.roles & ANYONE)), ("/exposure", "Exposure", reads)]
 
 
 def term(field: str, value: str) -> str:
@@ -258,7 +260,7 @@ async def log_out(request: Request) -> Response:
     return response
 
 
-_PAGES = re.compile(r"/(?:approvals(?:/[A-Za-z0-9_.~-]{1,128})?)?(?:\?.*)?", re.DOTALL)
+_PAGES = re.compile(r"/(?:exposure|approvals(?:/[A-Za-z0-9_.~-]{1,128})?)?(?:\?.*)?", re.DOTALL)
 
 
 def _inside(path: str) -> str:

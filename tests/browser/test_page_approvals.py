@@ -264,6 +264,32 @@ def test_everything_has_a_name_and_enough_contrast(site: Site, scheme: str, widt
         assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_readers_go_from_events_to_the_exposure_ledger(site: Site, scheme: str) -> None:
+    event = orjson.loads(site.events.source.query())
+    event |= {
+        "at": now(),
+        "ended_at": now(),
+        "exposure": {"email": 40, "iban": 2},
+        "masked": {"iban": 2},
+        "exposed": {SCRIPT: 40},
+    }
+    site.events.lines(orjson.dumps(event))
+    with watched(site.browser, site.url, color_scheme=scheme) as context:
+        page = context.new_page()
+        page.goto("/login#token=ana")
+        page.get_by_role("link", name="Exposure").click()
+        table = page.get_by_role("region", name="By class").get_by_role("row")
+        expect(table.filter(has_text="email")).to_contain_text("40")
+        expect(page.get_by_text(SCRIPT)).to_be_visible()
+        assert page.evaluate(CONTRAST) == []
+        page.set_viewport_size({"width": 390, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+        page.get_by_placeholder("principal").fill("nobody")
+        page.get_by_role("button", name="Show").click()
+        expect(page.get_by_text("Nothing is counted")).to_be_visible()
+
+
 CONTRAST = """() => {
   const light = (c) => { const v = c.map((x) => { x /= 255; return x <= 0.03928 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4; });
     return 0.2126 * v[0] + 0.7152 * v[1] + 0.0722 * v[2]; };

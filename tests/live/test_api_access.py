@@ -22,7 +22,7 @@ from tests.support.stored_events import IDENTITIES, SETTINGS, Recorded
 NOW = 1_790_000_000_000_000
 _DOC = Path(__file__).parents[2] / "docs" / "api.md"
 READS = ("/api/v1/events", "/api/v1/events/0192d1a0-0000-7000-8000-000000000000", "/api/v1/events/stream", "/api/v1/sessions",
-         "/api/v1/sessions/x", "/api/v1/stats", "/ui/results", "/ui/rows", "/ui/stream",
+         "/api/v1/sessions/x", "/api/v1/stats", "/api/v1/exposure", "/ui/results", "/ui/rows", "/ui/stream",
          "/ui/events/0192d1a0-0000-7000-8000-000000000000")  # fmt: skip
 
 OF_ANY_ROLE = ("/api/v1/approvals", "/api/v1/approvals/x", "/api/v1/approvals/stream")
