@@ -113,7 +113,7 @@ def parse(data: bytes, path: Path, environ: Mapping[str, str], *, sections: Sequ
 
 def to_wire(config: Config) -> bytes:
     """Return a configuration as JSON with its passwords, for a child process's pipe. Never write this anywhere else."""
-    return orjson.dumps(with_secrets(config))
+    return orjson.dumps(with_secrets(config), option=orjson.OPT_NON_STR_KEYS)  # a StrEnum is no str to orjson, as a key
 
 
 def from_wire(data: bytes) -> Config:

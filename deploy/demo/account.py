@@ -1,7 +1,7 @@
 """Is the demonstration's trail complete? Compares what the database's own log says was executed with what the trail has.
 
 The unit of comparison is (database, application): a statement missing from the trail is lost; one more there than was executed,
-or an event id or place seen twice, is a duplicate.
+or an event id or place seen twice, is a duplicate. What was refused is in the trail and was not executed.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ Place = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One statement of the trail: where it ran, its id, and its place (source, epoch, sequence)."""
+    """One statement of the trail: where it ran, its id, its place (source, epoch, sequence), and whether the database got it."""
 
     database: str
     application: str
     event_id: str
     place: tuple[str, int, int]
+    executed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ def account(executed: Iterable[Logged], rows: Iterable[Row]) -> Account:
     """Compare what was executed with the trail's rows."""
     rows = list(rows)
     ran: Counter[Place] = Counter((e.database, e.application) for e in executed)
-    seen: Counter[Place] = Counter((r.database, r.application) for r in rows)
+    seen: Counter[Place] = Counter((r.database, r.application) for r in rows if r.executed)
     lost = sum((ran - seen).values())
     excess = sum((seen - ran).values())
     repeated = len(rows) - min(len({r.event_id for r in rows}), len({r.place for r in rows}))

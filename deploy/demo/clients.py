@@ -1,11 +1,13 @@
 """Who uses the demonstration's databases: an application, an engineer, and an AI agent the engineer set to work.
 
-All three speak to the proxy over the wire with their own token, through psycopg, as they would to any PostgreSQL.
+All three speak to the proxy over the wire with their own token, through psycopg, as they would to any PostgreSQL. A lead decides,
+by the API, on what the agent may not do alone (policy.yaml).
 """
 
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,11 +17,15 @@ from typing import Any
 import psycopg
 from psycopg import sql
 from psycopg_pool import ConnectionPool
+from rich.markup import escape
 
+from deploy.api_client import ApiClient
 from deploy.demo.data import CUSTOMERS, PRODUCTS
 
 VISITS = 160
 SHOPPERS = 4
+DENIED = 3
+"""Statements of the agent that are refused: two by policy, one by the lead."""
 Say = Callable[[str], None]
 
 
@@ -100,8 +106,8 @@ def engineer(door: Door, say: Say) -> None:
         shop.execute("SELECT full_name, email FROM customers WHERE city = 'Vienna' LIMIT 10").fetchall()
         shop.execute("SELECT * FROM orders WHERE customer_id = 4711").fetchall()
         with shop.cursor().copy("COPY customers (full_name, email, phone, card_last4) TO STDOUT (FORMAT csv)") as copy:
-            size = sum(len(chunk) for chunk in copy)
-        say(f"dana exported the table of customers: {size / 1024:,.0f} KiB of names, mail addresses, telephone numbers")
+            line = b"".join(copy).splitlines()[0].decode()
+        say(f"dana exported the table of customers; its first line arrived as [bold]{escape(line)}[/]")
         shop.execute("SELECT * FROM customers").fetchall()
     with psycopg.connect(**door.conninfo("hr"), autocommit=True) as hr:
         hr.execute(
@@ -135,20 +141,46 @@ def agent(door: Door, say: Say) -> None:
                 ),
                 (table,),
             ).fetchall()
-        say(f"copilot, for dana, explored {len(tables)} tables")
+        say(f"copilot explored {len(tables)} tables")
+        seen: list[Any] = []
         for offset in range(0, 300, 100):
-            shop.execute(
+            seen += shop.execute(
                 claimed("SELECT id, full_name, email, phone FROM customers ORDER BY id LIMIT 100 OFFSET %s", "run_query"),
                 (offset,),
             ).fetchall()
+        say(f"copilot, for dana, read {len(seen)} customers; it sees [bold]{escape(', '.join(map(str, seen[0])))}[/]")
         shop.execute(claimed("BEGIN", "run_query"))
-        changed = shop.execute(claimed("UPDATE customers SET marketing = true", "run_query")).rowcount
+        with contextlib.suppress(psycopg.errors.InsufficientPrivilege):
+            shop.execute(claimed("UPDATE customers SET marketing = true", "run_query"))
+            raise AssertionError("an agent changed every row")
         shop.execute(claimed("ROLLBACK", "run_query"))
-        say(f"copilot changed all {changed:,} customers without a WHERE, and rolled it back")
-        shop.execute(claimed("CREATE TABLE scratch AS SELECT city, count(*) AS n FROM customers GROUP BY city", "run_query"))
+        say("copilot was about to change all customers without a WHERE: policy denied it, the session goes on")
+        with contextlib.suppress(psycopg.errors.InsufficientPrivilege):
+            shop.execute(claimed("TRUNCATE payments", "run_query"))
+            raise AssertionError("an agent emptied a table")
+        shop.execute(claimed("CREATE TABLE scratch AS SELECT status, count(*) AS n FROM orders GROUP BY status", "run_query"))
         shop.execute(claimed("SELECT * FROM scratch ORDER BY n DESC", "run_query")).fetchall()
+        with contextlib.suppress(psycopg.errors.InsufficientPrivilege):
+            shop.execute(claimed("ALTER TABLE payments DROP COLUMN card_last4", "run_query"))
+            raise AssertionError("an agent changed a table that a lead kept")
         shop.execute(claimed("DROP TABLE scratch", "run_query"))
-        say("copilot made a table, and dropped it")
+        say("copilot made a table of its own and dropped it, each time after lee had looked")
+
+
+def lead(api: ApiClient, work_goes_on: Callable[[], bool], say: Say) -> None:
+    """Somebody who looks at what waits, and decides: the agent may have a table of its own, and no other."""
+    decided: set[str] = set()
+    while work_goes_on():
+        for waiting in api.pages("/api/v1/approvals", 100, state="open"):
+            if waiting["approval_id"] in decided:
+                continue
+            decided.add(waiting["approval_id"])
+            text = " ".join(waiting["text"].split())[:60]
+            fine = "scratch" in text
+            reason = "A table of its own is fine." if fine else "Payments stay as they are."
+            api.post(f"/api/v1/approvals/{waiting['approval_id']}/decision", {"approved": fine, "reason": reason})
+            say(f"lee {'approved' if fine else 'denied'} [italic]{escape(text)}[/] of {waiting['principal']['id']}: {reason}")
+        time.sleep(0.1)
 
 
 def intruder(door: Door, say: Say) -> None:

@@ -31,6 +31,10 @@ ROLE = "affidavit"  # the credential the proxy holds; no client ever sees it
 START_SECONDS = 60.0
 
 
+REFUSED = "affidavit_refused"
+"""What the proxy has the server fail in the place of a refused statement: nothing of the statement was executed."""
+
+
 class DemoError(Exception):
     """The demonstration cannot go on; the message says what failed and what to look at."""
 
@@ -108,7 +112,8 @@ class DemoPostgres:
                 where = (str(entry.get("dbname", "")), str(entry.get("application_name", "")))
                 if message.startswith(("statement: ", "execute ")):
                     yield Logged(*where, message.split(": ", 1)[1])
-                elif entry.get("state_code") == "42601":  # syntax error: never got as far as being logged as a statement
+                elif entry.get("state_code") == "42601" and entry.get("statement") != REFUSED:
+                    # a syntax error: never got as far as being logged as a statement
                     yield Logged(*where, str(entry.get("statement", "")))
 
     def stop(self) -> None:

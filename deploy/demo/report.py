@@ -36,11 +36,19 @@ def principals(rows: list[Event]) -> Table:
 def highlights(rows: list[Event]) -> Table:
     """The statements worth a look, each with the search that finds it."""
     table = Table(title="\nWorth a look", title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False)
+    denied = [r for r in rows if r["outcome"]["status"] == "denied"]
+    ran = [r for r in rows if r["outcome"]["status"] == "ok"]
     for what, search, chosen in (
+        ("denied", "status:denied verdict:deny", [r for r in denied if r["decision"]["verdict"] == "deny"]),
+        ("held, denied", "status:denied verdict:hold", [r for r in denied if r["decision"]["verdict"] == "hold"]),
+        (
+            "held, approved",
+            "policy:agents-change-schemas-if-a-lead-agrees status:ok",
+            [r for r in ran if r["decision"]["approval_id"]],
+        ),
         ("failed", "status:error", [r for r in rows if r["outcome"]["status"] == "error"]),
         ("large export", "rows:>10000", [r for r in rows if r["outcome"]["rows_returned"] > 10_000]),
         ("no WHERE", "flag:no_where verb:update", [r for r in rows if {"no_where"} <= set(r["facts"]["flags"])]),
-        ("agent, DDL", "principal_kind:agent flag:ddl", [r for r in rows if _agent(r) and "ddl" in r["facts"]["flags"]]),
         ("by a tool", "claim.tool_call:describe_table", [r for r in rows if r["claims"].get("tool_call") == "describe_table"]),
     ):
         for row in sorted(chosen, key=lambda r: -r["outcome"]["bytes_out"])[:2]:
@@ -50,7 +58,3 @@ def highlights(rows: list[Event]) -> Table:
             table.add_row(Text(what, "yellow"), Text(row["principal"]["id"], "cyan"), size, statement, Text(search, "dim"))
             what = search = ""
     return table
-
-
-def _agent(row: Event) -> bool:
-    return bool(row["principal"]["kind"] == "agent")

@@ -39,6 +39,8 @@ from ingest.identity.tokens import TokenStore
 START_SECONDS = 60.0
 CATCH_UP_SECONDS = 60.0
 STOP_SECONDS = 90.0
+MASKING = {"enabled": True, "styles": {"email": "partial", "phone": "partial", "payment_card": "partial"}}
+NOT_EXECUTED = ("denied", "not_executed", "cancelled")
 
 
 def run_demo(*, once: bool) -> int:
@@ -91,7 +93,7 @@ class Demo:
         self._process: subprocess.Popen[bytes] | None = None
         stack.callback(self.stop)
         self._doors: dict[str, clients.Door] = {}
-        self._login = ""
+        self._login = self._lead = ""
         self._api_ok = False
 
     def prepare(self) -> None:
@@ -108,7 +110,9 @@ class Demo:
             for n in ("shop", "hr")
         ]
         api = {"listen": f"127.0.0.1:{self._api_port}"}
-        content = {"data_dir": "data", "api": api, "databases": databases}
+        content = {"data_dir": "data", "api": api, "databases": databases, "masking": MASKING}
+        content["policy"] = {"files": [str(Path(__file__).with_name("policy.yaml"))]}
+        content["approvals"] = {"url": f"http://127.0.0.1:{self._api_port}/approvals/{{id}}"}
         self._config.write_text(yaml.safe_dump(content, sort_keys=False))
         self._data.prepare()
         store = TokenStore(self._data.identity, lambda: time.time_ns() // 1000, secrets.token_bytes)
@@ -124,7 +128,12 @@ class Demo:
             self._doors[principal] = clients.Door("127.0.0.1", self._port, principal, token, application)
             if principal == "mallory":
                 store.revoke(token_id, "demo")
-        _, self._login = store.create("you", "human", roles=("analyst", "auditor"), ttl_seconds=8 * 3600, created_by="demo")
+        _, self._login = store.create(
+            "you", "human", groups=["leads"], roles=("analyst", "auditor", "approver"), ttl_seconds=8 * 3600, created_by="demo"
+        )
+        _, self._lead = store.create(
+            "lee", "human", groups=["leads"], roles=("approver",), ttl_seconds=8 * 3600, created_by="demo"
+        )
         store.close()
 
     def _fill(self, name: str, tables: str, after: str, rows: Iterator[Any]) -> None:
@@ -190,6 +199,9 @@ class Demo:
         threads = [threading.Thread(target=guarded, args=(task,)) for task in work]
         for thread in threads:
             thread.start()
+        approver = ApiClient(f"http://127.0.0.1:{self._api_port}", self._lead)
+        guarded(lambda: clients.lead(approver, lambda: any(t.is_alive() for t in threads) and not failures, say))
+        approver.close()
         for thread in threads:
             thread.join()
         if failures:
@@ -203,11 +215,12 @@ class Demo:
         while time.monotonic() < deadline:
             executed = sum(1 for _ in self._postgres.executions())
             rows = list(api.pages("/api/v1/events", 1_000_000))
-            if len(rows) >= executed > 0:
+            ran = sum(_executed(row) for row in rows)
+            if ran >= executed > 0 and len(rows) - ran >= clients.DENIED:
                 self._api_ok = True
                 return rows
             time.sleep(0.2)
-        self._console.print(f"[red]the API shows {len(rows)} of {executed} statements after {CATCH_UP_SECONDS:.0f} s[/]")
+        self._console.print(f"[red]the API shows {ran} of {executed} statements after {CATCH_UP_SECONDS:.0f} s[/]")
         return rows
 
     def api(self) -> ApiClient:
@@ -224,7 +237,10 @@ class Demo:
         verdict = (
             "[green]all there, none twice[/]" if ledger.balanced else f"[red]{ledger.lost} lost, {ledger.duplicates} twice[/]"
         )
-        counted = f"{ledger.executed:,} executions in the database's own log, {ledger.rows:,} rows in the trail"
+        refused = ledger.rows - sum(_executed(row) for row in rows)
+        counted = (
+            f"{ledger.executed:,} executions in the database's own log; {ledger.rows:,} rows in the trail, {refused} refused"
+        )
         self._console.print(f"{counted}: {verdict} ({time.monotonic() - self._began:.0f} s)\n")
 
     def invite(self) -> None:
@@ -249,12 +265,15 @@ class Demo:
         store = connect(config.clickhouse, config.data_dir)
         try:
             found = store.client.query(
-                f"SELECT database_name, application, toString(event_id), source, epoch, seq, principal_id "  # noqa: S608
+                f"SELECT database_name, application, toString(event_id), source, epoch, seq, principal_id, status "  # noqa: S608
                 f"FROM {store.database}.query_events"
             ).result_rows
         finally:
             store.close()
-        rows = [Row(d, a, event_id, (source, epoch, seq)) for d, a, event_id, source, epoch, seq, _ in found]
+        rows = [
+            Row(d, a, event_id, (source, epoch, seq), status not in NOT_EXECUTED)
+            for d, a, event_id, source, epoch, seq, _, status in found
+        ]
         ledger: Account = account(self._postgres.executions(), rows)
         summary = {
             "events": events,
@@ -294,7 +313,12 @@ class Demo:
 
 def _from_api(event: dict[str, Any]) -> Row:
     place = (event["source"], event["epoch"], event["seq"])
-    return Row(event["database"]["name"], event["client"]["application"], event["event_id"], place)
+    return Row(event["database"]["name"], event["client"]["application"], event["event_id"], place, _executed(event))
+
+
+def _executed(event: dict[str, Any]) -> bool:
+    """Whether the database got the statement."""
+    return event["outcome"]["status"] not in NOT_EXECUTED
 
 
 def _locked(say: Any) -> Any:

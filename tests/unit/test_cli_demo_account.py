@@ -29,6 +29,9 @@ def rows(n: int, database: str = "shop", application: str = "psql", first: int =
     (executed(3) + executed(3, "hr"), rows(3) + rows(3, "hr", first=3)[:2], Account(6, 5, 1, 0)),
     # One lost here and one too many there must not cancel each other out.
     (executed(3) + executed(3, application="app"), rows(2) + rows(4, application="app", first=9), Account(6, 6, 1, 1)),
+    # What was refused is in the trail and was not executed; it does not make up for what was.
+    (executed(2), [*rows(2), Row("shop", "psql", "refused", ("proxy/0", 1, 9), executed=False)], Account(2, 3, 0, 0)),
+    (executed(3), [*rows(2), Row("shop", "psql", "refused", ("proxy/0", 1, 9), executed=False)], Account(3, 3, 1, 0)),
     (executed(2), [Row("shop", "psql", name, ("proxy/0", 1, 1)) for name in "ab"], Account(2, 2, 0, 1)),
 ])  # fmt: skip
 def test_account(ran: list[Logged], seen: list[Row], expected: Account) -> None:
