@@ -25,6 +25,7 @@ from prometheus_client.metrics_core import Metric
 
 from deploy.config import split_address
 from schemas.latencies import WAIT_US, WORK_US, Latencies
+from schemas.local_socket import address_of
 from schemas.proxy_status import MAX_BYTES, ProxyStatus, status_socket
 
 ASK_SECONDS = 2.0
@@ -113,9 +114,9 @@ def _ask(path: Path) -> ProxyStatus | None:
     deadline = time.monotonic() + ASK_SECONDS
     data = b""
     try:
-        with socket.socket(socket.AF_UNIX) as asked:
+        with socket.socket(socket.AF_UNIX) as asked, address_of(path) as address:
             asked.settimeout(ASK_SECONDS)
-            asked.connect(str(path))
+            asked.connect(address)
             while len(data) <= MAX_BYTES and (left := deadline - time.monotonic()) > 0:
                 asked.settimeout(left)
                 more = asked.recv(MAX_BYTES)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schemas.latencies import WAIT_US, WORK_US, Latencies
+from schemas.local_socket import address_of
 from schemas.proxy_status import ProxyStatus, status_socket
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ class StatusSocket:
         """Begin to answer."""
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._path.unlink(missing_ok=True)
-        self._server = await asyncio.start_unix_server(self._answer, str(self._path))
+        with address_of(self._path) as address:
+            self._server = await asyncio.start_unix_server(self._answer, address)
         self._path.chmod(0o600)
 
     async def _answer(self, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -61,6 +61,7 @@ from schemas.classes import DataClass
 from schemas.config import ClientTlsMode, Config, DatabaseSettings, OnFailure, Upstream
 from schemas.control import CatalogueTagged, catalogue_key
 from schemas.events import Estimate
+from schemas.local_socket import address_of
 from schemas.log import Log
 from schemas.log.place import LogPlace
 
@@ -327,7 +328,8 @@ class Worker:
         path = self._cancel_path(self.index)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.unlink(missing_ok=True)
-        self._cancel_server = await asyncio.start_unix_server(self._take_cancel, str(path))
+        with address_of(path) as address:
+            self._cancel_server = await asyncio.start_unix_server(self._take_cancel, address)
         path.chmod(0o600)
 
     async def _take_cancel(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -342,7 +344,8 @@ class Worker:
 
     async def _hand_over(self, owner: int, pid: int, key: bytes) -> None:
         try:
-            _, writer = await asyncio.open_unix_connection(str(self._cancel_path(owner)))
+            with address_of(self._cancel_path(owner)) as address:
+                _, writer = await asyncio.open_unix_connection(address)
             writer.write(messages.cancel_request(pid, key))
             await writer.drain()
             writer.close()
