@@ -42,7 +42,7 @@ bench: $(VENV)/.installed-dev provision compiled ## run every benchmark of bench
 	@set -e; for file in $$(grep -l '^if __name__ == "__main__"' bench/*.py); do \
 	  module=$$(basename $$file .py); printf '\n== bench.%s\n' "$$module"; $(BIN)/python -m bench.$$module $(ARGS); done
 
-provision: $(VENV)/.installed-dev ## get PostgreSQL, pgaudit, PgBouncer, Chromium and Java from Debian, Kafka by Maven, where missing
+provision: $(VENV)/.installed-dev ## get PostgreSQL, pgaudit, PgBouncer, Chromium and Java from Debian, Kafka and pgjdbc by Maven, where missing
 	@$(BIN)/python -m tests.support.provision
 
 constraints: $(VENV)/.installed-dev ## write the versions in this environment to constraints.txt, as the ones tested

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support import go_tools, kafka_jars, promtool
+from tests.support import go_tools, jdbc_jars, kafka_jars, promtool
 from tests.support.binaries import CHROMIUM_NAMES, debian_servers, find_pgbouncer, find_program, has_pgaudit
 
 
@@ -77,6 +77,7 @@ NEEDS = (
         "Apache Kafka cannot be had",
     ),
     Need("Apache Kafka", lambda: not kafka_jars.missing(), lambda: [], "the tests on Kafka skip", kafka_jars.fetch),
+    Need("pgjdbc", lambda: not jdbc_jars.missing(), lambda: [], "the tests of JDBC clients skip", jdbc_jars.fetch),
     Need("promtool", lambda: promtool.find_promtool() is not None, lambda: [], "the tests of alert rules fail", promtool.fetch),
     Need(
         "helm, kubeconform, compose-go",
