@@ -82,7 +82,8 @@ def test_every_variable_the_code_reads_is_documented() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "docs/ARCHITECTURE.md", "docs/operations.md", "docs/configuration.md", "CHANGELOG.md"]
+    "name",
+    ["README.md", "docs/ARCHITECTURE.md", "docs/operations.md", "docs/configuration.md", "docs/security.md", "CHANGELOG.md"],
 )
 def test_files_that_documents_point_to_exist(name: str) -> None:
     text = (ROOT / name).read_text()

@@ -548,7 +548,9 @@ class Requests:
         oids = tuple(_LENGTH.unpack_from(data, text_end + 3 + 4 * n)[0] for n in range(count))
         judgement: Judgement | None = None
         by_name = acts_by_name(analysis.statements[0])
-        if session.guard is not None and not by_name:
+        # What cannot be read stays so whatever its names stand for, and planning it at Bind could already run functions.
+        unread = StatementFlag.UNPARSED in analysis.statements[0].facts.flags
+        if session.guard is not None and (unread or not by_name):
             judgement = session.guard.judge(analysis.statements[0], analysis.claims, self._now)
             if judgement.holds or self._settled is not None:
                 held = Prepared(analysis.statements[0], analysis.params[0], dict(analysis.claims), oids)

@@ -595,6 +595,8 @@ class Responses:
 
     def _parameter(self, data: bytes, pos: int, end: int) -> bytes | None:
         name, _, value = data[pos : end - 1].partition(b"\x00")
+        if b"\x00" in value:  # more than two strings: what is in it could be anything, and would be taken for a name
+            raise ServerProtocolError("ParameterStatus holds more than a name and a value")
         self._session.parameter_reported(name.decode("utf-8", "replace"), value.decode("utf-8", "replace"))
         return None
 
