@@ -17,14 +17,17 @@ import yaml
 from ingest.core.actions import Close, Conclude, Forward, Intend, ObserveText, Record, Side
 from ingest.core.limits import Limits
 from ingest.guard.guard import Guard
+from ingest.masking import DatabaseMasking, MaskingGuard, SessionMasking
 from ingest.protocols.postgres.executions import Execution
 from ingest.protocols.postgres.expected import Batch, Described, Parsed, Simple
 from ingest.protocols.postgres.session import PostgresSession
 from ingest.protocols.postgres.startup import ClientStartup, StartTls
 from processors.policy import Policy, read_bundle
 from processors.policy.context import DEFAULTS, SUBJECT
+from processors.sensitivity import Scanner
 from processors.statements import Analyser, Tokenizer
-from tests.fuzz.test_dangers_mutations import mutant, planted, seeds
+from schemas.classes import DataClass, Style
+from tests.fuzz.test_dangers_mutations import catalogue, mutant, planted, seeds
 from tests.support import pg_conversation as pg
 from tests.support.fuzzing import SECRETS, cut, dice, inputs, leaked, spoil, told
 
@@ -56,6 +59,19 @@ LIMITS = Limits(statement=4096, bind=4096, control=1024, error=4096, prepared=20
 """Small, so that what is longer is tried, too."""
 
 
+class Snapshots:
+    """A snapshot of a catalogue with objects that refer to each other, which stays as it is."""
+
+    current = catalogue()
+
+    def changed(self) -> None:
+        """Nothing changes it."""
+
+
+SNAPSHOTS = Snapshots()
+MASKS = DatabaseMasking(SNAPSHOTS, pg.TOKENIZER, Scanner(), {DataClass.EMAIL: Style.PARTIAL}, Style.REDACT)
+
+
 class Fuzzed:
     """One conversation: what goes in, and what must hold of what comes out."""
 
@@ -75,10 +91,15 @@ class Fuzzed:
             analyser=analyser,
             tokenizer=pg.TOKENIZER,
             limits=LIMITS,
+            snapshots=SNAPSHOTS,
         )
         if rng.random() < 0.7:
             subject = {name: DEFAULTS[name] for name in SUBJECT}
             self.session.guard = guard.session(subject, "s1", self.session, 0)
+        if rng.random() < 0.4:
+            masking = SessionMasking(MASKS, lambda: frozenset())
+            self.session.mask(masking)
+            self.session.guard = MaskingGuard(self.session.guard, masking, "s1")
 
     def run(self, turns: int) -> None:
         rng = self.rng
@@ -194,23 +215,31 @@ class Fuzzed:
         match head:
             case Batch():
                 left = len(head.executions) - head.at
-                return b"".join(rows + pg.complete(rng.choice(_TAGS)) for _ in range(max(0, left))) + pg.ready(rng.choice("IITE"))
+                shape = rng.choice((b"", pg.row_description("a", "b"), self.columns()))
+                return b"".join(shape + rows + pg.complete(rng.choice(_TAGS)) for _ in range(left)) + pg.ready(rng.choice("IITE"))
             case Execution():
                 return rows + rng.choice((pg.complete(rng.choice(_TAGS)), pg.PORTAL_SUSPENDED, pg.EMPTY_QUERY, pg.COPY_IN))
             case Parsed():
                 return pg.PARSE_COMPLETE
             case Described():
-                return pg.message(b"t", pack(">HII", 2, 25, 23)) + rng.choice((pg.NO_DATA, pg.row_description("a", "b")))
+                shape = rng.choice((pg.NO_DATA, pg.row_description("a", "b"), self.columns()))
+                return pg.message(b"t", pack(">HII", 2, 25, 23)) + shape
             case Simple.BIND:
                 return pg.BIND_COMPLETE
             case Simple.DESCRIBE:
-                return rng.choice((pg.NO_DATA, pg.row_description("a", "b")))
+                return rng.choice((pg.NO_DATA, pg.row_description("a", "b"), self.columns()))
             case Simple.CLOSE:
                 return pg.CLOSE_COMPLETE
             case Simple.SYNC:
                 return pg.ready(rng.choice("IIT"))
             case _:
                 return b""
+
+    def columns(self) -> bytes:
+        """The description of a result whose columns are those of a table."""
+        names = self.rng.choice(((b"name", 2, 25), (b"email", 3, 25))), (b"id", 1, 23)
+        fields = [n + b"\0" + pack(">IhIhih", 1, at, oid, -1, -1, self.rng.choice((0, 1))) for n, at, oid in names]
+        return pg.message(b"T", pack(">H", len(fields)) + b"".join(fields))
 
     def unasked(self) -> bytes:
         """What a server may say at any time."""
