@@ -34,7 +34,7 @@ from processors.policy.grants import NOTHING_GIVEN, given
 from processors.statements import Statement
 from processors.statements.cache import ByteBoundedCache
 from schemas.classes import DataClass
-from schemas.events import Decision, Verdict
+from schemas.events import Danger, Decision, Verdict
 from schemas.latencies import WORK_US, Latencies
 
 REMEMBERED_BYTES = 16 * 1024**2
@@ -52,6 +52,9 @@ MAX_JUDGED = 2_000
 class ClockError(Exception):
     """The clock went back by more than is tolerated."""
 
+
+Harms = Callable[[Statement, "frozenset[DataClass]"], Iterable[Danger]]
+"""Returns the dangers of a statement that only the classes of its columns tell, for somebody who sees these as they are."""
 
 Classes = Callable[[Statement], tuple[Iterable[str], bool]]
 """Returns the data classes of what a statement touches, and whether they are known for all of it."""
@@ -145,6 +148,8 @@ class PolicyGuard:
         self._counters = counters
         self._opened_at = opened_at
         self.classes = guard.classes
+        self.harms: Harms | None = None
+        """Set where results are masked: what only the classes of columns tell of a statement."""
         self._clear: tuple[Policy, Acting, frozenset[DataClass]] | None = None
         self._policy: Policy | None = None
         self._acting = Acting(subject, ())
@@ -320,6 +325,8 @@ class PolicyGuard:
         self._from, self._acting = now, self._selves[0]
         keys = [guard.subject_key(who) for who in self._selves]
         self._key = keys[0] if len(keys) == 1 else (*keys, self._names)
+        if self.harms is not None:
+            self._key = (self._key, self.clear())
 
     def _values(
         self, policy: Policy, who: Acting, statement: Statement | None, claims: Mapping[str, str], now: int
@@ -333,6 +340,8 @@ class PolicyGuard:
             classes, known = self.classes(statement)
             touched = list(classes)
             values.update(statement_values(statement.facts, statement.fingerprint, claims, touched, known))
+            if self.harms is not None:
+                values["statement.dangers"] += [str(danger) for danger in self.harms(statement, self.clear())]
             gives = given(grants, statement.facts, touched) if grants and policy.reads_granted else NOTHING_GIVEN
             values.update(granted_values(gives.objects, gives.classes))
             used = tuple(g.grant_id for g in grants if g.groups or g.grant_id in gives.grants)

@@ -23,11 +23,13 @@ from processors.statements import Statement, Tokenizer
 from processors.statements.catalogue import Catalogue
 from processors.statements.statement import CopyFormat
 from schemas.classes import DataClass, Style
-from schemas.events import Decision, Verdict
+from schemas.events import Danger, Decision, Verdict
 
 MAX_SIGHTS = 4096
 """Statements whose sight is remembered for a database; past it all are judged again as they come."""
 _NOTHING: Classes = frozenset()
+_SHOWN, _ASKED = frozenset(("output",)), frozenset(("filter", "join", "group", "order"))
+"""Roles of columns: what reaches the result, and what only decides which rows do, and how."""
 RULE = "masking"
 """What decisions name where masking itself refuses a statement."""
 
@@ -113,6 +115,29 @@ class DatabaseMasking:
         if sight is None:
             return (), self.tags is not None
         return sorted(sight.touched or ()), sight.touched is not None
+
+    def harms(self, statement: Statement, clear: Classes) -> tuple[Danger, ...]:
+        """Return what a statement could do harm by that only classes tell, to whom `clear` is shown as it is.
+
+        `sensitive_read`: it shows some of that. `inference`: it filters, joins, groups or sorts by what is masked, and so its
+        rows, or their number, tell something of it. A column that is not certain counts as what the tables it may be of hold.
+        """
+        tags, sight = self.tags, self.sight(statement)
+        if tags is None or sight is None:
+            return ()
+        facts = statement.facts
+        touched = (*facts.reads, *facts.writes)
+
+        def behind(roles: frozenset[str]) -> Classes:
+            found = tags.behind((c.name for c in facts.columns if not roles.isdisjoint(c.roles)), touched)
+            return (sight.touched or EVERY) if found is None else found
+
+        found: list[Danger] = []
+        if behind(_SHOWN) & clear:
+            found.append(Danger.SENSITIVE_READ)
+        if behind(_ASKED) - clear:
+            found.append(Danger.INFERENCE)
+        return tuple(found)
 
 
 def nothing_clear() -> Classes:

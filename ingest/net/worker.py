@@ -247,6 +247,7 @@ class Worker:
         session.mask(masking)
         if isinstance(guard, PolicyGuard):
             guard.classes = shared.classes
+            guard.harms = shared.harms
         session.guard = MaskingGuard(guard, masking, session.session_id)
 
     def _tagged(self, database: DatabaseSettings) -> Override:
