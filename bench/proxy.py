@@ -30,6 +30,7 @@ from tests.support import affidavit, binaries, pgbouncer, postgres
 PGAUDIT = {"shared_preload_libraries": "pgaudit", "pgaudit.log": "all", "pgaudit.log_parameter": "on"}
 COMPILED = Path(__file__).parents[1] / "build" / "compiled"
 MODES = ("simple", "prepared")
+AGENTS = Path(__file__).parents[1] / "deploy" / "policies" / "agents.yaml"
 POLICY = Path(__file__).parents[1] / "deploy" / "policies" / "production.yaml"
 
 
@@ -77,14 +78,20 @@ def run_pgbench(target: dict[str, Any], *arguments: str, seconds: int, mode: str
 
 
 @contextlib.contextmanager
-def targets(scale: int, policy: bool) -> Iterator[dict[str, Target]]:
-    """Run every server; yield them by name. With `policy` the starter bundle for production decides on every statement."""
+def targets(scale: int, policy: bool, guard: bool = False) -> Iterator[dict[str, Target]]:
+    """Run every server; yield them by name. With `policy` the starter bundle for production decides on every statement.
+
+    With `guard` both starter bundles do, their limits included, and results are masked.
+    """
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(postgres.running(oracle=False))
         bouncer = stack.enter_context(pgbouncer.running(server))
         audit: dict[str, Any] = {"audit": DEFAULT_AUDIT}
         if policy:
             audit |= {"policy": {"files": [str(POLICY)]}, "database": {"environment": "production"}}
+        if guard:
+            audit |= {"policy": {"files": [str(POLICY), str(AGENTS)]}, "database": {"environment": "production"}}
+            audit |= {"masking": {"enabled": True}}
         ours = stack.enter_context(affidavit.proxy(server, audit))
         found = {
             "direct": Target(server.app()),
@@ -139,12 +146,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", help="comma-separated targets")
     parser.add_argument("--policy", action="store_true", help="decide by deploy/policies/production.yaml")
+    parser.add_argument("--guard", action="store_true", help="everything on: both starter bundles, their limits, masking")
     options = parser.parse_args()
     seconds, rounds = (3, 1) if options.quick else (options.seconds, options.rounds)
     print(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}")
-    policy = " --policy" if options.policy else ""
+    policy = " --guard" if options.guard else " --policy" if options.policy else ""
     print(f"command: python -m bench.proxy --seconds {seconds} --rounds {rounds}{policy}\n")
-    with targets(10, options.policy) as found:
+    with targets(10, options.policy, options.guard) as found:
         if options.only:
             found = {name: found[name] for name in options.only.split(",")}
         for target in found.values():
