@@ -162,10 +162,16 @@ def token_create(
     groups: Annotated[str, typer.Option("--groups", help="Comma-separated.")] = "",
     roles: Annotated[str, typer.Option("--roles", help="For the API: analyst, approver, auditor, admin; comma-separated.")] = "",
     ttl: Annotated[str | None, typer.Option("--ttl", help="30m, 8h, 90d or never. Default 8h; services 90d.")] = None,
+    grant: Annotated[str, typer.Option("--grant", help="A grant of the one it is on behalf of; the token ends with it.")] = "",
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Issue a token and print it alone. It is not kept: it cannot be shown again."""
     lifetime = ttl or _DEFAULT_TTL.get(kind, "8h")
+    if grant:
+        from deploy.config import load
+        from deploy.grants import in_force
+
+        in_force(load(config), grant, on_behalf_of)
     with _Store(config) as store:
         _, token = store.create(
             principal,
@@ -175,6 +181,7 @@ def token_create(
             roles=_split(roles),
             ttl_seconds=None if lifetime == "never" else _seconds(lifetime),
             created_by=_actor(),
+            grant_id=grant,
         )
     typer.echo(token)
 

@@ -95,6 +95,13 @@ def grants(config: Config) -> list[GrantChanged]:
     return sorted(newest.values(), key=lambda g: (g.at, g.grant_id))
 
 
+def in_force(config: Config, grant_id: str, principal: str) -> None:
+    """Raise GrantError unless this grant is the principal's and in force."""
+    found = next((g for g in grants(config) if g.grant_id == grant_id), None)
+    if found is None or state(found, time.time_ns() // 1000) != "in force" or found.principal != principal:
+        raise GrantError(f"{principal or 'nobody'} has no grant {grant_id!r} in force; `affidavit grant list` shows them")
+
+
 def state(grant: GrantChanged, now: int) -> str:
     """Return whether a grant is in force, in a word."""
     if grant.revoked:

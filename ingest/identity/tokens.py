@@ -10,6 +10,7 @@ node look in the trail which of them are there (`settle`) and which are not (`re
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import json
 import os
@@ -73,6 +74,8 @@ class Credential:
     auth_method: str = "token"
     delegation: tuple[str, ...] = ()
     behalf_groups: tuple[str, ...] | None = None
+    grant_id: str = ""
+    """The grant without which it is worth nothing, empty if there is none."""
 
     def principal(self) -> Principal:
         """Return the principal as it stands in events."""
@@ -121,6 +124,7 @@ class TokenRecord:
     created_by: str
     expires_at: int
     revoked_at: int
+    grant_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +159,9 @@ class TokenStore:
             self._db = sqlite3.connect(path, timeout=_BUSY_MS / 1000, isolation_level=None, check_same_thread=False)
             # FULL: a revocation that was answered stays revoked after power loss.
             self._db.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout={_BUSY_MS}; {_SCHEMA}")
+            if not any(row[1] == "grant_id" for row in self._db.execute("PRAGMA table_info(token)")):
+                with contextlib.suppress(sqlite3.OperationalError):  # another process of this version was faster
+                    self._db.execute("ALTER TABLE token ADD COLUMN grant_id TEXT NOT NULL DEFAULT ''")
         except (OSError, sqlite3.Error) as error:
             raise TokenStoreError(f"cannot open the identity store {path}: {_why(error)}") from None
 
@@ -168,15 +175,19 @@ class TokenStore:
         roles: Iterable[Role | str] = (),
         ttl_seconds: float | None = None,
         created_by: str,
+        grant_id: str = "",
     ) -> tuple[str, str]:
         """Issue a token; return (token id, token). The token is not kept and cannot be shown again.
 
-        Raises TokenStoreError for a name, kind, role or lifetime that cannot be.
+        With `grant_id` it ends with that grant of whom it is on behalf of. Raises TokenStoreError for a name, kind, role or
+        lifetime that cannot be.
         """
         groups = tuple(dict.fromkeys(groups))
         _check_name("principal", principal)
         if on_behalf_of:
             _check_name("on-behalf-of", on_behalf_of)
+        if grant_id and not on_behalf_of:
+            raise TokenStoreError("a token that ends with a grant is on behalf of whom it was granted to: name them")
         if on_behalf_of == principal:
             raise TokenStoreError(f"{principal!r} cannot act on behalf of itself; leave on-behalf-of away")
         for group in groups:
@@ -194,8 +205,9 @@ class TokenStore:
         row = (token_id, _digest(secret), principal, kind, on_behalf_of, json.dumps(groups), json.dumps(known), now, created_by)
         details = {"principal": principal, "kind": str(kind), "on_behalf_of": on_behalf_of}
         details |= {"groups": ",".join(groups), "roles": ",".join(known), "expires_at": str(expires_at)}
+        details["grant"] = grant_id
         with self._lock, self._transaction():
-            self._db.execute("INSERT INTO token VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)", (*row, expires_at))
+            self._db.execute(_INSERT, (*row, expires_at, grant_id))
             self._note(now, created_by, "token.create", token_id, {k: v for k, v in details.items() if v})
         return token_id, f"afd_{token_id}_{secret}"
 
@@ -213,7 +225,7 @@ class TokenStore:
                 raise TokenStoreError(f"cannot read the identity store {self._path}: {_why(error)}") from None
         if not hmac.compare_digest(digest, row[0] if row else bytes(32)) or row is None:
             return Refusal.UNKNOWN
-        _, principal, kind, on_behalf_of, groups, roles, expires_at, revoked_at = row
+        _, principal, kind, on_behalf_of, groups, roles, expires_at, revoked_at, grant_id = row
         if revoked_at:
             return Refusal.REVOKED
         if expires_at and now >= expires_at:
@@ -230,6 +242,7 @@ class TokenStore:
             roles=frozenset(Role(r) for r in json.loads(roles)),
             expires_at=expires_at,
             behalf_groups=tuple(dict.fromkeys(group for found in live for group in found)) if live else None,
+            grant_id=grant_id,
         )
 
     def standing(self, token_id: str, now: int) -> Refusal | None:
@@ -259,8 +272,8 @@ class TokenStore:
         with self._lock, self._reading():
             rows = self._db.execute(_ALL).fetchall()
         return [
-            TokenRecord(i, p, PrincipalKind(k), o, tuple(json.loads(g)), tuple(Role(r) for r in json.loads(r_)), c, b, e, v)
-            for i, p, k, o, g, r_, c, b, e, v in rows
+            TokenRecord(i, p, PrincipalKind(k), o, tuple(json.loads(g)), tuple(Role(r) for r in json.loads(r_)), c, b, e, v, n)
+            for i, p, k, o, g, r_, c, b, e, v, n in rows
         ]
 
     def revoke(self, token_id: str, revoked_by: str) -> bool:
@@ -350,16 +363,20 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS token (
     token_id TEXT PRIMARY KEY, digest BLOB NOT NULL, principal TEXT NOT NULL, kind TEXT NOT NULL, on_behalf_of TEXT NOT NULL,
     groups TEXT NOT NULL, roles TEXT NOT NULL, created_at INTEGER NOT NULL, created_by TEXT NOT NULL,
-    expires_at INTEGER NOT NULL, revoked_at INTEGER NOT NULL
+    expires_at INTEGER NOT NULL, revoked_at INTEGER NOT NULL, grant_id TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS action (
     number INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, actor TEXT NOT NULL, action TEXT NOT NULL,
     target TEXT NOT NULL, details TEXT NOT NULL, claimed INTEGER NOT NULL
 );
 """
-_BY_ID = "SELECT digest, principal, kind, on_behalf_of, groups, roles, expires_at, revoked_at FROM token WHERE token_id = ?"
-_ALL = """SELECT token_id, principal, kind, on_behalf_of, groups, roles, created_at, created_by, expires_at, revoked_at
-          FROM token ORDER BY created_at, token_id"""
+_BY_ID = (
+    "SELECT digest, principal, kind, on_behalf_of, groups, roles, expires_at, revoked_at, grant_id FROM token WHERE token_id = ?"
+)
+_INSERT = """INSERT INTO token (token_id, digest, principal, kind, on_behalf_of, groups, roles, created_at, created_by,
+             revoked_at, expires_at, grant_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)"""
+_ALL = """SELECT token_id, principal, kind, on_behalf_of, groups, roles, created_at, created_by, expires_at, revoked_at,
+          grant_id FROM token ORDER BY created_at, token_id"""
 _THEIRS = "SELECT groups, expires_at, revoked_at FROM token WHERE principal = ? AND on_behalf_of = ''"
 """The tokens somebody has for itself: what others do on its behalf ends with the last of them."""
 _ACTIONS = "SELECT number, at, actor, action, target, details FROM action"

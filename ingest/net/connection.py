@@ -266,6 +266,10 @@ class Connection(asyncio.Protocol):
         if by := sanctions.suspended(credential):
             self._refuse_login("28000", f"{by} is suspended", "suspended", claimed=asked)
             return False
+        if grant := sanctions.ended_grant(credential):
+            text = f"grant {grant}, which this token depends on, is not in force"
+            self._refuse_login("28000", text, "grant_ended", claimed=asked)
+            return False
         return True
 
     def _open(
@@ -518,7 +522,11 @@ class Connection(asyncio.Protocol):
         return recorded
 
     def look(self) -> None:
-        """Look whether what runs is still within its limits."""
+        """Look whether the session still has the grant it depends on, and what runs is still within its limits."""
+        if self.credential is not None and not self._closing and (grant := self.worker.sanctions.ended_grant(self.credential)):
+            text = f"session ended: grant {grant}, which its token depends on, has ended"
+            self.kill("28000", text, "grant_ended", cancel=True)
+            return
         if self.session is not None and self.session.bounds.active and not self._closing:
             self.apply(self.session.bounds.overdue(self.worker.clock()))
 

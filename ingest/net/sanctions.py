@@ -11,7 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from ingest.identity.tokens import Credential
-from schemas.control import PrincipalSuspended, SessionKilled, Unreadable, principal_key, session_key
+from schemas.control import GrantChanged, PrincipalSuspended, SessionKilled, Unreadable, grant_key, principal_key, session_key
 
 if TYPE_CHECKING:
     from ingest.net.connection import Connection
@@ -53,6 +53,13 @@ class Sanctions:
                 return principal
         return ""
 
+    def ended_grant(self, credential: Credential) -> str:
+        """Return the grant that this credential depends on if it is not in force, empty otherwise."""
+        if not credential.grant_id:
+            return ""
+        grant = self._control.get(grant_key(credential.grant_id))
+        return "" if isinstance(grant, GrantChanged) and not grant.revoked else credential.grant_id
+
     def _heard(self, change: Change) -> None:
         key, message = change.key, change.message
         if isinstance(message, PrincipalSuspended) or (isinstance(message, Unreadable) and key.startswith(principal_key(""))):
@@ -65,3 +72,6 @@ class Sanctions:
                 session = connection.session
                 if session is not None and session_key(session.session_id) == key:
                     connection.kill("57P01", "session ended by an administrator", "killed", cancel=True)
+        elif key.startswith(grant_key("")):
+            for connection in list(self._connections):
+                connection.look()

@@ -68,6 +68,34 @@ def test_an_agent_may_what_both_may(proxy: Proxy) -> None:
     assert ["dba-only"] in policies() or ["dba-only", "behalf:dba-only"] in policies()
 
 
+def test_a_token_may_end_with_a_grant(proxy: Proxy, capsys: pytest.CaptureFixture[str]) -> None:
+    def command(*words: str, code: int = 0) -> str:
+        assert run([*words, "-c", str(proxy.config_path)]) == code
+        said = capsys.readouterr()
+        return said.out.strip() if code == 0 else said.err
+
+    scope = ("--principal", "ivo", "--verbs", "select", "--objects", "a.b", "--reason", "INC-9")
+    grant = command("grant", "create", *scope)
+    agent = ("token", "create", "--principal", "copilot", "--kind", "agent", "--grant", grant)
+    assert "has no grant" in command(*agent, "--on-behalf-of", "ana", code=1)
+    token = command(*agent, "--on-behalf-of", "ivo")
+    with psycopg.connect(**proxy.app("copilot", token), autocommit=True) as connection:
+        connection.execute("SELECT 1")
+        command("grant", "revoke", grant)
+
+        def ended() -> bool:
+            try:
+                connection.execute("SELECT 1")
+            except psycopg.OperationalError as error:
+                return "has ended" in str(error) or connection.closed
+            return False
+
+        wait_for(ended, "the session to end with the grant")
+    with pytest.raises(psycopg.OperationalError, match="is not in force"):
+        psycopg.connect(**proxy.app("copilot", token))
+    assert "has no grant" in command(*agent, "--on-behalf-of", "ivo", code=1)
+
+
 def test_an_agents_session_ends_with_the_last_token_of_its_person(proxy: Proxy) -> None:
     person, agent = proxy.token("gus"), proxy.token("copilot", "agent", on_behalf_of="gus")
     with psycopg.connect(**proxy.app("copilot", agent), autocommit=True) as connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 import stat
@@ -260,3 +261,25 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, clock: Clock) -> 
     (tmp_path / "file").touch()
     with pytest.raises(TokenStoreError, match=r"Not a directory|File exists"):
         TokenStore(tmp_path / "file" / "identity.db", clock, os.urandom)
+
+
+def test_a_store_of_an_earlier_version_is_read_and_written(tmp_path: Path) -> None:
+    path = tmp_path / "identity.db"
+    db = sqlite3.connect(path)
+    db.execute(
+        "CREATE TABLE token (token_id TEXT PRIMARY KEY, digest BLOB NOT NULL, principal TEXT NOT NULL, kind TEXT NOT NULL,"
+        " on_behalf_of TEXT NOT NULL, groups TEXT NOT NULL, roles TEXT NOT NULL, created_at INTEGER NOT NULL,"
+        " created_by TEXT NOT NULL, expires_at INTEGER NOT NULL, revoked_at INTEGER NOT NULL) WITHOUT ROWID"
+    )
+    digest = hashlib.sha256(b"secret").digest()
+    db.execute("INSERT INTO token VALUES ('old', ?, 'ana', 'human', '', '[]', '[]', 1, 'x', 0, 0)", (digest,))
+    db.commit()
+    db.close()
+    for _ in range(2):
+        store = TokenStore(path, lambda: 5, os.urandom)
+        found = store.verify("afd_old_secret", 5)
+        assert isinstance(found, Credential) and (found.principal_id, found.grant_id) == ("ana", "")
+        _, token = store.create("bot", "agent", on_behalf_of="ana", grant_id="g1", created_by="x")
+        found = store.verify(token, 5)
+        assert isinstance(found, Credential) and found.grant_id == "g1"
+        store.close()
