@@ -80,6 +80,8 @@ class Kept(NamedTuple):
     matches: tuple[Matches, ...]
     judgement: Judgement
     grants: tuple[str, ...] = ()
+    thresholds: tuple[tuple[str, int], ...] = ()
+    """Counters, and from what number on, that add a limit to it."""
 
 
 class Guard:
@@ -264,8 +266,12 @@ class PolicyGuard:
             matches = tuple(policy.match(values) for values, _ in found)
             kept = Kept(matches, judged(self._settled(policy, matches, (NOTHING,) * len(matches)), policy.version, used), used)
             guard.decisions.observe((perf_counter_ns() - began) // 1000)
+            if thresholds := tuple(t for m in matches for t in policy.thresholds(m)):
+                kept = kept._replace(thresholds=thresholds)
             guard.kept.put(key, kept, 800 + len(statement.text) + len(statement.fragment) + len(kept.judgement.fragment))
-        return self._counted_in(policy, kept, statement, claims, now) if policy.reads_counters else kept.judgement
+        if policy.reads_counters or kept.thresholds:
+            return self._counted_in(policy, kept, statement, claims, now)
+        return kept.judgement
 
     def _approved(
         self, policy: Policy, statement: Statement, claims: Mapping[str, str], now: int, approval: Approval
@@ -274,7 +280,7 @@ class PolicyGuard:
         matches: list[Matches] = []
         moving: list[Matches] = []
         used: list[str] = []
-        counted = self._counted(now) if policy.reads_counters else {}
+        counted = self._counted(now)
         for who in self._selves:
             values, grants = self._values(policy, who, statement, claims, now)
             values.update(approval_values(approval))
@@ -282,31 +288,39 @@ class PolicyGuard:
             used += (g for g in grants if g not in used)
             matches.append(policy.match(values))
             moving.append(policy.match_counters(values) if policy.reads_counters else NOTHING)
-        return judged(self._settled(policy, matches, moving, approval), policy.version, tuple(used), approval)
+        return judged(self._settled(policy, matches, moving, approval, counted), policy.version, tuple(used), approval)
 
     def _counted_in(self, policy: Policy, kept: Kept, statement: Statement, claims: Mapping[str, str], now: int) -> Judgement:
         """Return the judgement with what the rules over counters say now."""
         counted = self._counted(now)
+        reached = tuple(t for t in kept.thresholds if counted[t[0]] >= t[1])
+        if not (policy.reads_counters or reached):
+            return kept.judgement
         moving: list[Matches] = []
         for who in self._selves:
             values, _ = self._values(policy, who, statement if policy.counts_by_statement else None, claims, now)
             values.update(counted)
             moving.append(policy.match_counters(values))
-        if all(m == NOTHING for m in moving):
+        if not reached and all(m == NOTHING for m in moving):
             return kept.judgement
-        key = (kept.matches, tuple(moving), kept.grants, self._names)
+        key = (kept.matches, tuple(moving), kept.grants, self._names, reached)
         found = self._guard.judged.get(key)
         if found is None:
-            found = judged(self._settled(policy, kept.matches, moving), policy.version, kept.grants)
+            found = judged(self._settled(policy, kept.matches, moving, None, counted), policy.version, kept.grants)
             if len(self._guard.judged) < MAX_JUDGED:
                 self._guard.judged[key] = found
         return found
 
     def _settled(
-        self, policy: Policy, still: Sequence[Matches], moving: Sequence[Matches], approval: Approval | None = None
+        self,
+        policy: Policy,
+        still: Sequence[Matches],
+        moving: Sequence[Matches],
+        approval: Approval | None = None,
+        counters: Values | None = None,
     ) -> Ruling:
         """Return the decision on a statement that all whom it is judged as must be allowed."""
-        rulings = [policy.settle(s, m, approval) for s, m in zip(still, moving, strict=True)]
+        rulings = [policy.settle(s, m, approval, counters) for s, m in zip(still, moving, strict=True)]
         return rulings[0] if len(rulings) == 1 else strictest(list(zip(self._names, rulings, strict=True)))
 
     def lapsed(self, grant: str, now: int) -> bool:

@@ -132,6 +132,16 @@ class BoundRule(Rule):
     bound: Bound
 
 
+class CounterRule(Rule):
+    """A limit that is looked at before a statement: `when` says for which, and it matches once `counter` is `at_least` so much.
+
+    Apart from other rules over counters, so that for whom no limit is meant nothing is evaluated anew with every statement.
+    """
+
+    counter: str
+    at_least: int
+
+
 class Limit(_Part):
     """A bound of statements or sessions. Past one of a session statements are denied; what runs then is cancelled."""
 
@@ -166,8 +176,8 @@ class Limit(_Part):
         found: list[Rule] = []
         for name, variable in _BEFORE.items():
             if (most := getattr(self, name)) is not None:
-                when = f"{variable} >= {most} && (\n{self.when}\n)"
-                found.append(Rule(**base, effect=Verdict.DENY, when=when, risk=self.risk))
+                what: dict[str, Any] = {"effect": Verdict.DENY, "when": self.when, "risk": self.risk}
+                found.append(CounterRule(**base, **what, counter=variable, at_least=most))
         for name, kind in _WHILE.items():
             if (most := getattr(self, name)) is not None:
                 found.append(BoundRule(**base, effect=Verdict.ALLOW, when=self.when, bound=Bound(kind=kind, at=most)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from processors.policy.bundle import BoundRule, Mode, Rule
+from processors.policy.bundle import BoundRule, CounterRule, Mode, Rule
 from processors.policy.decide import Policy, names_read
 from schemas.events import PrincipalKind, StatementFlag, Verdict
 from schemas.events.statement import Danger
@@ -27,7 +27,7 @@ def doubts(policy: Policy) -> Iterator[str]:
     """Yield one line for each thing that is probably not meant."""
     seen: dict[tuple[str, tuple[str, ...]], Rule] = {}
     for rule in policy.bundle.rules:
-        if isinstance(rule, BoundRule):
+        if isinstance(rule, BoundRule | CounterRule):
             yield from (f"limit {rule.id}: {text}" for text in _unknown_words(rule.when))
             if not names_read([rule.when]) and policy_constant(policy, rule) is False:
                 yield f"limit {rule.id}: can never match; its condition is always false"
@@ -44,7 +44,13 @@ def doubts(policy: Policy) -> Iterator[str]:
         if not rule.tests and not rule.when.startswith("session."):
             yield f"rule {rule.id}: has no tests; nothing shows that it can match"
     for rule in policy.bundle.rules:
-        if rule.effect is Verdict.DENY and rule.mode is Mode.ENFORCE and not rule.environments and policy_constant(policy, rule):
+        if (
+            rule.effect is Verdict.DENY
+            and not isinstance(rule, CounterRule)
+            and rule.mode is Mode.ENFORCE
+            and not rule.environments
+            and policy_constant(policy, rule)
+        ):
             yield f"rule {rule.id}: denies everything, so no other rule matters"
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from cel_expr_python import cel
 
 from processors.policy.approval import Approval
-from processors.policy.bundle import BoundRule, Bundle, Mode, PolicyError, Rule
+from processors.policy.bundle import BoundRule, Bundle, CounterRule, Mode, PolicyError, Rule
 from processors.policy.context import APPROVAL, COUNTERS, GRANTED, MOMENT, STATEMENT, SUBJECT, VARIABLES, Values
 from schemas.classes import DataClass
 from schemas.events import Verdict
@@ -149,7 +149,7 @@ class Policy:
 
     def decide(self, values: Mapping[str, Any]) -> Ruling:
         """Decide on the values of `processors.policy.context`; every variable that is read must be among them."""
-        return self.settle(self.match(values), self.match_counters(values))
+        return self.settle(self.match(values), self.match_counters(values), counters=values)
 
     def match(self, values: Mapping[str, Any]) -> Matches:
         """Return which of the rules match that read no counters of the session: the same for as long as the other values are."""
@@ -159,9 +159,24 @@ class Policy:
         """Return which of the other rules match."""
         return self._moving.match(values)
 
-    def settle(self, still: Matches, moving: Matches, approval: Approval | None = None) -> Ruling:
-        """Return the decision that follows from which rules match, for a statement that was approved if it was."""
-        return self._settle(sorted(still.rules + moving.rules), sorted(still.errors + moving.errors), approval)
+    def settle(
+        self, still: Matches, moving: Matches, approval: Approval | None = None, counters: Mapping[str, Any] | None = None
+    ) -> Ruling:
+        """Return the decision that follows from which rules match, for a statement that was approved if it was.
+
+        Limits of a session match as far as `counters` reach them: none where nothing is given.
+        """
+        matched = [i for i in sorted(still.rules + moving.rules) if self._reached(self.bundle.rules[i], counters)]
+        return self._settle(matched, sorted(still.errors + moving.errors), approval)
+
+    def thresholds(self, still: Matches) -> tuple[tuple[str, int], ...]:
+        """Return the counters, and from what number on, that would add a limit to what matches."""
+        rules = (self.bundle.rules[i] for i in still.rules)
+        return tuple((r.counter, r.at_least) for r in rules if isinstance(r, CounterRule))
+
+    @staticmethod
+    def _reached(rule: Rule, counters: Mapping[str, Any] | None) -> bool:
+        return not isinstance(rule, CounterRule) or (counters is not None and counters[rule.counter] >= rule.at_least)
 
     def _parts(self, environment: Any) -> tuple[_Part, _Part]:
         without = cel.NewEnv(variables={name: v.type for name, v in VARIABLES.items() if name not in COUNTERS})

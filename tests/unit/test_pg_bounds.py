@@ -219,3 +219,16 @@ def test_a_statement_ends_with_the_grant_it_relies_on_and_a_session_whose_cursor
     lapsed.add("g2")
     conversation.carry_out(conversation.session.bounds.overdue(conversation.now))
     assert conversation.heard.closed == "limit"
+
+
+def test_rows_are_counted_whichever_way_an_answer_comes() -> None:
+    conversation = guarded(make_policy([]))
+    session = conversation.session
+    answer = pg.row_description("a") + rows(3) + pg.complete("SELECT 3") + pg.ready()
+    assert session.repeat(pg.query("SELECT a FROM t"), 10) is not None
+    assert session.answered(answer, 20) is not None, "taken as a whole"
+    assert session.rows == 3
+    conversation.say(*client(pg.query("SELECT a FROM t")))
+    for piece in (answer[:30], answer[30:]):
+        conversation.carry_out(session.parse(SERVER, piece, 30))
+    assert session.rows == 6

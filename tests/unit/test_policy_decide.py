@@ -109,7 +109,10 @@ def test_limits_are_deny_rules_over_counters() -> None:
     for kind, count, verdict in (("agent", 2, "allow"), ("agent", 3, "deny"), ("human", 9, "allow")):
         values = {**DEFAULTS, "principal.kind": kind, "session.statements_last_minute": count}
         assert limited.decide(values).verdict == verdict
-    assert limited.reads_counters and limited.reads_subject == ("principal.kind",)
+    assert not limited.reads_counters, "nothing is evaluated anew for whom the limit is not meant"
+    assert limited.reads_subject == ("principal.kind",)
+    still = [limited.match({**DEFAULTS, "principal.kind": kind}) for kind in ("agent", "human")]
+    assert [limited.thresholds(found) for found in still] == [(("session.statements_last_minute", 3),), ()]
 
 
 def test_a_freeze_covers_its_span_and_environments_in_the_zone_of_the_bundle() -> None:

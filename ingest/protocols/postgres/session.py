@@ -280,6 +280,7 @@ class PostgresSession:
     def concluded(self, execution: Execution, now: int, affected: int, bytes_out: int) -> None:
         """Complete the event of an execution that succeeded; its `outcome` is the caller's to hand over."""
         execution.done = True
+        self.rows += execution.rows
         if execution.audited:
             execution.outcome = outcome_fragment(execution, now, self.settled_at, b"ok", b"", affected, bytes_out)
         self.settled_at = now
