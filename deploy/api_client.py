@@ -35,8 +35,15 @@ class ApiClient:
     def get(self, path: str, **parameters: str | int | None) -> Any:
         """Return the JSON of one GET; None parameters are left out. Raises ApiError."""
         given = {name.rstrip("_"): value for name, value in parameters.items() if value not in (None, "")}
+        return self._ask("GET", path, params=given)
+
+    def post(self, path: str, body: Any) -> Any:
+        """Return the JSON that answers one POST of a JSON body. Raises ApiError."""
+        return self._ask("POST", path, json=body)
+
+    def _ask(self, method: str, path: str, **how: Any) -> Any:
         try:
-            response = self._http.get(path, params=given)
+            response = self._http.request(method, path, **how)
         except httpx.InvalidURL as error:
             raise ApiError(f"{self._url} is no URL: {error}") from None
         except httpx.TimeoutException:
@@ -105,7 +112,9 @@ class ApiClient:
         if status == 401:
             return f"the API at {self._url} does not know this token: {detail or 'unauthorised'}; give a valid one with --token"
         if status == 403:
-            return f"this token may not do that: {detail or 'forbidden'}; it needs another role (token create --roles)"
+            return f"this token may not do that: {detail or 'forbidden'} Roles and groups are given by token create."
+        if status in (404, 409):
+            return detail
         return f"the API at {self._url} answered {status}: {detail or 'no detail given'}"
 
 

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deploy.approvals import approvals
+
 if TYPE_CHECKING:
     from ingest.identity.tokens import TokenStore
 
@@ -40,6 +42,7 @@ pipeline = typer.Typer(help="The pipeline from the log to the store.", no_args_i
 policies = typer.Typer(help="Check and try bundles of policy rules.", no_args_is_help=True)
 app.add_typer(tokens, name="token")
 app.add_typer(policies, name="policy")
+app.add_typer(approvals, name="approvals")
 app.add_typer(events, name="events")
 app.add_typer(sessions, name="session")
 app.add_typer(sessions, name="sessions", hidden=True)  # its name before it could do more than list

@@ -27,7 +27,7 @@ _STATUS_STYLE = {"ok": "green", "error": "red", "denied": "bold red", "cancelled
 def show_tokens(tokens: list[TokenRecord], now: int, *, as_json: bool) -> None:
     """Show tokens with their state at `now`."""
     if as_json:
-        _lines({**asdict(t), "state": _state(t, now)} for t in tokens)
+        lines({**asdict(t), "state": _state(t, now)} for t in tokens)
         return
     table = _table("id", "principal", "kind", "on behalf of", "groups", "roles", "created", "by", "expires", "state")
     for t in tokens:
@@ -40,7 +40,7 @@ def show_tokens(tokens: list[TokenRecord], now: int, *, as_json: bool) -> None:
 def show_grants(grants: list[tuple[GrantChanged, str]], *, as_json: bool) -> None:
     """Show grants with their states."""
     if as_json:
-        _lines({**asdict(g), "state": state} for g, state in grants)
+        lines({**asdict(g), "state": state} for g, state in grants)
         return
     table = _table("id", "principal", "databases", "verbs", "objects", "classes", "groups", "until", "state", "by", "why")
     for g, state in grants:
@@ -54,7 +54,7 @@ def show_grants(grants: list[tuple[GrantChanged, str]], *, as_json: bool) -> Non
 def show_events(events: Iterable[dict[str, Any]], *, as_json: bool) -> None:
     """Show statements as the API gives them."""
     if as_json:
-        _lines(events)
+        lines(events)
         return
     table = _table("time", "who", "database", "status", "rows", "ms", "statement")
     for event in events:
@@ -67,7 +67,7 @@ def show_stream(events: Iterable[dict[str, Any]], *, as_json: bool) -> None:
     console = _console()
     for event in events:
         if as_json:
-            _lines([event])
+            lines([event])
         else:
             console.print(Text("  ").join(_event_cells(event)), soft_wrap=True)
 
@@ -75,7 +75,7 @@ def show_stream(events: Iterable[dict[str, Any]], *, as_json: bool) -> None:
 def show_sessions(sessions: Iterable[dict[str, Any]], *, as_json: bool) -> None:
     """Show sessions as the API gives them."""
     if as_json:
-        _lines(sessions)
+        lines(sessions)
         return
     table = _table("id", "opened", "closed", "who", "database", "from", "application", "statements", "ended by")
     for s in sessions:
@@ -85,6 +85,60 @@ def show_sessions(sessions: Iterable[dict[str, Any]], *, as_json: bool) -> None:
         session_id = Text(printable(s["session_id"]))
         table.add_row(session_id, _when(s["opened_at"]), closed, _who(s), *(Text(printable(cell)) for cell in cells))
     _console().print(table if table.row_count else "nothing found")
+
+
+def show_approvals(requests: Iterable[dict[str, Any]], *, as_json: bool) -> None:
+    """Show requests for approval as the API gives them."""
+    if as_json:
+        lines(requests)
+        return
+    table = _table("id", "since", "until", "state", "who", "database", "risk", "rule", "needs", "statement")
+    for r in requests:
+        needs = "; ".join(f"{n['count']} of {', '.join(n['groups'])}" for n in r.get("needs", ()))
+        text = " ".join(r["text"].split())[:MAX_TEXT_CHARS] or "(long: approvals show)"
+        cells = (r["state"], r["database"]["alias"], str(r["risk"]), r["rule"], needs, text)
+        state, *rest = (Text(printable(cell)) for cell in cells)
+        until = _when(r["expires_at"]) if r.get("expires_at") else ""
+        table.add_row(Text(printable(r["approval_id"])), _when(r["at"]), until, state, _who(r), *rest)
+    _console().print(table if table.row_count else "nothing waits")
+
+
+def show_approval(request: dict[str, Any], *, as_json: bool) -> None:
+    """Show one request with all that is known of it."""
+    if as_json:
+        lines([request])
+        return
+    principal, facts, estimate = request["principal"], request["facts"], request.get("estimate") or {}
+    chain = " for ".join(dict.fromkeys((principal["id"], *principal["delegation"])))
+    expected = f"{estimate['rows']:,} rows, cost {estimate['cost']:,}" if estimate.get("known") else estimate.get("absent", "")
+    said = [f"{d['principal']} {'approved' if d['approved'] else 'denied'}: {d['reason']}" for d in request["decisions"]]
+    ran = [f"{e['status']}, {e['rows_affected']:,} rows changed, {e['rows_returned']:,} returned" for e in request["executions"]]
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in (
+        ("request", f"{request['approval_id']}, {request['state']}"),
+        ("statement", request["text"]),
+        ("who", f"{chain} ({principal['kind']}), from {request['client']['address']}"),
+        ("database", f"{request['database']['alias']} ({request['database']['environment']}), as {request['db_user']}"),
+        ("since, until", f"{_when(request['at'])}, {_when(request['expires_at']) if request.get('expires_at') else ''}"),
+        ("rule", f"{request['rule']}, risk {request['risk']}: {request['reason']}"),
+        ("needs", "; ".join(f"{n['count']} of {', '.join(n['groups'])} ({n['rule']})" for n in request["needs"])),
+        ("does", ", ".join(facts["verbs"])),
+        ("reads", ", ".join(facts["reads"])),
+        ("writes", ", ".join(facts["writes"])),
+        ("dangers", ", ".join(facts["dangers"])),
+        ("classes", ", ".join(request["data_classes"]) + ("" if request["classes_known"] else " (not all are known)")),
+        ("values", ", ".join(request["params"])),
+        ("claims", ", ".join(f"{k}={v}" for k, v in request["claims"].items())),
+        ("expected", expected),
+        ("justification", request.get("justification", "")),
+        ("decisions", "; ".join(said)),
+        ("really", "; ".join(ran)),
+    ):
+        if value.strip():
+            table.add_row(name, Text(printable(value)))
+    _console().print(table)
 
 
 def _event_cells(event: dict[str, Any]) -> tuple[Text, ...]:
@@ -133,7 +187,8 @@ def _console() -> Console:
     return Console(width=None if sys.stdout.isatty() else 200, highlight=False)
 
 
-def _lines(rows: Iterable[object]) -> None:
+def lines(rows: Iterable[object]) -> None:
+    """Print one JSON object a line."""
     for row in rows:
         sys.stdout.write(orjson.dumps(row, default=str).decode() + "\n")
         sys.stdout.flush()

@@ -26,6 +26,8 @@ from schemas.approvals import Decider, objection
 from schemas.events import ApprovalChannel, ApprovalRequested, BreakGlassUsed, Principal
 
 MAX_ID = 128
+CLI_AGENT = "affidavit-cli"
+"""How the command line calls itself; as unverified as any client's own name."""
 TEXT_SHOWN = 2000
 """Characters of a statement in a list; the request itself gives it whole."""
 router = APIRouter(prefix="/api/v1", tags=["approvals"])
@@ -199,7 +201,8 @@ async def decide_approval(request: Request, approval_id: str) -> Response:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(p) for p in first["loc"]) or "body"
         raise ProblemError("bad-request", f"{where}: {first['msg']}", parameter=where) from None
-    channel = ApprovalChannel.API
+    ours = request.headers.get("user-agent", "").startswith(CLI_AGENT)
+    channel = ApprovalChannel.CLI if ours else ApprovalChannel.API
     answer = await run_sync(partial(decide, request, service, identity.as_principal(), approval_id, body, channel))
     return json_response(answer)
 

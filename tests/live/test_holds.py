@@ -44,9 +44,8 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def held(pg: Postgres, policy: Path) -> Iterator[Proxy]:
-    with running_proxy(
-        pg, {"policy": {"files": [str(policy)]}, "approvals": {"url": "https://audit.example/approvals/{id}"}}
-    ) as p:
+    approvals = {"url": "https://audit.example/approvals/{id}", "wait_seconds": 60}  # a test that fails must not wait long
+    with running_proxy(pg, {"policy": {"files": [str(policy)]}, "approvals": approvals}) as p:
         with psycopg.connect(**p.app(), autocommit=True) as setup:
             setup.execute("CREATE TABLE IF NOT EXISTS held_rows (a int PRIMARY KEY, b text)")
             setup.execute("TRUNCATE held_rows")
