@@ -50,15 +50,14 @@ async def measure(server: Postgres, sessions: int, policy: Path) -> None:
             await setup.execute("CREATE TABLE many (a int PRIMARY KEY)")
             await setup.execute(f"INSERT INTO many SELECT generate_series(1, {sessions})")
         clients = [c for start in range(0, sessions, 50) for c in await some(to, min(50, sessions - start))]
-        before, alone = proxy.memory("VmRSS"), await others(to)
-        print(f"{sessions} idle sessions: {before / 1e6:.1f} MB, SELECT 1 of another {alone * 1e6:.0f} µs")
+        before, alone, idle = proxy.memory("VmRSS"), await others(to), await processor_over(proxy, 5)
+        head = f"{sessions} idle sessions: {before / 1e6:.1f} MB, {100 * idle:.1f} % of a core"
+        print(f"{head}; SELECT 1 of another {alone * 1e6:.0f} µs")
         tasks = [asyncio.create_task(c.execute(f"DELETE FROM many WHERE a = {n}")) for n, c in enumerate(clients, 1)]
         began = time.monotonic()
         await asyncio.to_thread(wait_for, lambda: len(requests(proxy)) == sessions, "all requests", 120)
         asked = time.monotonic() - began
-        during, cpu = await others(to), processor(proxy)
-        await asyncio.sleep(5)
-        cpu = (processor(proxy) - cpu) / 5
+        during, cpu = await others(to), await processor_over(proxy, 5)
         waiting = proxy.memory("VmRSS")
         print(
             f"{sessions} waiting: {waiting / 1e6:.1f} MB, {(waiting - before) / sessions / 1e3:.1f} kB each; "
@@ -97,10 +96,16 @@ def median(to: dict[str, Any]) -> float:
     return statistics.median(found)
 
 
-def processor(proxy: Proxy) -> float:
-    """Return the seconds of processor time a proxy used so far."""
-    fields = Path(f"/proc/{proxy.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+async def processor_over(proxy: Proxy, seconds: float) -> float:
+    """Return which share of a core a proxy uses while its clients do nothing."""
+
+    def used() -> float:
+        fields = Path(f"/proc/{proxy.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
+
+    before = used()
+    await asyncio.sleep(seconds)
+    return (used() - before) / seconds
 
 
 def approve_all(proxy: Proxy) -> None:

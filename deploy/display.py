@@ -94,7 +94,7 @@ def show_approvals(requests: Iterable[dict[str, Any]], *, as_json: bool) -> None
         return
     table = _table("id", "since", "until", "state", "who", "database", "risk", "rule", "needs", "statement")
     for r in requests:
-        needs = "; ".join(f"{n['count']} of {', '.join(n['groups'])}" for n in r.get("needs", ()))
+        needs = "; ".join(f"{n['count']} of {', '.join(n['groups'])}" for n in r.get("needs") or ())
         text = " ".join(r["text"].split())[:MAX_TEXT_CHARS] or "(long: approvals show)"
         cells = (r["state"], r["database"]["alias"], str(r["risk"]), r["rule"], needs, text)
         state, *rest = (Text(printable(cell)) for cell in cells)
@@ -123,7 +123,7 @@ def show_approval(request: dict[str, Any], *, as_json: bool) -> None:
         ("database", f"{request['database']['alias']} ({request['database']['environment']}), as {request['db_user']}"),
         ("since, until", f"{_when(request['at'])}, {_when(request['expires_at']) if request.get('expires_at') else ''}"),
         ("rule", f"{request['rule']}, risk {request['risk']}: {request['reason']}"),
-        ("needs", "; ".join(f"{n['count']} of {', '.join(n['groups'])} ({n['rule']})" for n in request["needs"])),
+        ("needs", "; ".join(f"{n['count']} of {', '.join(n['groups'])} ({n['rule']})" for n in request["needs"] or ())),
         ("does", ", ".join(facts["verbs"])),
         ("reads", ", ".join(facts["reads"])),
         ("writes", ", ".join(facts["writes"])),
@@ -136,7 +136,7 @@ def show_approval(request: dict[str, Any], *, as_json: bool) -> None:
         ("decisions", "; ".join(said)),
         ("really", "; ".join(ran)),
     ):
-        if value.strip():
+        if value:  # what an emergency has, an ordinary request has not
             table.add_row(name, Text(printable(value)))
     _console().print(table)
 

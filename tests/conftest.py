@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 pytest.register_assert_rewrite("tests.support")
 
 from tests.support import affidavit, clients, kafka_jars, postgres  # noqa: E402 - assertions in support explain themselves as well
 from tests.support import kafka as kafka_cluster  # noqa: E402
+
+settings.register_profile("affidavit", deadline=None)  # how long an example takes is the machine's affair
+settings.load_profile("affidavit")
 
 
 @pytest.fixture(scope="session")

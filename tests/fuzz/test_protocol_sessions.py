@@ -1,11 +1,13 @@
 """Conversations at random, well-formed and spoilt: a session never raises, never hangs, never writes a value in clear.
 
 Client messages come from a grammar with secrets planted wherever values are; the server answers what it owes, mostly. Some
-conversations are spoilt in their bytes, all are cut anywhere. `AFFIDAVIT_FUZZ_INPUTS` sets how many pieces of bytes are fed.
+conversations are spoilt in their bytes, all are cut anywhere. Some statements are held: nothing the client sends then reaches the
+server before an answer, and each wait ends once. `AFFIDAVIT_FUZZ_INPUTS` sets how many pieces of bytes are fed.
 """
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
 from collections.abc import Iterable
@@ -14,18 +16,21 @@ from struct import pack
 import orjson
 import yaml
 
-from ingest.core.actions import Close, Conclude, Forward, Intend, ObserveText, Record, Side
+from ingest.core.actions import Close, Conclude, Forward, Intend, ObserveText, Record, Side, Wait, Waited
+from ingest.core.guarding import Answer
 from ingest.core.limits import Limits
+from ingest.guard.asking import Asking
 from ingest.guard.guard import Guard
 from ingest.masking import DatabaseMasking, MaskingGuard, SessionMasking
 from ingest.protocols.postgres.executions import Execution
 from ingest.protocols.postgres.expected import Batch, Described, Parsed, Simple
 from ingest.protocols.postgres.session import PostgresSession
 from ingest.protocols.postgres.startup import ClientStartup, StartTls
-from processors.policy import Policy, read_bundle
+from processors.policy import Approval, Policy, read_bundle
 from processors.policy.context import DEFAULTS, SUBJECT
 from processors.sensitivity import Scanner
 from processors.statements import Analyser, Tokenizer
+from schemas.approvals import Decider
 from schemas.classes import DataClass, Style
 from tests.fuzz.test_dangers_mutations import catalogue, mutant, planted, seeds
 from tests.support import pg_conversation as pg
@@ -45,6 +50,13 @@ BUNDLE = {
             "reason": "No.",
         },
         {"id": "watch", "effect": "alert", "when": "'select' in statement.verbs && claims.size() == 0", "reason": "Seen."},
+        {
+            "id": "held",
+            "effect": "hold",
+            "when": "'delete' in statement.verbs || 'insert' in statement.verbs",
+            "reason": "Look.",
+            "approvers": {"groups": ["dba"], "break_glass": ["oncall"]},
+        },
         {"id": "errs", "effect": "alert", "when": "statement.objects.size() > 3 && claims.none == 'x'", "reason": "Errs."},
     ],
     "limits": [
@@ -83,6 +95,8 @@ class Fuzzed:
         self.open: dict[int, Intend] = {}
         self.numbers = 0
         self.closed = self.ended_early = False
+        self.waits: list[str] = []
+        self.held = 0
         self.session = PostgresSession(
             session_id="s1",
             context=pg.context,
@@ -95,6 +109,7 @@ class Fuzzed:
         )
         if rng.random() < 0.7:
             subject = {name: DEFAULTS[name] for name in SUBJECT}
+            subject["principal.groups"] = rng.choice(([], ["oncall"]))
             self.session.guard = guard.session(subject, "s1", self.session, 0)
         if rng.random() < 0.4:
             masking = SessionMasking(MASKS, lambda: frozenset())
@@ -110,6 +125,8 @@ class Fuzzed:
             self.feed(Side.CLIENT, asked)
             for _ in range(rng.randint(0, 8)):
                 self.feed(Side.SERVER, self.answered())
+            if self.session.waiting is not None and rng.random() < 0.6:
+                self.answer(self.session.waiting.approval_id)
             if rng.random() < 0.2 and not self.closed:
                 self.now += rng.choice((10, 1_500_000, 20_000_000))
                 self.carry_out(self.session.bounds.overdue(self.now))
@@ -120,6 +137,14 @@ class Fuzzed:
             if not self.closed:
                 self.carry_out(self.session.closed(Side.SERVER, self.now))
         assert self.session.ended and not self.open, "an execution was left without its outcome"
+        assert not self.waits, "a wait was left without its end"
+
+    def answer(self, approval_id: str) -> None:
+        """Somebody decides, or nobody does."""
+        self.now += 10
+        status = self.rng.choice(("approved", "approved", "denied", "expired", "cancelled"))
+        approval = Approval(approval_id, (Decider("bob", "human", ("dba",)),)) if status == "approved" else None
+        self.carry_out(self.session.answer(approval_id, Answer(status, "why", ("bob",), approval), self.now))
 
     def feed(self, side: Side, data: bytes) -> None:
         rng = self.rng
@@ -129,7 +154,11 @@ class Fuzzed:
             self.now += 10
             self.pieces += 1
             began = time.process_time()
-            self.carry_out(self.session.receive(side, piece, self.now))
+            waiting = self.session.waiting
+            actions = self.session.receive(side, piece, self.now)
+            if waiting is not None and side is Side.CLIENT:
+                assert not any(isinstance(a, Forward) and a.to is Side.SERVER for a in actions), "something went past a wait"
+            self.carry_out(actions)
             assert time.process_time() - began < SECONDS
             session = self.session
             held = len(session._requests._held), len(session._responses._held), len(session.bounds._held)
@@ -151,6 +180,12 @@ class Fuzzed:
                     assert not leaked(text.encode())
                 case Close():
                     self.closed = True
+                case Wait(hold):
+                    self.held += 1
+                    self.waits.append(hold.approval_id)
+                    self.written(b'{"type":"ApprovalRequested"%b%b}' % (hold.context, hold.body))
+                case Waited(hold, _):
+                    self.waits.remove(hold.approval_id)
                 case Forward():
                     pass
 
@@ -286,14 +321,16 @@ def test_sessions_keep_their_feet_and_every_secret() -> None:
     statements = texts(rng)
     analyser = Analyser(Tokenizer(b"k" * 32), cache_bytes=32 * 1024**2)
     guard = Guard(Policy(read_bundle({"p": yaml.safe_dump(BUNDLE).encode()})))
-    pieces = conversations = events = gaps = 0
+    guard.asking = Asking((f"a{n}" for n in itertools.count()).__next__, 900_000_000)
+    pieces = conversations = events = gaps = held = 0
     while pieces < total:
         spoilt = rng.random() < 0.4
         fuzzed = Fuzzed(rng, statements, analyser, guard, spoilt=spoilt)
         fuzzed.run(rng.randint(1, 40))
         pieces, conversations, events = pieces + fuzzed.pieces, conversations + 1, events + fuzzed.events
-        gaps += fuzzed.ended_early
-    told("session", pieces, conversations=f"{conversations:,}", events=f"{events:,}", ended_early=f"{gaps:,}")
+        gaps, held = gaps + fuzzed.ended_early, held + fuzzed.held
+    told("session", pieces, conversations=f"{conversations:,}", events=f"{events:,}", ended_early=f"{gaps:,}", held=f"{held:,}")
+    assert held > pieces // 2000, "hardly anything was held"
     assert events > pieces // 20, "hardly anything was executed: the conversations are too wild to try anything"
 
 

@@ -28,7 +28,7 @@ RULES = [
 def machine(pg: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     path = tmp_path_factory.mktemp("policy") / "policy.yaml"
     path.write_text(yaml.safe_dump({"bundle": "live", "rules": RULES}))
-    with running_machine(pg, {"policy": {"files": [str(path)]}, "approvals": {"wait_seconds": 40}}) as running:
+    with running_machine(pg, {"policy": {"files": [str(path)]}, "approvals": {"wait_seconds": 20}}) as running:
         with psycopg.connect(**running.app(), autocommit=True) as setup:
             setup.execute("CREATE TABLE IF NOT EXISTS cli_rows (a int)")
             setup.execute("TRUNCATE cli_rows")
@@ -64,7 +64,8 @@ def test_two_people_approve_by_command_line(machine: Machine, capsys: pytest.Cap
         wait_for(lambda: [r["approval_id"] for r in commands.waiting()] == [number], "the request in the store")
         shown = commands("list")[1]
         assert number in shown and "hold-deletes" in shown and "2 of dba, leads" in shown and "ana" in shown
-        shown = commands("show", number)[1]
+        code, shown, err = commands("show", number)
+        assert code == 0, err
         assert "DELETE FROM cli_rows WHERE a <= ?" in shown and "Two look first." in shown and "ana (human)" in shown
         assert "expected" in shown and "rows, cost" in shown
         for token, words in (
