@@ -16,6 +16,7 @@ from ingest.guard.asking import Asking
 from ingest.guard.guard import Guard
 from processors.policy import Approval, Policy
 from processors.policy.context import DEFAULTS, SUBJECT
+from processors.statements.catalogue import Catalogue, Column, Relation, build
 from schemas.approvals import Decider, binding_of
 from tests.support import pg_conversation as pg
 from tests.support.pg_conversation import CLIENT_SIDE, Conversation, client, server
@@ -35,8 +36,8 @@ POLICY = make_policy(RULES)
 BOB, EVE = Decider("bob", "human", ("dba",)), Decider("eve", "human", ("leads", "dba"))
 
 
-def held(policy: Policy = POLICY, limits: Limits | None = None, **subject: Any) -> Conversation:
-    conversation = Conversation(limits)
+def held(policy: Policy = POLICY, limits: Limits | None = None, snapshots: Any = None, **subject: Any) -> Conversation:
+    conversation = Conversation(limits, snapshots=snapshots)
     values = {**{name: DEFAULTS[name] for name in SUBJECT}, "principal.id": "ana", "database.alias": "shop", **subject}
     guard = Guard(policy)
     guard.asking = Asking((f"a{n}" for n in itertools.count(1)).__next__, 900_000_000, "https://audit.example/approvals/{id}")
@@ -420,6 +421,42 @@ def test_what_reads_another_way_than_when_it_was_approved_is_not_approved() -> N
     c.say(*server(pg.status("standard_conforming_strings", "off"), pg.complete("SET"), pg.ready()))
     c.answer("a1", approval())
     assert b"DELETE" not in c.heard.to_server and "reads another way" in closed(c)[0][2]
+
+
+class Changing:
+    """A catalogue in which somebody redefines a view while a statement waits."""
+
+    def __init__(self) -> None:
+        self.current = self.made("SELECT a FROM public.plain")
+
+    @staticmethod
+    def made(definition: str) -> Catalogue:
+        columns = (Column("a", 1, "integer", False, ""),)
+        tables = [Relation("public", name, "r", n, 1.0, "", columns) for n, name in enumerate(("plain", "secrets"), 1)]
+        return build([*tables, Relation("public", "seen", "v", 3, 1.0, definition, columns)], [])
+
+    def changed(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("prepared", [False, True], ids=["simple", "prepared long ago"])
+def test_a_view_that_was_changed_while_it_waited_is_not_what_was_approved(prepared: bool) -> None:
+    catalogue = Changing()
+    policy = make_policy([{**RULES[0], "when": "'select' in statement.verbs"}])
+    c = held(policy, snapshots=catalogue)
+    run = (pg.bind("", "s"), pg.execute(), pg.SYNC) if prepared else (pg.query("SELECT a FROM seen"),)
+    if prepared:
+        c.say(*client(pg.parse("s", "SELECT a FROM seen"), pg.SYNC))
+        c.say(*server(pg.PARSE_COMPLETE, pg.ready()))
+    before = c.heard.to_server
+    c.say(*client(*run))
+    catalogue.current = catalogue.made("SELECT a FROM public.secrets")
+    c.answer("a1", approval())
+    assert "changed while it waited (reads: public.secrets)" in closed(c)[0][2]
+    assert REFUSED in c.heard.to_server[len(before) :]
+    c.say(*server(syntax_error(), pg.ready()))
+    c.say(*client(*run))
+    assert "public.secrets" in c.heard.holds[1].asked.shown.facts.reads, "asked anew, it shows what it would do now"
 
 
 def test_an_answer_to_another_request_or_a_second_one_does_nothing() -> None:

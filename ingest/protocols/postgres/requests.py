@@ -706,6 +706,7 @@ class Requests:
             return renamed_bind(portal_name, prepared.own_name, data[name_end:end])
         if granted is None or granted.prepared is not prepared or granted.params != params:
             assert session.guard is not None
+            self._look_afresh(prepared)
             judgement = session.guard.judge(prepared.statement, prepared.claims, self._now)
             request = Request((prepared.statement,), params, prepared.claims, b"prepared", session.transaction)
             judgements = self._decide(request, [judgement], prepared.text, data[pos:end], prepared.oids)
@@ -725,6 +726,12 @@ class Requests:
         if opened is not None and opened.prepared is prepared and granted.approval is not None:
             opened.granted = granted
         return renamed_bind(portal_name, prepared.own_name, data[name_end:end])
+
+    def _look_afresh(self, prepared: Prepared) -> None:
+        """Read a statement again that was prepared a while ago: a view it uses may be another by now, and the search_path."""
+        found = self._session.analyser.analyse(prepared.text, self._session.lexing).statements
+        if len(found) == 1 and found[0].text_hash == prepared.statement.text_hash:
+            prepared.statement = found[0]
 
     def repeat(self, data: bytes, now: int) -> Execution | None:
         """Take Bind, Execute, Sync of the statement run last, or a Query of one plain statement, whole; return its execution.
@@ -843,6 +850,8 @@ class Requests:
             if denial is not None:  # its Parse or Bind has the event
                 return self._refuse_execute(Execution(statement, self._now, size, False), denial)
             granted: Granted | None = portal.granted
+            if granted is not None and granted.prepared is not prepared:  # its Parse failed: this is another statement
+                granted = portal.granted = None
             judgement = session.guard.judge(statement, prepared.claims, self._now, granted.approval if granted else None)
             if self._settled is not None or (judgement.holds and granted is None):
                 request = Request((statement,), tuple(portal.params), prepared.claims, kind, session.transaction)
