@@ -31,7 +31,7 @@ def with_secrets(settings: BaseModel) -> dict[str, Any]:
 
     def plain(value: object) -> object:
         if isinstance(value, dict):
-            return {name: plain(v) for name, v in value.items()}
+            return {str(name): plain(v) for name, v in value.items()}
         if isinstance(value, list | tuple):
             return [plain(v) for v in value]
         if isinstance(value, SecretStr):
@@ -386,7 +386,7 @@ class PolicySettings(Settings):
 class MaskingSettings(Settings):
     """Masking of results. Who may see which classes in clear is policy (`clear:` of its files); all others see masks."""
 
-    enabled: bool = False
+    enabled: bool = True
     default_style: Style = Style.REDACT
     styles: dict[DataClass, Style] = {}
 

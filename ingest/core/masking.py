@@ -53,6 +53,12 @@ class Masking(Protocol):
     def sight(self, statement: Any) -> Any:
         """Return what a statement may show to this session."""
 
+    def changing(self, statement: Any) -> None:
+        """A statement is about to change objects of the database."""
+
+    def transaction_ended(self) -> None:
+        """A transaction ended: what it changed is there for everybody, or was undone."""
+
     def hides(self, sight: Any, strict: bool) -> bool:
         """Return whether something of it is hidden from this session."""
 

@@ -15,7 +15,15 @@ from schemas.classes import DataClass, Style
 TEXTS = frozenset((18, 19, 25, 1042, 1043, 705))
 """char, name, text, bpchar, varchar, unknown: the same bytes in both formats."""
 CHAR, JSON, XML, JSONB = 18, 114, 142, 3802
-_DOCUMENTS = frozenset((JSON, XML, JSONB))
+DOCUMENTS = frozenset((JSON, XML, JSONB))
+BYTEA = 17
+_WITHOUT_TEXT = frozenset(
+    (
+        *(16, 18, 20, 21, 23, 24, 26, 27, 28, 29, 600, 601, 602, 603, 604, 628, 700, 701, 718, 790, 1082, 1083, 1114, 1184, 1186),
+        *(1266, 1560, 1562, 1700, 2202, 2205, 2206, 2950, 3220),
+    )
+)
+"""Types whose values are numbers, times, places or names of the catalogue."""
 NUMBERS = frozenset((20, 21, 23, 26, 700, 701, 1700))
 
 REDACTED = b"[masked]"
@@ -56,24 +64,34 @@ def partial(value: bytes, data_class: DataClass) -> bytes:
     return REDACTED
 
 
-def searchable(type_oid: int, binary: bool) -> bool:
-    """Whether value detection can read a cell: text, documents, numbers written out; not arrays and others."""
-    return type_oid in TEXTS or type_oid in _DOCUMENTS or (type_oid in NUMBERS and not binary)
+def searched(value: bytes, type_oid: int, binary: bool, doubt: bool) -> bytes | None:
+    """Return what value detection reads of a cell: its text, where it has any. None: it cannot be read.
+
+    `doubt`: the column is known to hold free text, so that a number may come from it.
+    """
+    if type_oid in _WITHOUT_TEXT:
+        return b"" if not doubt or type_oid not in NUMBERS else None if binary else value
+    if value[:2] == b"\\x" and (type_oid == BYTEA or type_oid in TEXTS) and len(value) % 2 == 0:
+        try:
+            return bytes.fromhex(value[2:].decode("ascii"))
+        except ValueError:
+            return value
+    return value
 
 
 def detected(value: bytes, type_oid: int, spans: Sequence[Span]) -> bytes | None:
-    """Return a searchable cell with the sensitive values found in it masked: `value` itself where there is nothing to mask.
+    """Return a cell with the values found in what `searched` read of it masked: itself where there is nothing to mask.
 
-    A document with a value in it, or with escapes, which could hide one, is masked whole; so is a number.
+    A document with a value in it, or with escapes, which could hide one, is masked whole; what is no text becomes NULL.
     """
-    if type_oid in NUMBERS:
-        return None if spans else value
-    if type_oid in _DOCUMENTS:
+    if type_oid in DOCUMENTS:
         if not spans and not (b"&" in value if type_oid == XML else b"\\" in value):
             return value
         if type_oid == XML:
             return b"<masked/>"
         return b'\x01"[masked]"' if value[:1] == b"\x01" and type_oid == JSONB else b'"[masked]"'
+    if spans and (type_oid not in TEXTS or value[:2] == b"\\x"):
+        return None
     if not spans:
         return value
     out: list[bytes] = []

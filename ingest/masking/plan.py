@@ -22,6 +22,10 @@ _TAIL = Struct(">IhIhih")
 class ColumnTags(Protocol):
     """The catalogue's tags at one moment."""
 
+    def watched(self, table_oid: int, attribute: int) -> bool:
+        """Return whether too little was seen of an untagged column to believe that it holds nothing."""
+        ...
+
     def lookup(self, table_oid: int, attribute: int) -> frozenset[DataClass] | None:
         """Return the classes of a column, empty for one known to hold nothing; None if the catalogue does not know the column."""
         ...
@@ -36,6 +40,8 @@ class Treatment(Enum):
     PASS = "pass"
     MASK = "mask"
     DETECT = "detect"
+    WATCH = "watch"
+    """As DETECT, for a column of which nothing is known yet: what is found tags it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +78,13 @@ def plan_result(
     computed: Computed,
     *,
     formats: tuple[int, ...] | None = None,
+    watch: bool = False,
 ) -> tuple[ColumnPlan, ...]:
     """Return a plan for each column of a RowDescription's body; `tags` None means that no catalogue could be read.
 
     `computed` tells the classes behind column n of a count, None if not known. `formats` are those a Bind asked for, which
-    a description of the statement does not know: none, one for all, one each. Raises ValueError on a description that is none.
+    a description of the statement does not know: none, one for all, one each. `watch`: also search
+    what is computed of untagged columns. Raises ValueError on a description that is none.
     """
     count = int.from_bytes(description[:2], "big")
     if formats is not None and len(formats) not in (0, 1, count):
@@ -92,14 +100,21 @@ def plan_result(
         if formats is not None:
             code = formats[n] if len(formats) == count else formats[0] if formats else 0
         classes = computed(n, count) if table == 0 else tags.lookup(table, attribute) if tags is not None else None
-        plans.append(planned(classes, principal, type_oid, code != 0, table, attribute))
+        watched = watch if table == 0 else tags is not None and tags.watched(table, attribute)
+        plans.append(planned(classes, principal, type_oid, code != 0, table, attribute, watched))
     if at != len(description):
         raise ValueError("RowDescription is longer than its fields")
     return tuple(plans)
 
 
 def planned(
-    classes: frozenset[DataClass] | None, principal: MaskPlan, type_oid: int, binary: bool, table: int = 0, attribute: int = 0
+    classes: frozenset[DataClass] | None,
+    principal: MaskPlan,
+    type_oid: int,
+    binary: bool,
+    table: int = 0,
+    attribute: int = 0,
+    watched: bool = False,
 ) -> ColumnPlan:
     """Return the plan of one column; `classes` None: not known, as of whole-row, system and dropped columns."""
     if classes is None:
@@ -109,7 +124,8 @@ def planned(
         return ColumnPlan(treatment, type_oid, binary, DataClass.FREE_TEXT, style, frozenset(), table, attribute, False)
     hidden = sorted(classes - principal.clear)
     if not hidden:
-        return ColumnPlan(Treatment.PASS, type_oid, binary, classes=classes, table=table, attribute=attribute)
+        treatment = Treatment.WATCH if watched and not classes and not principal.clear >= _EVERY else Treatment.PASS
+        return ColumnPlan(treatment, type_oid, binary, classes=classes, table=table, attribute=attribute)
     if hidden == [DataClass.FREE_TEXT]:
         return ColumnPlan(Treatment.DETECT, type_oid, binary, classes=classes, table=table, attribute=attribute)
     data_class = next(c for c in hidden if c is not DataClass.FREE_TEXT)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from struct import Struct
 
-from ingest.masking.cells import detected, masked, searchable
+from ingest.masking.cells import DOCUMENTS, detected, masked, searched
 from ingest.masking.plan import ColumnPlan, Treatment
 from processors.sensitivity import Scanner, Span
 from processors.statements import Tokenizer
@@ -49,7 +49,13 @@ class RowMasker:
     """Masks the rows of one result."""
 
     def __init__(
-        self, plan: Sequence[ColumnPlan], scanner: Scanner, tokenizer: Tokenizer, names: Callable[[ColumnPlan], str] | None = None
+        self,
+        plan: Sequence[ColumnPlan],
+        scanner: Scanner,
+        tokenizer: Tokenizer,
+        names: Callable[[ColumnPlan], str] | None = None,
+        clear: frozenset[DataClass] = frozenset(),
+        observed: Callable[[ColumnPlan, int, bool], None] | None = None,
     ) -> None:
         self.plan = tuple(plan)
         self.exposure = Exposure()
@@ -59,8 +65,10 @@ class RowMasker:
         self._scanner = scanner
         self._tokenizer = tokenizer
         self._names = names
+        self._clear = clear
+        self._observed = observed
         self._masked = [(i, c) for i, c in enumerate(self.plan) if c.treatment is Treatment.MASK]
-        self._searched = [i for i, c in enumerate(self.plan) if c.treatment is Treatment.DETECT]
+        self._searched = [i for i, c in enumerate(self.plan) if c.treatment in (Treatment.DETECT, Treatment.WATCH)]
         self._shown = [(i, c) for i, c in enumerate(self.plan) if c.treatment is Treatment.PASS and c.classes]
         self._head = len(self.plan).to_bytes(2, "big")
 
@@ -125,30 +133,42 @@ class RowMasker:
         changed = False
         for i in self._searched:
             column = self.plan[i]
+            doubt = column.treatment is Treatment.DETECT
             for cells in rows:
                 value = cells[i]
                 if value is None:
                     continue
-                if searchable(column.type_oid, column.binary):
-                    places.append((cells, i))
-                    values.append(value)
-                else:
+                text = searched(value, column.type_oid, column.binary, doubt)
+                if text is None:
                     cells[i] = None
                     changed = True
                     self.exposure.add(column, "", 1, True)
+                elif text:
+                    places.append((cells, i))
+                    values.append(text)
         by_cell: dict[int, list[Span]] = {}
         for span in self._scanner.scan(values):
-            by_cell.setdefault(span.cell, []).append(span)
-        for n, (cells, i) in enumerate(places):
-            column, found = self.plan[i], by_cell.get(n, [])
-            after = detected(values[n], column.type_oid, found)
+            if span.data_class not in self._clear:
+                by_cell.setdefault(span.cell, []).append(span)
+        found_in: set[int] = set()
+        documents = any(self.plan[i].type_oid in DOCUMENTS for i in self._searched)
+        for n in range(len(places)) if documents else by_cell:
+            cells, i = places[n]
+            column, found, before = self.plan[i], by_cell.get(n, []), cells[i]
+            after = detected(before or b"", column.type_oid, found)
             for span in found:
                 self._count(span.data_class)
-            if after is not values[n]:
+            if found:
+                found_in.add(i)
+            if after is not before:
                 cells[i] = after
                 changed = True
                 if not found:
                     self._count(DataClass.FREE_TEXT)
+        if self._observed is not None:
+            for i in self._searched:
+                if self.plan[i].treatment is Treatment.WATCH:
+                    self._observed(self.plan[i], len(rows), i in found_in)
         return changed
 
     def _count(self, data_class: DataClass) -> None:

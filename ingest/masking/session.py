@@ -16,8 +16,8 @@ from ingest.masking.copies import CopyMasker
 from ingest.masking.plan import ColumnPlan, MaskPlan, Treatment, plan_result, planned
 from ingest.masking.reports import without_values
 from ingest.masking.rows import MAX_ROW, RowMasker
-from ingest.masking.sight import Sight, look
-from ingest.masking.tags import EVERY, CatalogueTags, Classes, Override, no_override
+from ingest.masking.sight import Sight, changes, doubted, look
+from ingest.masking.tags import EVERY, CatalogueTags, Classes, Observations, Override, no_override
 from processors.sensitivity import Scanner
 from processors.statements import Statement, Tokenizer
 from processors.statements.catalogue import Catalogue
@@ -30,6 +30,7 @@ MAX_SIGHTS = 4096
 _NOTHING: Classes = frozenset()
 _SHOWN, _ASKED = frozenset(("output",)), frozenset(("filter", "join", "group", "order"))
 """Roles of columns: what reaches the result, and what only decides which rows do, and how."""
+_PROSE: Classes = frozenset((DataClass.FREE_TEXT,))
 RULE = "masking"
 """What decisions name where masking itself refuses a statement."""
 
@@ -45,6 +46,14 @@ class Snapshots(Protocol):
     @property
     def current(self) -> Catalogue | None:
         """The newest snapshot."""
+
+    @property
+    def begun(self) -> int:
+        """Readings begun so far."""
+
+    @property
+    def done(self) -> int:
+        """The number of the reading that the newest snapshot is of."""
 
     def changed(self) -> None:
         """Say that it may be out of date."""
@@ -70,6 +79,8 @@ class DatabaseMasking:
         self._override = override
         self._tags: CatalogueTags | None = None
         self._sights: dict[Statement, Sight | None] = {}
+        self._observations = Observations()
+        self._stale: dict[str, int] = {}
 
     @property
     def tags(self) -> CatalogueTags | None:
@@ -77,15 +88,43 @@ class DatabaseMasking:
         current = self._snapshots.current if self._snapshots is not None else None
         if current is not None and (self._tags is None or self._tags.catalogue is not current):
             kept = self._tags.carried(current) if self._tags is not None else {}
-            self._tags = CatalogueTags(current, self.tokenizer, self.scanner, self._override, kept)
+            self._tags = self._tagged(current, kept)
             self._sights = {}
         return self._tags
 
     def retag(self) -> None:
         """What is said of columns has changed: judge them again."""
         if self._tags is not None:
-            self._tags = CatalogueTags(self._tags.catalogue, self.tokenizer, self.scanner, self._override, self._tags.kept)
+            self._tags = self._tagged(self._tags.catalogue, self._tags.kept)
         self._sights = {}
+
+    def _tagged(self, catalogue: Catalogue, kept: Mapping[tuple[int, int], Classes]) -> CatalogueTags:
+        return CatalogueTags(catalogue, self.tokenizer, self.scanner, self._override, kept, self._observations)
+
+    def changed(self, names: Iterable[str]) -> None:
+        """These objects are others than the snapshot has them, until one that is read from now on."""
+        if self._snapshots is not None:
+            self._stale.update(dict.fromkeys(names, self._snapshots.begun + 1))
+            self._snapshots.changed()
+
+    @property
+    def stale(self) -> Iterable[str]:
+        """Objects that the newest snapshot does not have as they are."""
+        if self._stale and self._snapshots is not None:
+            done = self._snapshots.done
+            self._stale = {name: reading for name, reading in self._stale.items() if reading > done}
+        return self._stale
+
+    def observed(self, column: ColumnPlan, values: int, found: bool) -> None:
+        """Values of an untagged column were seen: what was found in them tags it from now on."""
+        where = column.table, column.attribute
+        if not column.table or self._tags is None:
+            return
+        if found:
+            self._tags.kept[where] = _PROSE
+            self.retag()
+        elif self._observations.add(where, values):
+            self._sights = {}
 
     def sight(self, statement: Statement) -> Sight | None:
         """Return what a statement may show."""
@@ -156,6 +195,7 @@ class SessionMasking:
         self._strict = MaskPlan(frozenset(), database.styles, database.default)
         self._plan = self._strict
         self._seen: Classes | None = None
+        self._changing: set[str] = set()
 
     @property
     def plan(self) -> MaskPlan:
@@ -168,22 +208,40 @@ class SessionMasking:
 
     def sight(self, statement: Statement) -> Sight | None:
         """Return what a statement may show."""
-        return self._database.sight(statement)
+        database = self._database
+        found = database.sight(statement)
+        stale = database.stale
+        if self._changing or stale:
+            return doubted(statement, found, {*self._changing, *stale}, database.tags)
+        return found
+
+    def changing(self, statement: Statement) -> None:
+        """A statement is about to change objects: what uses them is not known any more."""
+        self._changing.update(changes(statement))
+
+    def transaction_ended(self) -> None:
+        """What was changed is there for everybody, or was undone."""
+        if self._changing:
+            self._database.changed(self._changing)
+            self._changing = set()
 
     def hides(self, sight: Sight, strict: bool = False) -> bool:
         """Whether something that a statement may show is hidden from this session."""
         clear = frozenset[DataClass]() if strict else self.plan.clear
         if clear >= EVERY:
             return False
-        return sight.touched is None or not sight.touched <= clear or sight.rest is None
+        return sight.watch or sight.touched is None or not sight.touched <= clear or sight.rest is None
 
     def rows(self, sight: Sight, description: bytes, formats: tuple[int, ...] | None = None, strict: bool = False) -> RowMasker:
         """Return what masks the rows of a RowDescription's body. Raises ValueError."""
         database = self._database
-        plan = plan_result(description, database.tags, self._strict if strict else self.plan, sight.computed, formats=formats)
-        if any(not c.known and c.table for c in plan):
+        principal = self._strict if strict else self.plan
+        tags = None if sight.doubted else database.tags
+        plan = plan_result(description, tags, principal, sight.computed, formats=formats, watch=sight.watch)
+        if not sight.doubted and any(not c.known and c.table for c in plan):
             database.unknown_column()
-        return RowMasker(plan, database.scanner, database.tokenizer, database.name_of)
+        clear = frozenset[DataClass]() if strict else self.plan.clear
+        return RowMasker(plan, database.scanner, database.tokenizer, database.name_of, clear, database.observed)
 
     def copied(self, sight: Sight, form: CopyFormat | None, header: bytes, encoding: str, strict: bool = False) -> CopyMasker:
         """Return what masks the rows of a COPY. Raises ValueError where they cannot be cut into fields for certain."""
@@ -191,7 +249,7 @@ class SessionMasking:
             raise ValueError("the rows of a COPY come in another format than it asked for")
         count = int.from_bytes(header[1:3], "big")
         principal = self._strict if strict else self.plan
-        plan = [planned(sight.computed(n, count), principal, 0, False) for n in range(count)]
+        plan = [planned(sight.computed(n, count), principal, 25, False, watched=sight.watch) for n in range(count)]
         return CopyMasker(plan, form, encoding, self._database.scanner, self._database.name_of)
 
     def counter(self, sight: Sight) -> RowMasker:
@@ -203,7 +261,7 @@ class SessionMasking:
         """Return an error's or notice's fields without values; `sight` None: of a statement that is not known."""
         if sight is None:
             return body if self.plan.clear >= EVERY else without_values(body, text, True)
-        return without_values(body, text, sight.code)
+        return without_values(body, text, sight.code) if sight.touched != _NOTHING else body
 
     def payload(self, value: bytes) -> bytes:
         """Return what a notification may say: nothing where value detection finds something."""
@@ -211,7 +269,7 @@ class SessionMasking:
 
     def refusal(self, statement: Statement) -> str:
         """Return why a statement must not run, empty if it may."""
-        sight = self._database.sight(statement)
+        sight = self.sight(statement)
         if sight is None:
             return ""
         clear = self.plan.clear

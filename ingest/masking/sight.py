@@ -38,6 +38,19 @@ _SETTERS = frozenset(("set_config", "pg_notify", "setval"))
 _OUT = frozenset((StatementFlag.COPY_FILE, StatementFlag.COPY_PROGRAM))
 _BY_NAME = frozenset(("fetch", "move"))
 _SAYING = frozenset(("output", "argument"))
+_KEEPING = frozenset(
+    (  # noqa: SIM905 - a list of words
+        "count max min lower upper coalesce concat concat_ws btrim ltrim rtrim array_agg string_agg json_agg jsonb_agg to_json "
+        "to_jsonb row_to_json json_build_object jsonb_build_object json_build_array jsonb_build_array json_object_agg "
+        "jsonb_object_agg jsonb_each jsonb_each_text json_each json_each_text jsonb_array_elements jsonb_array_elements_text "
+        "json_array_elements json_array_elements_text jsonb_extract_path jsonb_extract_path_text json_extract_path "
+        "json_extract_path_text jsonb_path_query jsonb_path_query_first jsonb_object_keys json_object_keys jsonb_array_length "
+        "json_array_length jsonb_strip_nulls jsonb_set jsonb_typeof json_typeof jsonb_pretty sum avg row_number rank dense_rank "
+        "lag lead first_value last_value now length char_length octet_length unnest array_length cardinality date_trunc extract "
+        "current_date current_timestamp generate_series round abs exists any_value bool_or bool_and every greatest least "
+    ).split()
+)
+"""Functions that leave a value in one piece."""
 _PROSE: Classes = frozenset((DataClass.FREE_TEXT,))
 
 
@@ -47,6 +60,8 @@ class Sight:
 
     `exact`: `front` has every column. `code`: messages may come from code, and say anything. `leaks` are the classes that would
     get to where nothing masks them, None if that cannot be told. `by_name`: it shows what something of a name shows.
+    `watch`: it touches untagged columns of which too little was seen. `doubted`: the snapshot is not of
+    the objects as they are now.
     """
 
     front: tuple[Classes | None, ...] = ()
@@ -57,6 +72,8 @@ class Sight:
     leaks: Classes | None = NOTHING
     touched: Classes | None = None
     by_name: bool = False
+    watch: bool = False
+    doubted: bool = False
 
     def computed(self, n: int, count: int) -> Classes | None:
         """Return the classes behind column `n` of `count`."""
@@ -95,6 +112,8 @@ def look(statement: Statement, tags: CatalogueTags | None) -> Sight | None:
     code = code or any(name.rpartition(".")[2] in tags.catalogue.functions for name in facts.functions)
     held = [tags.any_of((name,)) for name in touched]
     if all(h == NOTHING for h in held) and not foreign:
+        if any(map(tags.watching, touched)):
+            return Sight(rest=NOTHING, code=code, touched=NOTHING, watch=True)
         return _DEFERRED if verb == "commit" else None
     by_code = EVERY if foreign else tags.any_of(shape.code_reads)
     used = tags.behind((c.name for c in facts.columns if not c.roles or not _SAYING.isdisjoint(c.roles)), touched)
@@ -105,7 +124,48 @@ def look(statement: Statement, tags: CatalogueTags | None) -> Sight | None:
         # A plan shows what the client wrote; and what functions gave that the planner ran, which says `rest`.
         return Sight((), (), None if by_code else _PROSE, False, code, leaks, everything)
     front, back, exact = _outputs(shape.outputs, by_code, touched, tags)
-    return Sight(front, back, rest, exact, code, leaks, everything)
+    if not {name.rpartition(".")[2] for name in facts.functions} <= _KEEPING:
+        # Free text cut into pieces or encoded is text that value detection finds nothing in.
+        front, back, rest = tuple(map(_whole, front)), tuple(map(_whole, back)), _whole(rest)
+    return Sight(front, back, rest, exact, code, leaks, everything, watch=any(map(tags.watching, touched)))
+
+
+CODE = "()"
+"""Among changed names: functions, operators, casts, types and whatever else has no relation's name."""
+
+
+def changes(statement: Statement) -> set[str]:
+    """Return the short names of the relations that a statement changes, and `CODE` if it changes more than relations."""
+    facts = statement.facts
+    names = {name.rpartition(".")[2] for name in facts.writes}
+    verb = facts.verbs[0] if facts.verbs else ""
+    relations = verb.startswith(
+        ("create_table", "create_view", "create_mat", "create_index", "alter_table", "drop_table", "truncate")
+    )
+    return names if names and relations else names | {CODE}
+
+
+def doubted(statement: Statement, found: Sight | None, changed: set[str], tags: CatalogueTags | None) -> Sight | None:
+    """Return the sight of a statement while objects are not as the snapshot has them: of what uses them, nothing is certain."""
+    facts = statement.facts
+    touched = {name.rpartition(".")[2] for name in (*facts.reads, *facts.writes)} & changed
+    calls = tags is None or any(
+        (short := name.rpartition(".")[2]) in tags.catalogue.functions or short not in tags.catalogue.builtins
+        for name in facts.functions
+    )
+    if not touched and not (CODE in changed and (calls or facts.writes)):
+        return found
+    leaks = found.leaks if found is not None else NOTHING
+    carries = statement.shape.flows or any(name.rpartition(".")[2] in _SETTERS or of_function(name) for name in facts.functions)
+    if carries and leaks is not None:
+        tables = tags is not None and all(r.kind in "rpf" for name in touched for r in tags.catalogue.find("?", name))
+        known = tags.any_of(facts.reads) if tags is not None and tables and CODE not in changed else None
+        leaks = leaks | (EVERY if known is None else known)
+    return Sight(leaks=leaks, doubted=True)
+
+
+def _whole(classes: Classes | None) -> Classes | None:
+    return None if classes is not None and DataClass.FREE_TEXT in classes else classes
 
 
 def _outputs(

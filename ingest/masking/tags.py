@@ -103,6 +103,32 @@ _BUILTIN = frozenset(
 )
 
 
+ENOUGH = 1000
+"""Values of a column seen without a sensitive one, after which it is believed to hold none."""
+MAX_WATCHED = 200_000
+"""Columns whose values are counted; past it a column stays watched."""
+_UNWATCHED = frozenset(_BUILTIN) - {"text", "character varying", "character", "name", "bytea"}
+
+
+class Observations:
+    """What was seen of the values of untagged columns, by table oid and column number, for as long as a worker lives."""
+
+    def __init__(self) -> None:
+        self.seen: dict[tuple[int, int], int] = {}
+
+    def enough(self, column: tuple[int, int]) -> bool:
+        """Whether enough values were seen."""
+        return self.seen.get(column, 0) >= ENOUGH
+
+    def add(self, column: tuple[int, int], values: int) -> bool:
+        """Count values; return whether they are enough only now."""
+        before = self.seen.get(column, 0)
+        if before >= ENOUGH or (not before and len(self.seen) >= MAX_WATCHED):
+            return False
+        self.seen[column] = before + values
+        return before + values >= ENOUGH
+
+
 def no_override(schema: str, table: str, column: str) -> Classes | None:
     """Say nothing of any column."""
     return None
@@ -118,12 +144,14 @@ class CatalogueTags:
         scanner: Scanner,
         override: Override = no_override,
         kept: Mapping[tuple[int, int], Classes] | None = None,
+        observations: Observations | None = None,
     ) -> None:
         self.catalogue = catalogue
         self.kept: dict[tuple[int, int], Classes] = dict(kept or {})
         self._namer = Namer(tokenizer, ())
         self._scanner = scanner
         self._override = override
+        self._observations = observations or Observations()
         self._by_oid: dict[int, Relation] = {r.oid: r for rs in catalogue.relations.values() for r in rs}
         self._known: dict[int, dict[int, Classes]] = {}
         self._named: dict[str, dict[str, Classes] | None] = {}
@@ -132,18 +160,41 @@ class CatalogueTags:
     def lookup(self, table_oid: int, attribute: int) -> Classes | None:
         """Return the classes of a column as a row description names it; None if the snapshot does not know it."""
         relation = self._by_oid.get(table_oid)
+        if attribute < 0:
+            return NOTHING if relation is not None or table_oid < SYSTEM_OIDS else None  # ctid, xmin and the like
         if relation is not None:
-            return self._relation(relation).get(attribute)
+            classes = self._relation(relation)
+            return classes.get(attribute) if attribute else None if any(classes.values()) else NOTHING  # 0 is the row
         if table_oid >= SYSTEM_OIDS:
             return None
         name, columns = self.catalogue.system.get(table_oid, ("", {}))
-        return _SYSTEM.get(name, {}).get(columns.get(attribute, ""), NOTHING)
+        held = _SYSTEM.get(name, {})
+        return held.get(columns.get(attribute, ""), NOTHING) if attribute else None if held else NOTHING
 
     def name_of(self, table_oid: int, attribute: int) -> str:
         """Return `schema.table.column` of a column, empty if the snapshot does not know it."""
         relation = self._by_oid.get(table_oid)
         column = next((c for c in relation.columns if c.number == attribute), None) if relation else None
         return f"{relation.qualified}.{column.name}" if relation and column else ""
+
+    def watched(self, table_oid: int, attribute: int) -> bool:
+        """Return whether too little was seen of an untagged column to believe that it holds nothing."""
+        relation = self._by_oid.get(table_oid)
+        column = next((c for c in relation.columns if c.number == attribute), None) if relation is not None else None
+        return relation is not None and column is not None and self._watches(relation, column)
+
+    def watching(self, name: str) -> bool:
+        """Return whether a relation has such columns."""
+        schema, _, table = name.partition(".")
+        return any(self._watches(r, c) for r in self.catalogue.find(schema, table) for c in r.columns)
+
+    def _watches(self, relation: Relation, column: Column) -> bool:
+        kind = _MODIFIER.sub("", column.type).removesuffix("[]")
+        return (
+            kind not in _UNWATCHED
+            and not self._observations.enough((relation.oid, column.number))
+            and (not self._relation(relation)[column.number])
+        )
 
     def columns(self, name: str) -> Mapping[str, Classes] | None:
         """Return the columns of what `schema.name` may mean, with their classes; None if the snapshot does not know it."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -224,8 +225,14 @@ def _standard_body(definition: str) -> str:
 class CatalogueWatch:
     """One database's snapshot in one worker, kept current by a task that starts at first use."""
 
-    def __init__(self, alias: str, read: Callable[[], Any]) -> None:
+    def __init__(self, alias: str, read: Callable[[], Any], mark: Path | None = None) -> None:
         self.current: Catalogue | None = None
+        self.begun = 0
+        """Readings begun."""
+        self.done = 0
+        """The number of the last reading that succeeded."""
+        self._mark = mark
+        self._marked = 0
         self._alias = alias
         self._read = read
         self._first = asyncio.Event()
@@ -244,8 +251,26 @@ class CatalogueWatch:
                 pass
 
     def changed(self) -> None:
-        """A statement that may change objects was sent: read again soon."""
+        """A statement that may change objects was sent: read again soon, and have the machine's other workers do so."""
         self._changed.set()
+        if self._mark is not None:
+            try:
+                self._mark.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                self._mark.touch(mode=0o600)
+                self._marked = self._mark.stat().st_mtime_ns
+            except OSError as error:
+                structlog.get_logger("proxy").warning("catalogue mark not written", database=self._alias, reason=error.strerror)
+
+    def look(self) -> None:
+        """Read again soon if another worker of this machine saw a change."""
+        if self._mark is not None and self._task is not None:
+            try:
+                marked = self._mark.stat().st_mtime_ns
+            except OSError:
+                return
+            if marked != self._marked:
+                self._marked = marked
+                self._changed.set()
 
     def close(self) -> None:
         """Stop the task."""
@@ -257,8 +282,11 @@ class CatalogueWatch:
         while True:
             wait = STALE_SECONDS
             self._changed.clear()
+            self.begun += 1
+            number = self.begun
             try:
                 found = await self._read()
+                self.done = number
                 if found != self.current:
                     self.current = found
             except (IngestError, OSError, ValueError, KeyError, TypeError) as error:

@@ -224,7 +224,9 @@ class Worker:
         watch = self._catalogues.get(database.alias)
         if watch is None:
             read = partial(self._read_catalogue, database)
-            watch = self._catalogues[database.alias] = CatalogueWatch(database.alias, read)
+            watch = self._catalogues[database.alias] = CatalogueWatch(
+                database.alias, read, self.config.data_dir / "run" / f"catalogue-{database.alias}"
+            )
         return watch
 
     def mask(self, session: PostgresSession, database: DatabaseSettings) -> None:
@@ -365,6 +367,8 @@ class Worker:
         now = self.clock()
         if self._tick_due:
             self.counted.loop_lag.observe(int((time.monotonic() - self._tick_due) * 1e6))
+        for watch in self._catalogues.values():
+            watch.look()
         if now - self._last_beat >= self.config.audit.heartbeat_seconds * 1_000_000:
             self._last_beat = now
             open_sessions = [c.session for c in self.connections if c.session is not None]

@@ -33,6 +33,7 @@ from tests.support.postgres import APP_PASSWORD, APP_USER, DATABASE, Postgres
 from tests.support.trail import Trail
 
 ROOT = Path(__file__).parents[2]
+CLEAR = Path(__file__).parent / "clear.yaml"
 _CLI = "import sys; from deploy.cli import main; sys.exit(main())"
 
 
@@ -73,6 +74,8 @@ class Affidavit:
             "audit": {"seal_interval_ms": 50, "heartbeat_seconds": 60},
             "api": {"listen": f"127.0.0.1:{self.api_port}"},
             "databases": [database],
+            # Most tests compare results with those of a direct connection, so everybody sees everything.
+            "policy": {"files": [str(CLEAR)]},
         }
         for section, values in (overrides or {}).items():
             if section == "also":  # names of further databases of the same server, behind the same listener

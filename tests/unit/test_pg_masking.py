@@ -34,6 +34,7 @@ class Snapshots:
 
     def __init__(self, catalogue: Catalogue | None) -> None:
         self.current = catalogue
+        self.begun = self.done = 1
         self.told = 0
 
     def changed(self) -> None:
@@ -95,7 +96,7 @@ def test_a_simple_query(cut: Callable[[bytes], list[bytes]]) -> None:
         make,
     )
     head = described(ID, MAIL, NOTES) + b"".join(SHOWN) + pg.complete("SELECT 3")
-    tail = described(("a", 20003, 1, TEXT, 0)) + pg.row(EMAIL) + pg.complete("SELECT 1") + pg.ready()
+    tail = described(("a", 20003, 1, TEXT, 0)) + pg.row(b"[masked]") + pg.complete("SELECT 1") + pg.ready()
     assert heard.to_client == head + tail
     assert [e["outcome"]["rows_returned"] for e in heard.events] == [3, 1]
 
@@ -272,6 +273,28 @@ def test_a_row_too_long_to_hold_is_a_row_of_nulls(cut: Callable[[bytes], list[by
     head = described(ID, MAIL, NOTES) + SHOWN[0] + nulls + SHOWN[1]
     assert conversation.heard.to_client == head + pg.complete("SELECT 3") + pg.ready()
     assert conversation.heard.events[0]["outcome"]["rows_returned"] == 3
+
+
+def test_what_was_just_changed_is_not_known_until_it_was_read_again() -> None:
+    conversation = make()
+    snapshots = conversation.session._snapshots
+    answer = server(described(("total", 20003, 1, TEXT, 0)), pg.row(b"zq7"), pg.complete("SELECT 1"))
+
+    def shown(status: str) -> bool:
+        before = len(conversation.heard.to_client)
+        conversation.say(*client(pg.query("SELECT a FROM plain")))
+        conversation.say(answer[0], answer[1] + pg.ready(status))
+        return b"zq7" in conversation.heard.to_client[before:]
+
+    assert shown("I")
+    conversation.say(*client(pg.query("BEGIN"), pg.query("CREATE OR REPLACE VIEW plain AS SELECT email AS a FROM people")))
+    conversation.say(*server(pg.complete("BEGIN"), pg.ready("T"), pg.complete("CREATE VIEW"), pg.ready("T")))
+    assert not shown("T"), "within its transaction"
+    conversation.say(*client(pg.query("COMMIT")))
+    conversation.say(*server(pg.complete("COMMIT"), pg.ready("I")))
+    assert not shown("I"), "until it is read"
+    snapshots.begun = snapshots.done = 2  # type: ignore[union-attr, misc]
+    assert shown("I")
 
 
 def test_without_a_catalogue_every_column_of_a_table_is_masked() -> None:

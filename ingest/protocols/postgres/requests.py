@@ -374,6 +374,8 @@ class Requests:
         if masking is None:
             return
         sight = masking.sight(execution.statement)
+        if execution.statement.changes_objects:
+            masking.changing(execution.statement)
         if acts_by_name(execution.statement):
             sight = self._sight_by_name(execution.statement, sight)
         elif sight is not None and sight.code:
@@ -996,6 +998,8 @@ class Requests:
         if self._portals:
             self._portals.clear()
         self._named.transaction_ended()
+        if self._session.masking is not None:
+            self._session.masking.transaction_ended()
 
     # Messages too long to gather
 
