@@ -6,7 +6,8 @@ could hide a value; every other type (numbers, arrays, composites, bytea, what e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from struct import Struct
 
 from processors.sensitivity import Span
 from processors.statements import Tokenizer
@@ -26,6 +27,8 @@ _WITHOUT_TEXT = frozenset(
 """Types whose values are numbers, times, places or names of the catalogue."""
 NUMBERS = frozenset((20, 21, 23, 26, 700, 701, 1700))
 
+NULL_CELL = b"\xff\xff\xff\xff"
+_SIZE = Struct(">i")
 REDACTED = b"[masked]"
 _TAIL = {DataClass.PAYMENT_CARD: 4, DataClass.BANK_ACCOUNT: 4, DataClass.PHONE: 2}
 
@@ -45,6 +48,23 @@ def masked(value: bytes, data_class: DataClass, style: Style, type_oid: int, bin
     if style is Style.TOKEN:
         return tokenizer.token(data_class, value).encode()
     return partial(value, data_class) if style is Style.PARTIAL else REDACTED
+
+
+def hider(
+    data_class: DataClass, style: Style, type_oid: int, binary: bool, tokenizer: Tokenizer
+) -> Callable[[bytes], bytes] | bytes:
+    """Return what stands for the cells of one column, length before it: always the same, or made of each value."""
+
+    def written(value: bytes | None) -> bytes:
+        return NULL_CELL if value is None else _SIZE.pack(len(value)) + value
+
+    if type_oid not in TEXTS or type_oid == CHAR or style not in (Style.PARTIAL, Style.TOKEN):
+        return written(masked(b"", data_class, style, type_oid, binary, tokenizer))
+    if style is Style.TOKEN:
+        return lambda value: written(tokenizer.token(data_class, value).encode())
+    if data_class is not DataClass.EMAIL and data_class not in _TAIL:
+        return written(REDACTED)
+    return lambda value: written(partial(value, data_class))
 
 
 def partial(value: bytes, data_class: DataClass) -> bytes:

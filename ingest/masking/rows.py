@@ -7,9 +7,9 @@ that stands for it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from struct import Struct
+from struct import Struct, error
 
-from ingest.masking.cells import DOCUMENTS, detected, masked, searched
+from ingest.masking.cells import DOCUMENTS, TEXTS, detected, hider, searched
 from ingest.masking.plan import ColumnPlan, Treatment
 from processors.sensitivity import Scanner, Span
 from processors.statements import Tokenizer
@@ -19,10 +19,9 @@ MAX_ROW = 16 * 1024**2
 """Bytes of one row held to be masked; longer cells are documents that nobody reads cell by cell."""
 
 _LENGTH = Struct(">i")
-_HEAD = Struct(">cih")
 _NULL = b"\xff\xff\xff\xff"
 _ROW = ord("D")
-Cells = list[bytes | None]
+Row = list[tuple[int, int]]
 
 
 class Exposure:
@@ -63,11 +62,14 @@ class RowMasker:
         """Rows that were too long and are rows of NULLs."""
         self.passes = all(c.treatment is Treatment.PASS for c in self.plan)
         self._scanner = scanner
-        self._tokenizer = tokenizer
         self._names = names
         self._clear = clear
         self._observed = observed
-        self._masked = [(i, c) for i, c in enumerate(self.plan) if c.treatment is Treatment.MASK]
+        self._masked = [
+            (i, c, hider(c.data_class, c.style, c.type_oid, c.binary, tokenizer))
+            for i, c in enumerate(self.plan)
+            if c.treatment is Treatment.MASK
+        ]
         self._searched = [i for i, c in enumerate(self.plan) if c.treatment in (Treatment.DETECT, Treatment.WATCH)]
         self._shown = [(i, c) for i, c in enumerate(self.plan) if c.treatment is Treatment.PASS and c.classes]
         self._head = len(self.plan).to_bytes(2, "big")
@@ -77,41 +79,82 @@ class RowMasker:
 
         Raises ValueError on a row that does not fit the plan.
         """
-        rows: list[Cells] = []
+        rows: list[Row] = []
         size = len(data)
         unpack = _LENGTH.unpack_from
         start = pos
-        while size - pos >= 5 and data[pos] == _ROW:
-            end = pos + 1 + unpack(data, pos + 1)[0]
-            if end > size:
-                break
-            rows.append(self._cells(data, pos + 5, end))
-            pos = end
-        if not rows:
-            return pos, b"", 0
-        if not self.mask(rows):
-            return pos, data[start:pos], len(rows)
-        return pos, b"".join([self._message(cells) for cells in rows]), len(rows)
-
-    def mask(self, rows: list[Cells]) -> bool:
-        """Change cells in place; return whether any was changed."""
-        changed = False
-        tokenizer = self._tokenizer
-        for i, column in self._masked:
-            hidden = 0
-            for cells in rows:
-                value = cells[i]
-                if value is not None:
-                    cells[i] = masked(value, column.data_class, column.style, column.type_oid, column.binary, tokenizer)
-                    hidden += 1
-            if hidden:
-                changed = True
-                self.exposure.add(column, "", hidden, True)
+        try:
+            while size - pos >= 5 and data[pos] == _ROW:
+                end = pos + 1 + unpack(data, pos + 1)[0]
+                if end > size:
+                    break
+                rows.append(self._walk(data, pos + 5, end))
+                pos = end
+        except error:
+            raise ValueError("a row ends within a cell's length") from None
+        changes: list[dict[int, bytes]] = [{} for _ in rows]
+        self._hide(data, rows, changes)
         if self._searched:
-            changed = self._search(rows) or changed
+            self._search(data, rows, changes)
         for i, column in self._shown:
-            self.exposure.add(column, self._name(column), sum(cells[i] is not None for cells in rows), False)
-        return changed
+            self.exposure.add(column, self._name(column), sum(row[i][1] >= 0 for row in rows), False)
+        if not any(changes):
+            return pos, data[start:pos], len(rows)
+        return pos, self._written(data, start, rows, changes), len(rows)
+
+    def _walk(self, data: bytes, pos: int, end: int) -> Row:
+        """Return where each cell of a row begins, and its length: -1 for NULL."""
+        if data[pos : pos + 2] != self._head:
+            count = int.from_bytes(data[pos : pos + 2], "big")
+            raise ValueError(f"a row of {count} columns where {len(self.plan)} were described")
+        row: Row = []
+        unpack = _LENGTH.unpack_from
+        pos += 2
+        for _ in self.plan:
+            length: int = unpack(data, pos)[0]
+            pos += 4
+            row.append((pos, length))
+            if length > 0:
+                pos += length
+        if pos != end:
+            raise ValueError("a row is longer or shorter than its cells")
+        return row
+
+    def _hide(self, data: bytes, rows: list[Row], changes: list[dict[int, bytes]]) -> None:
+        """Mask the columns that are masked whole; a change is a cell with its length before it."""
+        for i, column, hide in self._masked:
+            hidden = 0
+            for row, change in zip(rows, changes, strict=True):
+                at, length = row[i]
+                if length >= 0:
+                    hidden += 1
+                    change[i] = hide if type(hide) is bytes else hide(data[at : at + length])  # type: ignore[operator]
+            if hidden:
+                self.exposure.add(column, "", hidden, True)
+
+    @staticmethod
+    def _written(data: bytes, pos: int, rows: list[Row], changes: list[dict[int, bytes]]) -> bytes:
+        out: list[bytes] = []
+        for row, change in zip(rows, changes, strict=True):
+            end = pos + 1 + int(_LENGTH.unpack_from(data, pos + 1)[0])
+            if not change:
+                out.append(data[pos:end])
+                pos = end
+                continue
+            size, at = end - pos - 1, pos + 5
+            mark = len(out)
+            out.append(b"")
+            for i in sorted(change) if len(change) > 1 else change:
+                start, length = row[i]
+                cell = change[i]
+                out.append(data[at : start - 4])
+                out.append(cell)
+                at = start + length if length > 0 else start
+                size += len(cell) - 4 - (length if length > 0 else 0)
+            out.append(data[at:end])
+            out[mark] = b"D" + _LENGTH.pack(size)
+            pos = end
+        return b"".join(out)
 
     def passed(self, rows: int) -> None:
         """Count rows that were passed without a look: NULLs count as cells."""
@@ -121,30 +164,32 @@ class RowMasker:
     def too_long(self) -> bytes:
         """Return what stands for a row that is too long to hold."""
         self.oversize += 1
-        return self._message([None] * len(self.plan))
+        body = self._head + _NULL * len(self.plan)
+        return b"D" + _LENGTH.pack(len(body) + 4) + body
 
     def _name(self, column: ColumnPlan) -> str:
         return self._names(column) if self._names is not None else ""
 
-    def _search(self, rows: list[Cells]) -> bool:
+    def _search(self, data: bytes, rows: list[Row], changes: list[dict[int, bytes]]) -> None:
         """Mask what value detection finds in the columns that are searched."""
-        places: list[tuple[Cells, int]] = []
+        places: list[tuple[int, int, bytes]] = []
         values: list[bytes] = []
-        changed = False
         for i in self._searched:
             column = self.plan[i]
             doubt = column.treatment is Treatment.DETECT
-            for cells in rows:
-                value = cells[i]
-                if value is None:
+            type_oid, binary = column.type_oid, column.binary
+            plain = type_oid in TEXTS
+            for n, row in enumerate(rows):
+                at, length = row[i]
+                if length <= 0:
                     continue
-                text = searched(value, column.type_oid, column.binary, doubt)
+                value = data[at : at + length]
+                text = value if plain and value[:1] != b"\\" else searched(value, type_oid, binary, doubt)
                 if text is None:
-                    cells[i] = None
-                    changed = True
+                    changes[n][i] = _NULL
                     self.exposure.add(column, "", 1, True)
                 elif text:
-                    places.append((cells, i))
+                    places.append((n, i, value))
                     values.append(text)
         by_cell: dict[int, list[Span]] = {}
         for span in self._scanner.scan(values):
@@ -152,63 +197,27 @@ class RowMasker:
                 by_cell.setdefault(span.cell, []).append(span)
         found_in: set[int] = set()
         documents = any(self.plan[i].type_oid in DOCUMENTS for i in self._searched)
-        for n in range(len(places)) if documents else by_cell:
-            cells, i = places[n]
-            column, found, before = self.plan[i], by_cell.get(n, []), cells[i]
-            after = detected(before or b"", column.type_oid, found)
+        for m in range(len(places)) if documents else by_cell:
+            n, i, value = places[m]
+            found = by_cell.get(m, [])
+            after = detected(value, self.plan[i].type_oid, found)
             for span in found:
                 self._count(span.data_class)
             if found:
                 found_in.add(i)
-            if after is not before:
-                cells[i] = after
-                changed = True
+            if after is not value:
+                changes[n][i] = _cell(after)
                 if not found:
                     self._count(DataClass.FREE_TEXT)
         if self._observed is not None:
             for i in self._searched:
                 if self.plan[i].treatment is Treatment.WATCH:
                     self._observed(self.plan[i], len(rows), i in found_in)
-        return changed
 
     def _count(self, data_class: DataClass) -> None:
         for counts in (self.exposure.seen, self.exposure.masked):
             counts[data_class] = counts.get(data_class, 0) + 1
 
-    def _cells(self, data: bytes, pos: int, end: int) -> Cells:
-        if data[pos : pos + 2] != self._head:
-            count = int.from_bytes(data[pos : pos + 2], "big")
-            raise ValueError(f"a row of {count} columns where {len(self.plan)} were described")
-        cells: Cells = []
-        unpack = _LENGTH.unpack_from
-        pos += 2
-        for _ in self.plan:
-            if pos + 4 > end:
-                raise ValueError("a row ends within a cell's length")
-            length: int = unpack(data, pos)[0]
-            pos += 4
-            if length < 0:
-                cells.append(None)
-                continue
-            after = pos + length
-            if after > end:
-                raise ValueError("a cell is longer than its row")
-            cells.append(data[pos:after])
-            pos = after
-        if pos != end:
-            raise ValueError("a row is longer than its cells")
-        return cells
 
-    def _message(self, cells: Cells) -> bytes:
-        parts: list[bytes] = []
-        size = 6
-        pack = _LENGTH.pack
-        for value in cells:
-            if value is None:
-                parts.append(_NULL)
-                size += 4
-            else:
-                parts.append(pack(len(value)))
-                parts.append(value)
-                size += 4 + len(value)
-        return _HEAD.pack(b"D", size, len(cells)) + b"".join(parts)
+def _cell(value: bytes | None) -> bytes:
+    return _NULL if value is None else _LENGTH.pack(len(value)) + value
