@@ -208,13 +208,23 @@ def _leaks(
         found |= carried
     if not _OUT.isdisjoint(facts.flags):
         found |= tags.any_of(facts.reads) or EVERY
+    for parts in shape.compared:
+        # Beside a value that is shown, a condition on one that is not tells it: letters = substr(email, 1, 1).
+        sides = [EVERY if (c := tags.behind(part, touched)) is None else c for part in parts]
+        if not all(h - _PROSE for h in sides):
+            found.update(*(h - _PROSE for h in sides))
+    counted = tags.behind(shape.counted, touched)
+    found |= (EVERY if counted is None else counted) - _PROSE
+    if facts.verbs and facts.verbs[0] in ("alter_table", "create_table"):
+        by_code = tags.any_of(shape.code_reads)  # a default, or a generated column
+        found |= EVERY if by_code is None else by_code
     for target, behind in shape.flows:
         classes = tags.behind(behind, touched)
         found |= _unmasked(target, EVERY if classes is None else classes, behind, tags)
     if shape.code_writes:
         # A variable of a function's may hold anything that the function has read.
-        held = [c for name in shape.code_writes if (c := tags.columns(name)) is not None]
-        if any(not c for columns in held for c in columns.values()):
+        written = [columns for name in shape.code_writes if (columns := tags.columns(name)) is not None]
+        if any(not held for columns in written for held in columns.values()):
             found |= tags.behind((c.name for c in facts.columns if not c.roles or "output" in c.roles), touched) or NOTHING
     return frozenset(found)
 
@@ -234,6 +244,6 @@ def _unmasked(target: str, classes: Classes, behind: Iterable[str], tags: Catalo
         pairs = [p for name in behind for p in (tags.columns(name.rpartition(".")[0]) or {"?": EVERY}).items()]
         return NOTHING.union(*(c - tags.of_new(short, name) for name, c in pairs))
     if column != "*":
-        return classes - columns.get(column, NOTHING)
+        return classes - (columns[column] if column in columns else tags.of_new(short, column))
     pairs = [p for name in behind for p in (tags.columns(name.rpartition(".")[0]) or {"?": EVERY}).items()]
     return NOTHING.union(*(c - columns.get(name, NOTHING) for name, c in pairs))

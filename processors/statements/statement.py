@@ -37,11 +37,15 @@ class Shape:
 
     `outputs` has for each column the columns behind it (as `ColumnUse.name`), a table's name for all of its columns in order
     (`SELECT *`), None for columns of unknown number; None as a whole where nothing is known. `flows` are (target column,
-    columns behind the value). `code_reads` and `code_writes` are tables that code it calls reads and writes.
+    columns behind the value). `compared` has for each part of a condition and each sort key the columns behind each of its
+    references, where it has several; `counted` are columns that say how many rows there are. `code_reads` and `code_writes` are
+    tables that code it calls reads and writes.
     """
 
     outputs: tuple[frozenset[str] | str | None, ...] | None = None
     flows: tuple[tuple[str, frozenset[str]], ...] = ()
+    compared: tuple[frozenset[frozenset[str]], ...] = ()
+    counted: frozenset[str] = frozenset()
     code_reads: frozenset[str] = frozenset()
     code_writes: frozenset[str] = frozenset()
     copy: CopyFormat | None = None

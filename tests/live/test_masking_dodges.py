@@ -101,6 +101,17 @@ SELECTS = [
     f"INSERT INTO masked.orders VALUES (9, 1, 1, 'x') RETURNING (SELECT email {P} WHERE id = person)",
     "UPDATE masked.people SET age = 5000 WHERE id = 1", f"INSERT INTO masked.people (id, email) SELECT 3, email {P} WHERE id = 1",
     "EXPLAIN SELECT * FROM masked.orders WHERE label = masked.imm()",
+    f"SELECT chr(g) {P} p, generate_series(1, 30) i, generate_series(32, 122) g WHERE p.id = 1 AND chr(g) = substr(p.email, i, 1) ORDER BY i",
+    f"SELECT chr(g) {P} p JOIN generate_series(1, 30) i ON true JOIN generate_series(32, 122) g ON strpos(substr(email, i, 1), chr(g)) = 1 WHERE p.id = 1 ORDER BY i",
+    f"SELECT (SELECT chr(g) FROM generate_series(32, 122) g WHERE EXISTS (SELECT 1 {P} p WHERE p.id = 1 AND substr(p.email, i, 1) = chr(g))) FROM generate_series(1, 20) i ORDER BY i",
+    f"SELECT (SELECT chr(g) FROM generate_series(32, 122) g ORDER BY abs(g - (SELECT ascii(substr(email, i, 1)) {P} WHERE id = 1)) LIMIT 1) FROM generate_series(1, 20) i",
+    f"SELECT (SELECT chr(g) FROM generate_series(1, 122) g OFFSET (SELECT ascii(substr(email, i, 1)) - 1 {P} WHERE id = 1) LIMIT 1) FROM generate_series(1, 20) i ORDER BY i",
+    f"SELECT (SELECT chr(count(*)::int) FROM generate_series(1, (SELECT ascii(substr(email, i, 1)) {P} WHERE id = 1))) FROM generate_series(1, 20) i ORDER BY i",
+    f"SELECT chr(t.g) FROM (SELECT substr(email, i, 1) c, i {P}, generate_series(1, 20) i WHERE id = 1) s JOIN (SELECT chr(g) c, g FROM generate_series(32, 122) g) t USING (c) ORDER BY s.i",
+    f"SELECT chr(t.g) FROM (SELECT substr(email, i, 1) c, i {P}, generate_series(1, 20) i WHERE id = 1) s NATURAL JOIN (SELECT chr(g) c, g FROM generate_series(32, 122) g) t ORDER BY s.i",
+
+    f"SELECT w FROM unnest(ARRAY['zyxwana', 'other']) w WHERE EXISTS (SELECT 1 {P} WHERE email LIKE w || '%')",
+    f"SELECT w FROM (VALUES ('zyxwana'), ('other')) v(w) WHERE w IN (SELECT split_part(email, '.', 1) {P})",
 ]  # fmt: skip
 """One statement each, for every way of sending it."""
 
@@ -143,6 +154,9 @@ STORIES = [
     [f"SELECT lo_from_bytea(424242, email::bytea) {P} WHERE id = 1", "SELECT lo_get(424242)"],
     [f"SELECT pg_advisory_lock(ascii(email)) {P}", "SELECT objid, classid FROM pg_locks WHERE locktype = 'advisory'"],
     ["CREATE SEQUENCE masked.s", f"SELECT setval('masked.s', ascii(email)) {P} WHERE id = 1", "SELECT last_value FROM masked.s"],
+    ["BEGIN", "ALTER TABLE masked.people ADD COLUMN zz text GENERATED ALWAYS AS (upper(full_name)) STORED", f"SELECT zz {P}"],
+    ["BEGIN", "ALTER TABLE masked.orders ADD COLUMN zz text DEFAULT masked.imm()", "SELECT zz FROM masked.orders"],
+    ["BEGIN", "ALTER TABLE masked.people ALTER COLUMN city TYPE text USING full_name", f"SELECT city {P}"],
     [f"SELECT 1; SELECT email {P}; SELECT upper(full_name) {P}"],
     ["SET client_min_messages = debug1", f"SELECT email::int {P}"],
     ["SET client_encoding = 'LATIN1'", f"SELECT email {P}", f"SELECT upper(full_name) {P}"],

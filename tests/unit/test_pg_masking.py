@@ -41,7 +41,20 @@ class Snapshots:
         self.told += 1
 
 
-CATALOGUE = build([PEOPLE, LISTED, PLAIN], [], builtins=[(1, "count"), (2, "lower"), (3, "upper"), (4, "set_config")])
+CATALOGUE = build(
+    [PEOPLE, LISTED, PLAIN],
+    [],
+    builtins=[
+        (1, "count"),
+        (2, "lower"),
+        (3, "upper"),
+        (4, "set_config"),
+        (5, "substr"),
+        (6, "left"),
+        (7, "ascii"),
+        (8, "generate_series"),
+    ],
+)
 
 
 def make(clear: frozenset[C] = frozenset(), catalogue: Catalogue | None = CATALOGUE) -> Conversation:
@@ -332,6 +345,11 @@ def test_who_may_see_everything_gets_every_byte() -> None:
         "SELECT set_config('a.b', email, false) FROM people",
         "SELECT pg_notify('c', x) FROM listed",
         "SELECT pg_sleep(ascii(email)) FROM people",
+        "SELECT a FROM plain, people WHERE a = substr(email, 1, 1)",
+        "SELECT a FROM plain WHERE a IN (SELECT left(email, 1) FROM people)",
+        "SELECT count(*) FROM generate_series(1, (SELECT ascii(email) FROM people))",
+        "SELECT a FROM plain LIMIT 1 OFFSET (SELECT ascii(email) FROM people)",
+        "ALTER TABLE people ADD COLUMN zz text DEFAULT 'x', ALTER COLUMN zz SET DEFAULT upper(email)",
         "SELECT query_to_xml('select 1', true, true, '')",
         "DO $$ BEGIN EXECUTE 'select ' || 1; END $$",
         "COPY people TO '/tmp/x'",
@@ -355,6 +373,8 @@ def test_what_would_carry_values_elsewhere_is_refused(statement: str) -> None:
         "UPDATE plain SET a = 'x' FROM people p WHERE p.email = 'y'",
         "INSERT INTO plain SELECT id::text FROM people",
         "SELECT set_config('a.b', 'c', false)",
+        "SELECT a FROM plain JOIN people ON people.id::text = a WHERE email LIKE 'a%' ORDER BY email, a",
+        "CREATE INDEX ON people (lower(email))",
     ],
 )  # fmt: skip
 def test_what_carries_nothing_is_not(statement: str) -> None:

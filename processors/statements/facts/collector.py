@@ -108,6 +108,8 @@ class Collector:
         self.depth = 0
         self.outputs: tuple[frozenset[str] | str | None, ...] | None = None
         self.flows: dict[tuple[str, frozenset[str]], None] = {}
+        self.compared: dict[frozenset[frozenset[str]], None] = {}
+        self.counted: set[str] = set()
         self.code_reads: set[str] = set()
         self.code_writes: set[str] = set()
         self.copy_format: CopyFormat | None = None
@@ -168,7 +170,15 @@ class Collector:
 
     def shape(self) -> Shape:
         """Return where its cells come from and where its values go."""
-        return Shape(self.outputs, tuple(self.flows), frozenset(self.code_reads), frozenset(self.code_writes), self.copy_format)
+        return Shape(
+            self.outputs,
+            tuple(self.flows),
+            tuple(self.compared),
+            frozenset(self.counted),
+            frozenset(self.code_reads),
+            frozenset(self.code_writes),
+            self.copy_format,
+        )
 
     def constant(self, fields: Node) -> Any:
         """Return the Python value of an A_Const's fields (None for NULL), and note that it was read."""

@@ -36,6 +36,21 @@ class ExpressionWalk:
 
     def __init__(self, facts: Collector) -> None:
         self.facts = facts
+        self._references: list[Names] | None = None
+
+    def condition(self, node: Any, scope: Scope, roles: tuple[str, ...]) -> None:
+        """Record what a condition or a sort key uses, and what each of its parts compares with what."""
+        stack = [node]
+        while stack:
+            part = stack.pop()
+            if isinstance(part, dict) and "BoolExpr" in part:
+                stack += part["BoolExpr"].get("args", ())
+                continue
+            outside, self._references = self._references, []
+            self.expression(part, scope, roles)
+            if len(self._references) > 1:
+                self.facts.compared[frozenset(self._references)] = None
+            self._references = outside
 
     def query(self, node: Node, outer: Scope | None = None, roles: tuple[str, ...] = ("output",)) -> Output:
         """Walk a query inside the expression."""
@@ -91,7 +106,8 @@ class ExpressionWalk:
     def window(self, fields: Node, scope: Scope) -> None:
         """Walk a window definition: PARTITION BY groups, ORDER BY orders."""
         self.expression(fields.get("partitionClause", []), scope, ("group",))
-        self.expression(fields.get("orderClause", []), scope, ("order",))
+        for key in fields.get("orderClause", []):
+            self.condition(key, scope, ("order",))
 
     def _column(self, fields: Node, scope: Scope, roles: tuple[str, ...], behind: set[str]) -> None:
         parts = fields.get("fields", ())
@@ -119,6 +135,8 @@ class ExpressionWalk:
                 columns = frozenset((f"?.{column}",))
         self.facts.use(columns, *roles)
         behind |= columns
+        if self._references is not None:
+            self._references.append(columns)
 
     def _whole(self, qualifier: list[str], scope: Scope, roles: tuple[str, ...], behind: set[str]) -> None:
         """Every column of one FROM item, or of all."""
@@ -131,6 +149,8 @@ class ExpressionWalk:
             self.facts.flag(StatementFlag.STAR)
         self.facts.use(columns, *roles)
         behind |= columns
+        if self._references is not None:
+            self._references.append(columns)
 
     def _indirection(
         self, fields: Node, scope: Scope, roles: tuple[str, ...], behind: set[str]
@@ -153,6 +173,7 @@ class ExpressionWalk:
         short = name.rsplit(".", 1)[-1]
         if short in _MULTIPLYING:
             signs.of_call(short, fields.get("args", []), self.facts)
+            self.facts.counted |= self.expression(fields.get("args", [])[0 if short == "generate_series" else 1 :], scope, roles)
         self.facts.called(short)
         if short == "set_config":
             self._set_config(fields.get("args", ()))
@@ -176,9 +197,15 @@ class ExpressionWalk:
 
     def _sublink(self, fields: Node, scope: Scope, roles: tuple[str, ...], behind: set[str]) -> list[tuple[Any, tuple[str, ...]]]:
         exists = fields.get("subLinkType") == "EXISTS_SUBLINK"
+        outside, self._references = self._references, None
         output = self.query(fields.get("subselect", {}), scope, ("filter",) if exists else roles)
+        self._references = outside
         if not exists:
-            self._add(output, behind)
+            shown: set[str] = set()
+            self._add(output, shown)
+            behind |= shown
+            if outside is not None:
+                outside.append(frozenset(shown))
         if fields.get("subLinkType") == "ARRAY_SUBLINK":
             signs.of_array(fields.get("subselect", {}).get("SelectStmt", {}), self.facts)
         return [(fields.get("testexpr", {}), roles)]

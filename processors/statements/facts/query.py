@@ -6,6 +6,7 @@ is an output of `people.ssn`. What a derived table selects counts as output even
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 from processors.statements.dangers.objects import records_actions
@@ -70,7 +71,7 @@ class QueryWalk(ExpressionWalk):
     def _tail(self, fields: Node, scope: Scope, output: Output) -> None:
         for limit in ("limitCount", "limitOffset"):
             if limit in fields:
-                self.expression(fields[limit], scope, ("argument",))
+                self.facts.counted |= self.expression(fields[limit], scope, ("argument",))
         if "limitCount" in fields and not fields["limitCount"].get("A_Const", {}).get("isnull"):
             self.facts.flag(StatementFlag.LIMITED)
         if fields.get("lockingClause"):
@@ -182,7 +183,7 @@ class QueryWalk(ExpressionWalk):
 
     def _condition(self, node: Node | None, scope: Scope) -> None:
         if node:
-            self.expression(node, scope, ("filter",))
+            self.condition(node, scope, ("filter",))
             judge(node, self.facts)
 
     def _keys(self, keys: list[Node], scope: Scope, output: Output, role: str) -> None:
@@ -205,7 +206,7 @@ class QueryWalk(ExpressionWalk):
                     continue
             if not scope.sources and names:
                 continue
-            self.expression(node, scope, (role,))
+            self.condition(node, scope, (role,))
 
     def _ctes(self, fields: Node, scope: Scope) -> None:
         clause = fields.get("withClause", {})
@@ -266,9 +267,15 @@ class QueryWalk(ExpressionWalk):
             owners = [s for s in left + right if s.may_own(name)]
             columns = NOTHING.union(*(s.column(name) for s in owners))
             self.facts.use(columns, "join")
+            self.facts.compared[frozenset(s.column(name) for s in owners)] = None
             scope.merged[name] = scope.merged.get(name, NOTHING) | columns
+        if fields.get("isNatural"):
+            for one, other in product(left, right):
+                either, both = one.outputs.keys() | other.outputs.keys(), one.outputs.keys() & other.outputs.keys()
+                for name in either if one.base or other.base else both:
+                    self.facts.compared[frozenset((one.column(name), other.column(name)))] = None
         if "quals" in fields:
-            self.expression(fields["quals"], scope, ("join",))
+            self.condition(fields["quals"], scope, ("join",))
         if alias:
             outputs: dict[str, Names] = {}
             stars: dict[str, None] = {}
@@ -376,7 +383,7 @@ class QueryWalk(ExpressionWalk):
     def _merge(self, fields: Node, scope: Scope, target: str) -> None:
         if "sourceRelation" in fields:
             self._from(fields["sourceRelation"], scope)
-        self.expression(fields.get("joinCondition", {}), scope, ("join",))
+        self.condition(fields.get("joinCondition", {}), scope, ("join",))
         judged = self._target(target, scope.sources[0], [fields["sourceRelation"]] if "sourceRelation" in fields else [], scope)
         whole = not restricts(fields.get("joinCondition"), judged, self.facts)
         for when in fields.get("mergeWhenClauses", ()):

@@ -208,6 +208,8 @@ class _Resolution:
         for column, roles in inner.columns.items():
             facts.use([column], *(r for r in roles if r != "output"))
         facts.flows.update(inner.flows)
+        facts.compared.update(inner.compared)
+        facts.counted |= inner.counted
         facts.code_reads |= inner.reads.keys()
         facts.code_writes |= inner.writes.keys()
         facts.dangers |= inner.dangers

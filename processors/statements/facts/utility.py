@@ -78,6 +78,8 @@ SPECIFIED: dict[str, tuple[str, tuple[F, ...]]] = {
 }
 """Node to verb and flags, where its fields need no rule of their own."""
 
+_FILLING = frozenset(("AT_AddColumn", "AT_ColumnDefault", "AT_SetExpression", "AT_AlterColumnType"))
+"""Parts of ALTER TABLE that give a column values."""
 _TARGETS = ("relation", "view", "sequence", "base", "table")
 """Fields in which a definition names the relation it defines or changes."""
 
@@ -401,7 +403,10 @@ class StatementWalk(QueryWalk):
             command = item.get("AlterTableCmd", {})
             if "COLUMN" in command.get("subtype", "").upper() and command.get("name"):
                 self.facts.use([f"{name}.{self.facts.namer.plain(command['name'])}"], "write")
-            self.expression(command.get("def", {}), self.relation_scope(relation), ("argument",))
+            behind = self.expression(command.get("def", {}), self.relation_scope(relation), ("argument",))
+            if command.get("subtype") in _FILLING:
+                made = command.get("name") or command.get("def", {}).get("ColumnDef", {}).get("colname", "")
+                self.facts.flow(f"{name}.{self.facts.namer.plain(made)}", behind)
 
     def rename(self, fields: Node) -> None:
         self.facts.verb("alter_" + _object_name(fields.get("renameType", "OBJECT_TABLE")))
