@@ -1,10 +1,11 @@
 """From a query's bytes to what the audit trail says of it. The one entry point of this package; it never raises.
 
-Three look-ups, each only where the one before found nothing:
+Four look-ups, each only where the one before found nothing:
 
 1. the exact text: everything is known, claims and tokens included;
-2. the template, the text without literals and comments: statements are shared, tokens and claims are made;
-3. libpg_query: its scanner must agree with our lexer, its parser gives the tree that facts are read from.
+2. the text without digits, if it was seen with nothing but whole numbers for literals: only tokens are made (`shapes.py`);
+3. the template, the text without literals and comments: statements are shared, tokens and claims are made;
+4. libpg_query: its scanner must agree with our lexer, its parser gives the tree that facts are read from.
 
 A template is shared among texts only as far as facts do not depend on literals: the literals that were looked at while facts were
 gathered (`1=1`, `ORDER BY 2`, `SET search_path = 'x'`) are part of the key. See docs/adr/0002.
@@ -27,6 +28,7 @@ from processors.statements.lexer import INTEGER, TEXT, finder
 from processors.statements.lexing import Lexing, codec_of, decode
 from processors.statements.literals import common_literal, rare_literal, unicode_value
 from processors.statements.parse import Parsed, UnparsedError, parse, within_limits
+from processors.statements.shapes import Shapes
 from processors.statements.statement import Analysis, Statement
 from processors.statements.tokens import Tokenizer
 from processors.statements.verify import MAX_SCANNED_CHARS, agrees, is_slow_to_scan, marked
@@ -83,7 +85,14 @@ class _Reader:
     """Analysis under one Lexing. `number` keeps its entries in the shared caches apart."""
 
     def __init__(
-        self, number: int, tokenizer: Tokenizer, lexing: Lexing, exact: Exact, templates: Templates, misses: Misses
+        self,
+        number: int,
+        tokenizer: Tokenizer,
+        lexing: Lexing,
+        exact: Exact,
+        templates: Templates,
+        shapes: Shapes,
+        misses: Misses,
     ) -> None:
         self.number = number
         self.misses = misses
@@ -97,9 +106,13 @@ class _Reader:
         self.catalogue = lexing.catalogue
         self.exact = exact
         self.templates = templates
+        self.shapes = shapes
 
     def analyse(self, text: bytes) -> Analysis:
         """Analyse a text that is not in the young generation of `exact`."""
+        shape = self.shapes.find(self.number, text)
+        if shape is not None and (numbers := shape.numbers(text)) is not None:
+            return Analysis(shape.statements, (self.tokenizer.integers(numbers),), NO_CLAIMS)
         known = self.exact.promoted((self.number, text))
         if known is not None:
             return known
@@ -141,12 +154,15 @@ class _Reader:
         claims = claims_of(comments) if comments else NO_CLAIMS
         template = "".join(parts)
         entry = self.templates.get((self.number, template))
-        if entry is not None and entry.read != ():
+        shared = entry is not None and entry.read == ()
+        if entry is not None and not shared:
             entry = self._variant(template, entry.read, literals)
         if entry is None:
             analysis = self._template_miss(decoded, template, literals, claims)
         else:
             analysis = Analysis(entry.statements, self._params(entry.counts, literals), claims)
+            if shared and literals and not comments and not self.doubtful and self.codec == "utf-8":
+                self.shapes.learn(self.number, text, template, literals, entry.statements)
         size = len(text)
         if size <= MAX_EXACT_BYTES:
             self.exact.put((self.number, text), analysis, 2 * size + _ENTRY_COST + 100 * len(literals))
@@ -257,6 +273,7 @@ class Analyser:
         self._max_text_bytes = max_text_bytes
         self._exact: Exact = ByteBoundedCache(cache_bytes // 2)
         self._templates: Templates = ByteBoundedCache(cache_bytes // 2)
+        self._shapes = Shapes()
         self.misses = Misses()
         self._readers: dict[Lexing, _Reader] = {}
         self._made = 0
@@ -286,7 +303,7 @@ class Analyser:
 
     def _read_under(self, lexing: Lexing) -> _Reader:
         self._made += 1
-        return _Reader(self._made, self._tokenizer, lexing, self._exact, self._templates, self.misses)
+        return _Reader(self._made, self._tokenizer, lexing, self._exact, self._templates, self._shapes, self.misses)
 
     @property
     def cached_bytes(self) -> int:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
+from typing import Final
 
 from processors.statements.lexer import BIT, HEX, INTEGER, NUMERIC, TEXT
 
-MAX_PARAMS = 256
+MAX_PARAMS: Final = 256
 """Tokens one statement carries, 6 KiB; the rest of a bulk insert is one `more.<count>` token over all of them."""
 
-_PREFIXES = {INTEGER: "int:", NUMERIC: "numeric:", TEXT: "text:", BIT: "bit:", HEX: "bit:"}
+_PREFIXES: Final = {INTEGER: "int:", NUMERIC: "numeric:", TEXT: "text:", BIT: "bit:", HEX: "bit:"}
 
 
 class Tokenizer:
@@ -33,6 +34,10 @@ class Tokenizer:
         digest = self._keyed.copy()
         digest.update(value)
         return type + ":" + digest.hexdigest()
+
+    def integers(self, values: Sequence[bytes]) -> tuple[str, ...]:
+        """Return the tokens of whole numbers, at most MAX_PARAMS of them, as `tokens` gives them for literals."""
+        return tuple([self.token("int", value) for value in values])
 
     def hasher(self) -> blake2b:
         """Return a keyed hash to feed with what is too long to hold: its 16 hex digits stand for the whole."""

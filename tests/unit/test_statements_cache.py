@@ -6,6 +6,7 @@ import pytest
 
 from processors.statements import Analyser, Lexing, Tokenizer
 from processors.statements.cache import ByteBoundedCache
+from processors.statements.shapes import MAX_SHAPES, Shapes
 from processors.statements.tokens import MAX_PARAMS
 from schemas.events import StatementFlag
 
@@ -151,3 +152,56 @@ def test_more_literals_than_an_event_carries_are_one_token(analyser: Analyser) -
 def test_a_short_key_is_refused() -> None:
     with pytest.raises(ValueError, match="16 to 64 bytes"):
         Tokenizer(b"short")
+
+
+SHAPED = [
+    "select a from t1 where b = {}", "select {}", "select a from t where b = {} and c in ({}, {});",
+    "update t set a = a + {} where b = {}", "insert into t values ({}, {}, -{})", "select a from t where b = {} limit {}",
+    "select * from t order by {}", "select a from t where {} = {}", "select a from t where b={}and c>{}",
+    "select a[{}] from t where b = $1 and c = {}", "select a from t2 where b = {}", "select 'é' || {} from t",
+    "select {}::int, {}.5, 1.{}, {}e1, 0x{}, {}_0, x{}, {}x", "select U&'{}', '{}', {}", "select a from t where b = {} -- {}",
+    "select a from t where b = {}; select {}", "set statement_timeout = {}", "fetch {} from c", "select \x01 {}", "select ({})",
+]  # fmt: skip
+NUMBERS = ["0", "1", "7", "42", "007", "999999999999999999", "12345678901234567890", "00000000000000000000"]
+
+
+@pytest.mark.parametrize("sql", SHAPED)
+def test_a_text_of_a_known_shape_is_analysed_as_by_the_lexer(
+    analyser: Analyser, sql: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lexed = Analyser(Tokenizer(b"k" * 32))
+    for lexing in (Lexing(), Lexing(client_encoding="LATIN1"), Lexing(standard_conforming_strings=None)):
+        for round in range(40):
+            text = sql.format(*(NUMBERS[(round * 5 + n * 3) % len(NUMBERS)] for n in range(sql.count("{}")))).encode()
+            found = analyser.analyse(text, lexing)
+            with monkeypatch.context() as patch:
+                patch.setattr(Shapes, "find", lambda *_: None)
+                other = lexed.analyse(text, lexing)
+            assert [s.fragment for s in found.statements] == [s.fragment for s in other.statements], text
+            assert (found.params, found.claims) == (other.params, other.claims), text
+
+
+def test_numbers_of_a_known_shape_are_told_from_what_only_looks_like_it(analyser: Analyser) -> None:
+    for n in range(1000, 1005):
+        analyser.analyse(b"select a from t where b = %d and c = 'x'" % n, Lexing())
+        analyser.analyse(b"select a from t where b = %d and c = 2" % n, Lexing())
+    shape = analyser._shapes.find(analyser._reader.number, b"select a from t where b = 77 and c = 2")
+    assert shape is not None and shape.numbers(b"select a from t where b = 77 and c = 8") == [b"77", b"8"]
+    assert analyser._shapes.find(analyser._reader.number, b"select a from t where b = 77 and c = 'x'") is None
+    for other in (
+        b"select a from t where b =  and c = 8",
+        b"select a from t where b = 7 and c = 8 ",
+        b"select a from t where b = 7 and c = ",
+        b"select a from t where b = 7x and c = 8",
+        b"select a from t where b = 1234567890123456789 and c = 1",
+        b"",
+    ):
+        assert shape.numbers(other) is None, other
+
+
+def test_shapes_are_bounded(analyser: Analyser) -> None:
+    for n in range(MAX_SHAPES + 50):
+        name = "".join(chr(97 + int(digit)) for digit in str(n))
+        for value in (1, 2):
+            analyser.analyse(f"select a from t where {name} = {value}".encode(), Lexing())
+    assert 0 < len(analyser._shapes._known) <= MAX_SHAPES

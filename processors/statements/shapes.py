@@ -1,0 +1,84 @@
+"""Texts that differ from one seen before in nothing but whole numbers: applications that put values into their SQL send these.
+
+A run of digits that was a literal is one again whatever digits it has, as long as what stands before and behind it is the same:
+no other rule of the scanner begins or ends with digits only. So such a text need not be read by the lexer: what stands between
+its numbers is compared as bytes. Anything else is read as ever, with the same result (tests/unit/test_statements_cache.py
+holds the two to each other). Only texts whose facts depend on none of their literals are kept here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from processors.statements.lexer import INTEGER
+from processors.statements.statement import Statement
+
+MAX_SHAPES: Final = 1024
+"""Known at once, about 3 MB at most; past it all are forgotten."""
+MAX_BYTES: Final = 1024
+"""Longer texts are not kept."""
+MAX_NUMBERS: Final = 16
+MAX_DIGITS: Final = 18
+"""What fits 64 bits whatever the digits; longer ones are rare."""
+_DIGITS: Final = b"0123456789"
+
+
+class Shape:
+    """What stands before the first number, and behind each; and the one statement it is."""
+
+    __slots__ = ("_behind", "_first", "statements")
+
+    def __init__(self, first: bytes, behind: tuple[bytes, ...], statements: tuple[Statement, ...]) -> None:
+        self._first = first
+        self._behind = behind
+        self.statements = statements
+
+    def numbers(self, text: bytes) -> list[bytes] | None:
+        """Return the numbers of a text of this shape, None if it has another."""
+        if not text.startswith(self._first):
+            return None
+        pos = len(self._first)
+        found: list[bytes] = []
+        for part in self._behind:
+            end = text.find(part, pos) if part else len(text)
+            if not pos < end <= pos + MAX_DIGITS:
+                return None
+            number = text[pos:end]
+            if not number.isdigit():
+                return None
+            found.append(number)
+            pos = end + len(part)
+        return found if pos == len(text) else None
+
+
+class Shapes:
+    """The shapes that an analyser's readers know; `reader` is a reader's number."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, bytes], Shape] = {}
+
+    def find(self, reader: int, text: bytes) -> Shape | None:
+        """Return the shape a text may have."""
+        return self._known.get((reader, text.translate(None, _DIGITS))) if len(text) <= MAX_BYTES else None
+
+    def learn(
+        self, reader: int, text: bytes, template: str, literals: Sequence[tuple[str, str]], statements: tuple[Statement, ...]
+    ) -> None:
+        """Keep the shape of a text without comments, if its literals are whole numbers and it is one statement.
+
+        `template` is the text with each literal's sentinel in its place.
+        """
+        if len(statements) != 1 or len(text) > MAX_BYTES or len(literals) > MAX_NUMBERS:
+            return
+        if any(sentinel != INTEGER for sentinel, _ in literals):
+            return
+        first, *behind = template.encode().split(INTEGER.encode())
+        shape = Shape(first, tuple(behind), statements)
+        if shape.numbers(text) != [value.encode() for _, value in literals]:
+            return
+        if len(self._known) >= MAX_SHAPES:
+            self._known.clear()
+        self._known[reader, text.translate(None, _DIGITS)] = shape
