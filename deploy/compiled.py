@@ -29,6 +29,7 @@ HOT = (
     "ingest/protocols/postgres/responses.py",
     "ingest/protocols/postgres/session.py",
     "ingest/protocols/postgres/values.py",
+    "ingest/spool/blocks.py",
     "ingest/spool/frames.py",
     "ingest/spool/lines.py",
     "ingest/spool/records.py",
@@ -36,6 +37,8 @@ HOT = (
     "ingest/spool/sealing.py",
     "ingest/spool/segments.py",
     "ingest/spool/spool.py",
+    "processors/statements/analyser.py",
+    "processors/statements/shapes.py",
     "processors/statements/tokens.py",
 )
 

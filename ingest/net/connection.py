@@ -12,7 +12,7 @@ import ssl
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ingest.core.actions import Action, Cancel, Close, Conclude, Forward, Intend, ObserveText, Record, Side, Ticket, Wait, Waited
 from ingest.core.guarding import Answer
@@ -41,19 +41,21 @@ if TYPE_CHECKING:
     from ingest.net.listener import Listener
     from ingest.net.worker import Worker
 
-CLIENT, SERVER = Side.CLIENT, Side.SERVER
-ROOM = 16 * 1024
+CLIENT: Final = Side.CLIENT
+SERVER: Final = Side.SERVER
+ROOM: Final = 16 * 1024
 """Room for events the spool must have before a message is looked at: a long statement's, so that it is refused in its place."""
-EARLY_LIMIT = 256 * 1024
+EARLY_LIMIT: Final = 256 * 1024
 """Bytes a client may send ahead while its login is still under way."""
-ABANDON_SECONDS = 10.0
+ABANDON_SECONDS: Final = 10.0
 """How long a closing connection may take to read what is left for it; a peer that never reads must not keep a socket."""
-DRAIN_LIMIT = 16 * 1024 * 1024
+DRAIN_LIMIT: Final = 16 * 1024 * 1024
 """Bytes read from the server after the client left, to learn how its last statements ended."""
-CROWDED, EASED = 8192, 4096
+CROWDED: Final = 8192
+EASED: Final = 4096
 """Answers owed at which a client is no longer read from, and at which it is again: each open statement takes room in the spool
 that all share. A server keeps back at most 8 KiB of answers until Sync, of 5 bytes or more each: fewer than EASED."""
-WRITE_HIGH_WATER = 256 * 1024
+WRITE_HIGH_WATER: Final = 256 * 1024
 """Bytes buffered towards a slow reader before its peer is paused; a thousand of them must fit in memory."""
 
 

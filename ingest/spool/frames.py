@@ -14,26 +14,30 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final
 from zlib import crc32
 
-MAGIC = b"\xfaAF\xf1"
-_HEADER = struct.Struct("<4sIIIII")
-_CHECKED = struct.Struct("<III")
-_HEADER_OF, _CHECKED_OF = _HEADER.pack, _CHECKED.pack
-_END = b"\n"
-FRAME_OVERHEAD = _HEADER.size + len(_END)
-MAX_PAYLOAD = 0x7FFF_FFFF
+MAGIC: Final = b"\xfaAF\xf1"
+_HEADER: Final = struct.Struct("<4sIIIII")
+_CHECKED: Final = struct.Struct("<III")
+_HEADER_OF: Final = _HEADER.pack
+_CHECKED_OF: Final = _CHECKED.pack
+_END: Final = b"\n"
+FRAME_OVERHEAD: Final = _HEADER.size + len(_END)
+MAX_PAYLOAD: Final = 0x7FFF_FFFF
 
 
-class Frame(NamedTuple):
+class Frame:
     """One readable frame: where it stands (`offset`, `end`), and what it holds."""
 
-    offset: int
-    end: int
-    epoch: int
-    number: int
-    payload: bytes
+    __slots__ = ("end", "epoch", "number", "offset", "payload")
+
+    def __init__(self, offset: int, end: int, epoch: int, number: int, payload: bytes) -> None:
+        self.offset = offset
+        self.end = end
+        self.epoch = epoch
+        self.number = number
+        self.payload = payload
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,25 +16,26 @@ import struct
 from array import array
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Final
 
-RECORD_HEAD = struct.Struct("<BI")
-_DEFINE = struct.Struct("<BII")
-_INTENT = struct.Struct("<BIQqII")
-_OUTCOME = struct.Struct("<BIQQ")
-_EVENT = struct.Struct("<BIQqB")
-_BLOCK = struct.Struct("<BIHHI")
-_HEAD_BODY = "<IQQQI64s"
-_HEAD = struct.Struct("<BI" + _HEAD_BODY[1:])
+RECORD_HEAD: Final = struct.Struct("<BI")
+_DEFINE: Final = struct.Struct("<BII")
+_INTENT: Final = struct.Struct("<BIQqII")
+_OUTCOME: Final = struct.Struct("<BIQQ")
+_EVENT: Final = struct.Struct("<BIQqB")
+_BLOCK: Final = struct.Struct("<BIHHI")
+_HEAD_BODY: Final = "<IQQQI64s"
+_HEAD: Final = struct.Struct("<BI" + _HEAD_BODY[1:])
 
-pack_intent = _INTENT.pack
+pack_intent: Final = _INTENT.pack
 """(INTENT, 24 + len(dynamic), intent, at, context id, statement id); `dynamic` follows."""
-pack_outcome = _OUTCOME.pack
+pack_outcome: Final = _OUTCOME.pack
 """(OUTCOME, 16 + len(outcome), intent, seq); the outcome fragment follows."""
-pack_event = _EVENT.pack
+pack_event: Final = _EVENT.pack
 """(EVENT, 17 + len(type) + len(body), seq, at, len(type)); type and body follow."""
-INTENT_BODY = _INTENT.size - RECORD_HEAD.size
-OUTCOME_BODY = _OUTCOME.size - RECORD_HEAD.size
-EVENT_BODY = _EVENT.size - RECORD_HEAD.size
+INTENT_BODY: Final = _INTENT.size - RECORD_HEAD.size
+OUTCOME_BODY: Final = _OUTCOME.size - RECORD_HEAD.size
+EVENT_BODY: Final = _EVENT.size - RECORD_HEAD.size
 
 
 class Kind(IntEnum):

@@ -8,51 +8,61 @@ from __future__ import annotations
 
 import re
 from struct import Struct
-from typing import NamedTuple
+from typing import Final
 
 from ingest.spool.errors import SpoolError
 from ingest.spool.lines import LOST_CONTEXT, LOST_DYNAMIC, LOST_STATEMENT, LineFormat
 from ingest.spool.records import RECORD_HEAD, Head, Kind
 
-_HEAD, _DEFINE, _INTENT, _OUTCOME, _EVENT = map(int, (Kind.HEAD, Kind.DEFINE, Kind.INTENT, Kind.OUTCOME, Kind.EVENT))
-_read_head = RECORD_HEAD.unpack_from
-_read_define = Struct("<I").unpack_from
-_read_intent = Struct("<QqII").unpack_from
-_read_outcome = Struct("<QQ").unpack_from
-_read_event = Struct("<QqB").unpack_from
-_ENDED_AT = re.compile(rb',"ended_at":(\d{1,18})')
+_HEAD: Final = int(Kind.HEAD)
+_DEFINE: Final = int(Kind.DEFINE)
+_INTENT: Final = int(Kind.INTENT)
+_OUTCOME: Final = int(Kind.OUTCOME)
+_EVENT: Final = int(Kind.EVENT)
+_read_head: Final = RECORD_HEAD.unpack_from
+_read_define: Final = Struct("<I").unpack_from
+_read_intent: Final = Struct("<QqII").unpack_from
+_read_outcome: Final = Struct("<QQ").unpack_from
+_read_event: Final = Struct("<QqB").unpack_from
+_ENDED_AT: Final = re.compile(rb',"ended_at":(\d{1,18})')
 
 
-class OpenIntent(NamedTuple):
+class OpenIntent:
     """An intent without an outcome, with its fragments."""
 
-    number: int
-    at: int
-    context: bytes
-    statement: bytes
-    dynamic: bytes
+    __slots__ = ("at", "context", "dynamic", "number", "statement")
+
+    def __init__(self, number: int, at: int, context: bytes, statement: bytes, dynamic: bytes) -> None:
+        self.number = number
+        self.at = at
+        self.context = context
+        self.statement = statement
+        self.dynamic = dynamic
 
 
-class Concluded(NamedTuple):
+class Concluded:
     """An event whose line can be made: a statement that ended (`type` empty), or anything else (`intent` None)."""
 
-    seq: int
-    number: int
-    intent: OpenIntent | None
-    outcome: bytes
-    type: str = ""
-    at: int = 0
+    __slots__ = ("at", "intent", "number", "outcome", "seq", "type")
+
+    def __init__(self, seq: int, number: int, intent: OpenIntent | None, outcome: bytes, type: str = "", at: int = 0) -> None:
+        self.seq = seq
+        self.number = number
+        self.intent = intent
+        self.outcome = outcome
+        self.type = type
+        self.at = at
 
     def line(self, format: LineFormat) -> bytes:
         """Return the event line."""
         if self.type:
             return format.event(self.type, self.seq, self.at, self.outcome)
-        if self.intent is None:  # the frame with the intent is damaged: the statement is counted, as the riskiest it could be
+        intent = self.intent
+        if intent is None:  # the frame with the intent is damaged: the statement is counted, as the riskiest it could be
             ended = _ENDED_AT.match(self.outcome)
             at = int(ended[1]) if ended else 0
             return format.query(self.seq, at, LOST_DYNAMIC, LOST_CONTEXT, LOST_STATEMENT, self.outcome)
-        _, at, context, statement, dynamic = self.intent
-        return format.query(self.seq, at, dynamic, context, statement, self.outcome)
+        return format.query(self.seq, intent.at, intent.dynamic, intent.context, intent.statement, self.outcome)
 
 
 class Replay:

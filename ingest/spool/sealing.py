@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import structlog
 
@@ -28,7 +29,7 @@ from schemas.latencies import Latencies
 
 log = structlog.get_logger(__name__)
 
-READ_BYTES = 128 * 1024
+READ_BYTES: Final = 128 * 1024
 """Bytes read of a write-ahead file at once; a larger frame is read whole."""
 
 
@@ -86,7 +87,9 @@ class Sealer:
         self._path: Path | None = None
         self._marks: deque[tuple[int, int, int]] = deque()
         self._sealed_at = (0, 0)
-        self._queue: deque[tuple[int, bytes]] = deque()
+        self._lines: list[bytes] = []
+        self._concludes: list[int] = []
+        """Lines in no block yet, and the intent that each one concludes (0: none)."""
         self._queue_bytes = 0
         self._since = 0
 
@@ -106,9 +109,9 @@ class Sealer:
                     self._seal_full(now)
             except DamagedError as error:
                 damage = error
-            if self._queue and (flush or now - self._since >= self._rules.interval_us):
-                self._seal_some(now, len(self._queue))
-            if not self._queue:
+            if self._lines and (flush or now - self._since >= self._rules.interval_us):
+                self._seal_some(now, len(self._lines))
+            if not self._lines:
                 self._since = 0
             self._reap()
             if damage is not None:
@@ -136,6 +139,8 @@ class Sealer:
             self._take(frame)
             at = frame.end
         self._at += at
+        if at:
+            self._marks.append((self._read_seq, self._number, self._at))
         return at > 0 or self._next_segment()
 
     def _take(self, frame: Frame) -> None:
@@ -146,11 +151,11 @@ class Sealer:
             if event.seq != self._read_seq + 1:
                 raise self._damaged()
             line = event.line(format)
-            self._queue.append((event.number, line))
+            self._lines.append(line)
+            self._concludes.append(event.number)
             self._queue_bytes += len(line)
             self._read_seq = event.seq
         self._frames += 1
-        self._marks.append((self._read_seq, self._number, self._at + frame.end))
 
     def _begin(self, frame: Frame) -> LineFormat:
         """The first frame of all tells the epoch, and the chain's place if no block does."""
@@ -198,26 +203,26 @@ class Sealer:
     # -- sealing ------------------------------------------------------------------------------------------------------------
 
     def _seal_full(self, now: int) -> None:
-        while len(self._queue) >= self._rules.max_events or self._queue_bytes > MAX_BLOCK_BYTES:
+        while len(self._lines) >= self._rules.max_events or self._queue_bytes > MAX_BLOCK_BYTES:
             self._seal_some(now, 1)
 
     def _seal_some(self, now: int, least: int) -> None:
         """Seal blocks until at least so many lines are in them; each holds as many as it may."""
+        lines, concludes = self._lines, self._concludes
         while least > 0:
-            batch, size = Batch(self._epoch, self.sealed_seq + 1, [], array("Q")), 0
-            for intent, line in self._queue:
-                size += len(line)
-                if batch.lines and (len(batch.lines) >= self._rules.max_events or size > MAX_BLOCK_BYTES):
-                    size -= len(line)
-                    break
-                batch.add(intent, line)
+            count = min(len(lines), self._rules.max_events)
+            size = sum(map(len, lines[:count]))
+            while size > MAX_BLOCK_BYTES and count > 1:
+                count -= 1
+                size -= len(lines[count])
+            intents = array("Q", [number for number in concludes[:count] if number])
+            batch = Batch(self._epoch, self.sealed_seq + 1, lines[:count], intents)
             self.blocks.seal(batch, now)
             self.seals.observe(now - (self._since or now))
-            for _ in batch.lines:
-                self._queue.popleft()
+            del lines[:count], concludes[:count]
             self._queue_bytes -= size
             self.sealed_seq = batch.last_seq
-            least -= len(batch.lines)
+            least -= count
 
     def _reap(self) -> None:
         """Delete segments all of whose events are in blocks; open statements were carried into the next one."""

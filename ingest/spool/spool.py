@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock, Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import orjson
 import structlog
@@ -51,18 +51,20 @@ if TYPE_CHECKING:  # a sealer's process imports this package and has no use for 
 
 log = structlog.get_logger(__name__)
 
-_INTENT, _OUTCOME, _EVENT = int(Kind.INTENT), int(Kind.OUTCOME), int(Kind.EVENT)
+_INTENT: Final = int(Kind.INTENT)
+_OUTCOME: Final = int(Kind.OUTCOME)
+_EVENT: Final = int(Kind.EVENT)
 
-SLACK = 64 * 1024
+SLACK: Final = 64 * 1024
 """Room kept beyond all promises: heads of segments, and events of the source itself while statements are refused."""
 
-MAX_RECORD_BYTES = 32 * 1024 * 1024
+MAX_RECORD_BYTES: Final = 32 * 1024 * 1024
 """Fragments of one record together; beyond this the statement is refused rather than make a segment of any size."""
 
-MAX_SEGMENT_BYTES = 256 * 1024 * 1024
+MAX_SEGMENT_BYTES: Final = 256 * 1024 * 1024
 """The largest a segment is made when the events of open statements need more than `wal_segment_bytes`; then refuse."""
 
-MAX_UNSEALED_BYTES = 128 * 1024 * 1024
+MAX_UNSEALED_BYTES: Final = 128 * 1024 * 1024
 """Write-ahead bytes not in a block yet, some 300,000 statements; past it (no sealer, or the disk refuses blocks) nothing is
 accepted. It bounds what the next start must hold in memory."""
 

@@ -11,29 +11,24 @@ from __future__ import annotations
 
 from collections import deque
 from struct import Struct
-from typing import NamedTuple
+from typing import Final
 
 from ingest.protocols.postgres.executions import Execution
 from ingest.protocols.postgres.expected import Batch, Expected, Simple
 
-_LENGTH = Struct(">I")
-_DATA_ROW, _ROW_DESCRIPTION, _COMPLETE, _BIND_COMPLETE = b"DTC2"
-_BIND_COMPLETE_HEAD = b"2\x00\x00\x00\x04"
-_READY_HEAD = b"Z\x00\x00\x00\x05"
-_BIND, _DESCRIBE, _SYNC = Simple.BIND, Simple.DESCRIBE, Simple.SYNC
+_LENGTH: Final = Struct(">I")
+_DATA_ROW: Final = ord("D")
+_ROW_DESCRIPTION: Final = ord("T")
+_COMPLETE: Final = ord("C")
+_BIND_COMPLETE_HEAD: Final = b"2\x00\x00\x00\x04"
+_READY_HEAD: Final = b"Z\x00\x00\x00\x05"
+_BIND: Final = Simple.BIND
+_DESCRIBE: Final = Simple.DESCRIBE
+_SYNC: Final = Simple.SYNC
 
 
-class Answer(NamedTuple):
-    """What such an answer says: of which execution, its rows, its tag, and where CommandComplete ends.
-
-    `entries` of the queue are answered by it.
-    """
-
-    execution: Execution
-    rows: int
-    tag: bytes
-    end: int
-    entries: int
+Answer = tuple[Execution, int, bytes, int, int]
+"""The execution, its rows, its tag, where CommandComplete ends, and how many entries of the queue are answered with it."""
 
 
 def whole_answer(data: bytes, expected: deque[Expected]) -> Answer | None:
@@ -80,7 +75,7 @@ def whole_answer(data: bytes, expected: deque[Expected]) -> Answer | None:
         elif kind == _COMPLETE:
             if length < 5 or end + 6 != size or not data.startswith(_READY_HEAD, end):
                 return None
-            return Answer(execution, rows, data[pos + 5 : end - 1], end, entries)
+            return execution, rows, data[pos + 5 : end - 1], end, entries
         else:
             return None
         if length < 4:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import orjson
 
@@ -10,14 +11,14 @@ from ingest.core.guarding import Bound
 from ingest.core.masking import Rows
 from processors.statements import Statement
 
-ALLOW = b'{"verdict":"allow","policies":[],"bundle":"","risk":0,"approval_id":""}'
-DENY = b'{"verdict":"deny","policies":[],"bundle":"","risk":0,"approval_id":""}'
+ALLOW: Final = b'{"verdict":"allow","policies":[],"bundle":"","risk":0,"approval_id":""}'
+DENY: Final = b'{"verdict":"deny","policies":[],"bundle":"","risk":0,"approval_id":""}'
 
-_OUTCOME = (
+_OUTCOME: Final = (
     b',"ended_at":%d,"outcome":{"status":"%b","sqlstate":"%b","rows_returned":%d,"rows_affected":%d,'
     b'"bytes_in":%d,"bytes_out":%d,"db_us":%d,"held_us":%d,"total_us":%d},"exposure":%b'
 )
-_DYNAMIC = b',"kind":"%b","transaction":"%b","params":%b,"claims":%b,"decision":%b'
+_DYNAMIC: Final = b',"kind":"%b","transaction":"%b","params":%b,"claims":%b,"decision":%b'
 
 
 MAX_COLUMNS = 8
@@ -129,7 +130,7 @@ def _exposure(execution: Execution) -> bytes:
     return b'%b,"masked":%b,"exposed":%b' % tuple(parts)
 
 
-_RETURNING_TAGS = frozenset((b"FETCH", b"MOVE"))
+_RETURNING_TAGS: Final = frozenset((b"FETCH", b"MOVE"))
 
 
 def finished(tag: bytes, execution: Execution) -> int:

@@ -12,19 +12,19 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Protocol
+from typing import Final, Protocol
 
 from ingest.core.errors import ClientProtocolError
 from ingest.protocols.postgres.values import UNSPECIFIED, Canoniser, canoniser
 from processors.statements.tokens import MAX_PARAMS
 
-NULL_TOKEN = "null"
-_MAX_CACHED_PARAMETERS = 64  # statements with more are rare, and their types would fill the cache
+NULL_TOKEN: Final = "null"
+_MAX_CACHED_PARAMETERS: Final = 64  # statements with more are rare, and their types would fill the cache
 _UNKNOWN_FORMAT = -1
 
-_COUNT = struct.Struct("!H")
-_LENGTH = struct.Struct("!i")
-_OID = struct.Struct("!I")
+_COUNT: Final = struct.Struct("!H")
+_LENGTH: Final = struct.Struct("!i")
+_OID: Final = struct.Struct("!I")
 
 
 class TokenSource(Protocol):

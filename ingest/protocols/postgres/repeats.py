@@ -8,21 +8,22 @@ message by message as ever, with the same result (`tests/unit/test_pg_session.py
 from __future__ import annotations
 
 from struct import Struct
+from typing import Final
 
 from ingest.protocols.postgres.expected import Prepared
 from ingest.protocols.postgres.parameters import NULL_TOKEN, parameter_plan
 from ingest.protocols.postgres.values import Canoniser
 from processors.statements import Tokenizer
 
-MAX_PARAMETERS = 64
+MAX_PARAMETERS: Final = 64
 """Statements with more are parsed the long way: their values cost far more than their framing."""
 
-_LENGTH = Struct(">i")
-_DESCRIBE_PORTAL = b"D\x00\x00\x00\x06P\x00"
-_EXECUTE_ALL = b"E\x00\x00\x00\x09\x00\x00\x00\x00\x00"
-_SYNC = b"S\x00\x00\x00\x04"
-_TAILS = {_EXECUTE_ALL + _SYNC: False, _DESCRIBE_PORTAL + _EXECUTE_ALL + _SYNC: True}
-_BIND = b"B"[0]
+_LENGTH: Final = Struct(">i")
+_DESCRIBE_PORTAL: Final = b"D\x00\x00\x00\x06P\x00"
+_EXECUTE_ALL: Final = b"E\x00\x00\x00\x09\x00\x00\x00\x00\x00"
+_SYNC: Final = b"S\x00\x00\x00\x04"
+_TAILS: Final = {_EXECUTE_ALL + _SYNC: False, _DESCRIBE_PORTAL + _EXECUTE_ALL + _SYNC: True}
+_BIND: Final = ord("B")
 
 
 class Repeats:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from struct import Struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
@@ -42,16 +42,19 @@ from schemas.events import StatementFlag
 if TYPE_CHECKING:
     from ingest.protocols.postgres.session import PostgresSession
 
-SERVER = Side.SERVER
-_BIND_ENTRY, _DESCRIBE_ENTRY, _SYNC_ENTRY = Simple.BIND, Simple.DESCRIBE, Simple.SYNC
-_LENGTH = Struct(">I")
-_OIDS = Struct(">H")
-_MAX_MESSAGE = 0x3FFFFFFF + 4
+SERVER: Final = Side.SERVER
+_BIND_ENTRY: Final = Simple.BIND
+_DESCRIBE_ENTRY: Final = Simple.DESCRIBE
+_SYNC_ENTRY: Final = Simple.SYNC
+_LENGTH: Final = Struct(">I")
+_OIDS: Final = Struct(">H")
+_MAX_MESSAGE: Final = 0x3FFFFFFF + 4
 """The server's own bound for one message (PQ_LARGE_MESSAGE_LIMIT)."""
 
-_QUERY, _PARSE, _BIND, _EXECUTE, _SYNC, _COPY_DATA = b"QPBESd"
-_COPIES = frozenset((StatementFlag.COPY_IN, StatementFlag.COPY_OUT))
-_COPIES_ON_SERVER = frozenset((StatementFlag.COPY_FILE, StatementFlag.COPY_PROGRAM))
+_QUERY: Final = ord("Q")
+_PARSE, _BIND, _EXECUTE, _SYNC, _COPY_DATA = b"PBESd"
+_COPIES: Final = frozenset((StatementFlag.COPY_IN, StatementFlag.COPY_OUT))
+_COPIES_ON_SERVER: Final = frozenset((StatementFlag.COPY_FILE, StatementFlag.COPY_PROGRAM))
 """COPY between a table and the server's own files and programs: nothing of it crosses the wire."""
 _REFUSED_QUERY = b"affidavit_refused"
 _REFUSED_PARSE = b"P" + Struct(">I").pack(4 + 2 * 18 + 2) + 2 * (_REFUSED_QUERY + b"\x00") + b"\x00\x00"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from struct import Struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ingest.core.actions import Action, Forward, Side
 from ingest.core.errors import ServerProtocolError
@@ -29,19 +29,24 @@ from processors.statements import Statement
 if TYPE_CHECKING:
     from ingest.protocols.postgres.session import PostgresSession
 
-_LENGTH = Struct(">I")
-_DATA_ROW, _ROW_DESCRIPTION, _COMPLETE, _READY, _ERROR, _BIND_COMPLETE = b"DTCZE2"
+_LENGTH: Final = Struct(">I")
+_DATA_ROW: Final = ord("D")
+_COMPLETE: Final = ord("C")
+_ROW_DESCRIPTION, _READY, _ERROR, _BIND_COMPLETE = b"TZE2"
 _NOTICE, _NOTIFICATION, _COPY_DATA = b"NAd"
 _MAX_DESCRIPTION = 1024 * 1024
 """Of a RowDescription held until whole: 1,664 columns, names of 63 bytes, are 140 KiB. Longer notices are left out."""
-CLIENT = Side.CLIENT
-_BIND, _DESCRIBE, _SYNC, _COPY_END = Simple.BIND, Simple.DESCRIBE, Simple.SYNC, Simple.COPY_END
-_STREAMED = frozenset(b"DdTNA")
+CLIENT: Final = Side.CLIENT
+_BIND: Final = Simple.BIND
+_DESCRIBE: Final = Simple.DESCRIBE
+_SYNC: Final = Simple.SYNC
+_COPY_END: Final = Simple.COPY_END
+_STREAMED: Final = frozenset(b"DdTNA")
 """Messages whose content the session does not need: passed on while they arrive."""
 _NULL_RESULT = b"V\x00\x00\x00\x08\xff\xff\xff\xff"
 _SQLSTATE = re.compile(rb"[0-9A-Z]{5}").fullmatch
-_STATUSES = frozenset((b"I", b"T", b"E"))
-_KNOWN = frozenset(b"DdTCZENtA123nsISKGHWcVv")
+_STATUSES: Final = frozenset((b"I", b"T", b"E"))
+_KNOWN: Final = frozenset(b"DdTCZENtA123nsISKGHWcVv")
 
 
 class Responses:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Protocol
+from typing import Final, Protocol
 
 import orjson
 
@@ -29,8 +29,8 @@ from ingest.protocols.postgres.responses import Responses
 from processors.statements import Analyser, Lexing, Statement, Tokenizer
 from processors.statements.catalogue import Catalogue
 
-CLIENT = Side.CLIENT
-_LEXING_SETTINGS = frozenset(("standard_conforming_strings", "client_encoding", "search_path", "*"))
+CLIENT: Final = Side.CLIENT
+_LEXING_SETTINGS: Final = frozenset(("standard_conforming_strings", "client_encoding", "search_path", "*"))
 
 
 class Snapshots(Protocol):

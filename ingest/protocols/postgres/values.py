@@ -14,16 +14,17 @@ import struct
 import uuid
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from typing import Final
 
 Canonised = tuple[str, bytes]
 Canoniser = Callable[[bytes], Canonised]
 
-UNSPECIFIED = 0
+UNSPECIFIED: Final = 0
 
-MAX_CONVERTED_BYTES = 4096  # longest number, date or uuid worth converting; longer text is hashed as it is
+MAX_CONVERTED_BYTES: Final = 4096  # longest number, date or uuid worth converting; longer text is hashed as it is
 
-_CANONICAL_INTEGER = re.compile(rb"0|-?[1-9][0-9]{0,18}")
-_INTEGER = re.compile(rb"[ \t\n\r\f\v]*([+-]?)0*([0-9]{1,40})[ \t\n\r\f\v]*")
+_CANONICAL_INTEGER: Final = re.compile(rb"0|-?[1-9][0-9]{0,18}")
+_INTEGER: Final = re.compile(rb"[ \t\n\r\f\v]*([+-]?)0*([0-9]{1,40})[ \t\n\r\f\v]*")
 _DECIMAL = re.compile(r"\s*([+-]?)([0-9]*)(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]{1,6}))?\s*", re.ASCII)
 _TIMESTAMP = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[ T]([0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?) ?(Z|[+-][0-9]{2}(?::?[0-9]{2})?)?",
