@@ -75,10 +75,18 @@ class Notices:
 
     def __init__(self, notifier: Notifier | None) -> None:
         self._stop = threading.Event()
+        self._notifier = notifier
         self._thread: threading.Thread | None = None
         if notifier is not None:
             self._thread = threading.Thread(target=notifier.run, args=(self._stop,), name="notices", daemon=True)
             self._thread.start()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many messages were taken, and how often one was not, since this process started."""
+        if self._notifier is None:
+            return {"sent": 0, "failed": 0}
+        return {"sent": self._notifier.sent, "failed": self._notifier.failed}
 
     def close(self) -> None:
         """Stop after the message that is under way."""

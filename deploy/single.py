@@ -293,8 +293,9 @@ class Node:
         self._local_token = secrets.token_urlsafe(32)
         self._links = notices.links(config, self._data)
         self._approver = notices.approvers(self._tokens.tokens, now_us)
+        self._notices = self._tell_approvers()
+        stack.callback(self._notices.close)
         self._app = self._make_app()
-        stack.callback(self._tell_approvers().close)
 
     def serve(self, stop: threading.Event) -> None:
         """Answer the API and keep the node's source going until `stop` is set or a part failed for good."""
@@ -341,10 +342,11 @@ class Node:
         spool = self.source.spool
         problems = [] if spool.accepting else [spool.refusal]
         if self._pipeline is None:
-            return {"ready": not problems, "problems": problems}
+            return {"ready": not problems, "problems": problems, "notifications": self._notices.counts}
         problems = [p for p in (self._pipeline.problem, *problems) if p]
         pipeline = self._pipeline.status
-        return {"ready": not problems, "problems": problems, "pipeline": pipeline, "log_end": pipeline["end_offset"]}
+        status = {"ready": not problems, "problems": problems, "notifications": self._notices.counts}
+        return status | {"pipeline": pipeline, "log_end": pipeline["end_offset"]}
 
     def authenticate(self, token: str) -> Identity | None:
         """Return who a token stands for: one of the store's, or the local one."""

@@ -88,6 +88,8 @@ STATUS_METRICS = (
     StatusMetric(
         "pipeline.last_batch_at", "affidavit_pipeline_last_batch_timestamp_seconds", _G, "Time of the newest batch", 1e-6
     ),
+    StatusMetric("notifications.sent", "affidavit_notifications_sent_total", _C, "Messages to approvers that were taken"),
+    StatusMetric("notifications.failed", "affidavit_notifications_failed_total", _C, "Attempts at one that was not taken"),
 )
 """Every number of the node's status; a test holds this list to the embedded runtime's, and docs/api.md to both."""
 

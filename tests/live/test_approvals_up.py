@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from base64 import urlsafe_b64decode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -139,5 +140,8 @@ def test_an_approver_is_told_and_denies_by_the_link(house: House) -> None:
         assert house.stands(carol, item["approval_id"], "denied")["executions"][0]["status"] == "denied"
         assert browser.post(link, data={"approved": "yes"}, headers=origin).status_code == 409
     assert {m["title"] for m in house.inbox.of("all")} == {"Approval wanted: DELETE kept on shop"}
+    with house.http(house.carol) as carol:
+        numbers = dict(re.findall(r"(?m)^affidavit_notifications_(\w+)_total ([\d.]+)$", carol.get("/metrics").text))
+    assert float(numbers["sent"]) == len(house.inbox.got) and float(numbers["failed"]) == 0
     token = link.rsplit("/", 1)[1]
     house.machine.assert_nowhere(PASSWORD, token)

@@ -47,7 +47,8 @@ def proxies(*answers: ProxyStatus | None) -> CollectorRegistry:
 
 def node_status(**pipeline: int) -> dict[str, object]:
     """What the node says of itself."""
-    return {"ready": True, "problems": [], "pipeline": {**Status().as_dict(), **pipeline, "latencies": Timings().numbers()}}
+    numbers = {**Status().as_dict(), **pipeline, "latencies": Timings().numbers()}
+    return {"ready": True, "problems": [], "pipeline": numbers, "notifications": {"sent": 0, "failed": 0}}
 
 
 def worker_page(lag: dict[int, int], timings: Timings | None = None) -> bytes:
