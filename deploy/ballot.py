@@ -40,7 +40,7 @@ class ControlBallot:
     def said(self, approval_id: str) -> Sequence[ApprovalDecided]:
         """Return what stands about a request, oldest first. Raises LogError, LogUnavailableError, ControlError."""
         self._read_on()
-        if any(key.startswith(approval_key(approval_id, "")) for key in self._unreadable):
+        if any(key.startswith(f"{approval_key(approval_id)}/") for key in self._unreadable):
             raise ControlError(f"a decision on {approval_id} is on the topic that this version cannot read")
         return sorted(self._decisions.get(approval_id, {}).values(), key=lambda m: m.at)
 
