@@ -243,18 +243,26 @@ def _store(config: Config, running: int) -> Iterator[Finding]:
     if running and config.clickhouse.interface == "chdb":
         yield Finding("store", "ok", "chDB, held by the running node")
         return
-    from processors.sinks.clickhouse import StoreError, connect
+    from processors.sinks.clickhouse import MigrationError, StoreError, connect
 
     settings = config.clickhouse
     try:
         store = connect(settings, config.data_dir)
         try:
             answer = str(store.client.command("SELECT version()"))
+            problem, lacking = store.cluster_problem(), store.lacking()
         finally:
             store.close()
-    except StoreError as error:
+    except (StoreError, MigrationError) as error:
         yield Finding("store", "fail", str(error), "until then blocks wait in the log; statements go on")
         return
+    if problem:
+        yield Finding("store", "fail", problem)
+        return
+    if lacking:
+        yield Finding(
+            "store tables", "warn", f"lack {', '.join(lacking)}", "`affidavit migrate`, or the next start of `up` or `process`"
+        )
     if settings.interface == "http" and settings.host not in ("127.0.0.1", "::1", "localhost"):
         seen = f"ClickHouse {answer} at {settings.host}, in the clear"
         yield Finding(

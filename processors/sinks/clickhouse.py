@@ -77,6 +77,21 @@ class Store:
         with self._worded(f"migrating database {self.database}"):
             return migrate(self.client, self.settings)
 
+    def cluster_problem(self) -> str:
+        """Return what the server lacks to be of the cluster that the settings name, or nothing."""
+        if self.settings.cluster is None:
+            return ""
+        with self._worded("looking at the server's clusters and macros"):
+            known = sorted({str(c) for (c,) in self.client.query("SELECT DISTINCT cluster FROM system.clusters").result_rows})
+            macros = {str(m) for (m,) in self.client.query("SELECT macro FROM system.macros").result_rows}
+        if self.settings.cluster not in known:
+            return f"clickhouse.cluster: the server knows no {self.settings.cluster!r}; it knows {', '.join(known) or 'none'}"
+        if wanted := sorted({"shard", "replica"} - macros):
+            return (
+                f"clickhouse.cluster: the server has no macro {' and '.join(wanted)}; set it in its configuration, on each node"
+            )
+        return ""
+
     def lacking(self) -> tuple[str, ...]:
         """Return the names of the migrations that the store lacks; raise MigrationError if it is a newer version's."""
         with self._worded(f"looking at the migrations of {self.database}"):

@@ -42,6 +42,9 @@ def grants(settings: ClickHouseSettings, migrations: tuple[Migration, ...] | Non
         yield migrator, "CLUSTER ON *.*"
         yield migrator, "READ, WRITE ON REMOTE"
         yield writer, "CLUSTER ON *.*"
+        for role in ROLES[:3]:  # for `affidavit doctor`
+            yield role, "SELECT ON system.clusters"
+            yield role, "SELECT ON system.macros"
     for kind, name in made:
         if name != "schema_migrations":
             if kind == "TABLE":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,18 @@ class TestDistributed:
             f"SELECT count() AS n FROM {reader.table('query_events')} WHERE {condition.sql}", condition.parameters
         )
         assert found[0]["n"] == 0
+
+
+def test_what_a_server_lacks_to_be_of_the_cluster_is_said(server: Server, store: Store, tmp_path: Path) -> None:
+    assert store.cluster_problem() == ""
+    other = connect(server.settings(cluster="elsewhere"), tmp_path)
+    assert re.search(r"clickhouse.cluster: the server knows no 'elsewhere'; it knows .*audit", other.cluster_problem())
+    other.close()
+    without = SECTIONS.replace("<replica>a</replica>", "")
+    with serving(sections=without) as bare:
+        bared = connect(bare.settings(cluster=CLUSTER), tmp_path)
+        assert "no macro replica;" in bared.cluster_problem()
+        bared.close()
 
 
 class TestRights:
