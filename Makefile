@@ -21,7 +21,8 @@ test: $(VENV)/.installed-dev provision ## set up the real servers and run the wh
 
 soak: $(VENV)/.installed-dev provision ## ten million fuzzed inputs, then the crash, fault and size tests at their full count: two hours
 	AFFIDAVIT_FUZZ_INPUTS=10000000 $(BIN)/python -m pytest -s --timeout=10800 tests/fuzz $(ARGS)
-	AFFIDAVIT_SOAK=1 $(BIN)/python -m pytest tests/live/test_crash.py tests/live/test_bounded.py tests/live/test_kafka_faults.py $(ARGS)
+	AFFIDAVIT_SOAK=1 $(BIN)/python -m pytest tests/live/test_crash.py tests/live/test_bounded.py tests/live/test_kafka_faults.py \
+		tests/live/test_roles_apart.py $(ARGS)
 
 lint: $(VENV)/.installed-dev ## ruff's checks and formatting, and the import contracts between folders
 	$(BIN)/ruff check $(CHECKED)

@@ -16,13 +16,9 @@ from pathlib import Path
 from deploy.config import from_wire
 from deploy.layout import DataDir, write_private
 from deploy.logs import configure
-from deploy.supervisor import FATAL, AlreadyRunningError, owning, pid_file, reason_file
+from deploy.supervisor import FATAL, AlreadyRunningError, FatalError, owning, pid_file, reason_file
 
 ORPHAN_SECONDS = 20.0  # a child whose supervisor is gone stops in order, but not for longer than this
-
-
-class FatalError(Exception):
-    """Starting again cannot help; the message says what a person must do."""
 
 
 def main(arguments: list[str]) -> int:

@@ -24,7 +24,7 @@ import structlog
 
 from deploy.config import split_address, to_wire
 from deploy.layout import DataDir, write_private
-from deploy.supervisor import ChildSpec, Supervisor, owning, pid_file
+from deploy.supervisor import ChildSpec, FatalError, Supervisor, owning, pid_file
 from schemas.config import Config, LogKind
 from schemas.topics import CONTROL, EVENTS
 
@@ -246,7 +246,6 @@ def run_node(config: Config, log: structlog.stdlib.BoundLogger, pipeline: bool =
 
 
 def _open_store(config: Config, stack: contextlib.ExitStack, migrating: bool) -> Store:
-    from deploy.child import FatalError
     from processors.sinks.clickhouse import MigrationError, StoreError, StoreLockedError, StoreUnavailableError, connect
 
     try:

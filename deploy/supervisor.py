@@ -33,6 +33,13 @@ class AlreadyRunningError(Exception):
     """Another supervisor, or a process it left, has this data directory; the message names its pid."""
 
 
+class FatalError(Exception):
+    """In a child: starting again cannot help; the message says what a person must do.
+
+    Not in the child's own module, which runs as `__main__` and would be another class to whoever imports it by name.
+    """
+
+
 class ChildFatalError(Exception):
     """A child said that starting it again cannot help; the message is its reason."""
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +18,7 @@ from deploy.doctor import findings
 from processors.sinks.clickhouse import Store, StoreError, StoreUnavailableError, connect
 from tests.support.certificates import Issued, issue
 from tests.support.clickhouse import PASSWORD, Server, serving
+from tests.support.ports import free_port
 
 USERS = {"default": {"password": PASSWORD}, "certified": {"password": None, "certificate": "certified"}}
 
@@ -142,6 +147,36 @@ class TestLogin:
         state, said = seen("wrong")
         assert state == "fail"
         assert "clickhouse.user" in said
+
+
+def test_a_start_with_a_wrong_password_ends_and_says_so_and_with_the_right_one_runs(plain: Server, tmp_path: Path) -> None:
+    config = tmp_path / "affidavit.yaml"
+    config.write_text(
+        f"data_dir: data\napi: {{listen: '127.0.0.1:{free_port()}'}}\n"
+        f"clickhouse: {{interface: http, port: {plain.port}, password_env: STORE_PASSWORD, database: started}}\n"
+    )
+    command = [sys.executable, "-c", "from deploy.cli import main; main()", "up", "-c", str(config)]
+    root = Path(__file__).parents[2]
+
+    def start(password: str) -> subprocess.Popen[str]:
+        environment = {**os.environ, "STORE_PASSWORD": password, "PYTHONUNBUFFERED": "1"}
+        return subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    refused = start("wrong-pw-5Rk1")
+    said, _ = refused.communicate(timeout=60)
+    assert refused.returncode == 1
+    assert "refuses the login of 'default'" in said
+    assert "clickhouse.user" in said
+    assert "wrong-pw-5Rk1" not in said
+    running = start(PASSWORD)
+    try:
+        assert running.stdout is not None
+        lines = iter(running.stdout.readline, "")
+        assert any("ready after" in line for line in lines)
+    finally:
+        running.send_signal(signal.SIGTERM)
+        said, _ = running.communicate(timeout=60)
+    assert running.returncode == 0, said
 
 
 @pytest.mark.parametrize("compression", ["zstd", "lz4", "none"])
