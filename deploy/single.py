@@ -254,7 +254,8 @@ def _open_store(config: Config, stack: contextlib.ExitStack, migrating: bool) ->
         if migrating:
             store.migrate()
         elif lacking := store.lacking():
-            raise FatalError(f"the store lacks {', '.join(lacking)}: run `affidavit migrate` first, or start the workers")
+            # Not fatal: whoever starts all roles at once has workers that are about to make the tables.
+            raise UpError(f"the store lacks {', '.join(lacking)}: start the workers, or run `affidavit migrate`")
     except (StoreUnavailableError, StoreLockedError):
         raise  # the supervisor starts the node again, later
     except (MigrationError, StoreError) as error:

@@ -41,9 +41,12 @@ def apart(pg: Postgres, kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) 
     server = Server(tmp_path_factory.mktemp("clickhouse"), users=USERS).start()
     site = Apart(pg, kafka, server, "apart.")
     try:
+        site.start("api", wait=False)  # before there is a table: it waits for them
+        wait_for(lambda: "the store lacks 0001" in site.proxy.said(), "the API to say what it waits for", 60, 0.1)
         site.command("migrate", "migrate")
-        for role in ("process", "api", "proxy"):
+        for role in ("process", "proxy"):
             site.start(role)
+        site.await_ready("api")
         yield site
     finally:
         site.end()
@@ -122,19 +125,38 @@ class Faults:
         self.apart.stop("process", signal.SIGKILL)
         self.apart.start("process")
 
+    def workers_come_and_go(self) -> None:
+        """Another worker shares the partitions, the first one leaves in order and comes back, the other leaves."""
+        self.apart.start("process2")
+        _goes_on(self.apart, self.clients)
+        assert self.apart.stop("process") == 0
+        _goes_on(self.apart, self.clients)
+        self.apart.start("process")
+        _goes_on(self.apart, self.clients)
+        assert self.apart.stop("process2") == 0
+
     def plan(self, faults: int) -> list[tuple[str, Callable[[], None]]]:
         """Each once, and random ones up to so many."""
         planned: list[tuple[str, Callable[[], None]]] = [
-            *[(f"death in insert {nth}", lambda nth=nth: self.dies_in_insert(nth)) for nth in (1, 4)],
+            ("death in insert 4", lambda: self.dies_in_insert(4)),
             ("answers lost", self.mute),
             ("one insert a second", self.slow),
-            ("kill -9 of the worker", self.worker_killed),
+            ("workers come and go", self.workers_come_and_go),
         ]
+        more = [*planned[1:], ("kill -9 of the worker", self.worker_killed), ("kill -9 of the server", self.killed)]
         while len(planned) < faults:
             nth = self._moments.randrange(1, 9)
-            more = [planned[2], planned[3], planned[4], ("kill -9 of the server", self.killed)]
             planned.append(self._moments.choice([*more, (f"death in insert {nth}", lambda nth=nth: self.dies_in_insert(nth))]))
         return planned
+
+
+def test_what_migrate_would_do_is_printed(apart: Apart) -> None:
+    tables = apart.command("migrate", "migrate", "--print")
+    assert "CREATE TABLE IF NOT EXISTS affidavit.query_events (" in tables
+    assert "ON CLUSTER" not in tables
+    rights = apart.command("migrate", "migrate", "--users")
+    assert "GRANT SELECT, INSERT ON affidavit.query_events TO affidavit_writer;" in rights
+    assert not any(user["password"] in tables + rights for user in USERS.values())
 
 
 @pytest.mark.timeout(7200 if SOAK else 300)

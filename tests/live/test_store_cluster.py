@@ -66,6 +66,23 @@ class TestStatements:
         with pytest.raises(Exception, match="Syntax error"):
             client.command("EXPLAIN AST " + statements[2].replace("CREATE", "CRATE"))
 
+    def test_every_setting_of_a_table_is_one_the_engine_has(self, server: Server, tmp_path: Path) -> None:
+        known = {
+            n
+            for (n,) in connect(server.settings(), tmp_path)
+            .client.query("SELECT name FROM system.merge_tree_settings")
+            .result_rows
+        }
+        for settings in (SINGLE, REPLICATED):
+            named = {
+                name
+                for s in script(settings)
+                if "SETTINGS " in s
+                for name in re.findall(r"(\w+) = ", s.rsplit("SETTINGS ", 1)[1])
+            }
+            assert len(named) >= 4
+            assert named <= known
+
     def test_on_a_cluster_nothing_is_said_to_one_node_alone(self) -> None:
         statements = list(script(REPLICATED))
         alone = [s for s in statements if f"ON CLUSTER `{CLUSTER}`" not in s and not s.startswith("INSERT")]

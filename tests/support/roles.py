@@ -42,11 +42,12 @@ class Apart:
         settings = cluster.settings(topic_prefix=prefix, timeout_seconds=30.0)
         ensure(settings)
         log = Kafka.written(settings)
-        self.proxy = Affidavit(server, {"log": log})
+        self.proxy = Affidavit(server, {"log": log, "proxy": {"workers": 3}})
         self.folder = self.proxy.folder
-        self.api_port, self.process_port = free_port(), free_port()
+        self.api_port, self._ports = free_port(), {"process": free_port(), "process2": free_port()}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        for role, user in (("migrate", "migrator"), ("process", "writer"), ("api", "reader")):
+        users = {"migrate": "migrator", "process": "writer", "process2": "writer", "api": "reader"}
+        for role, user in users.items():
             (self.folder / f"{user}.password").write_text(USERS[user]["password"] + "\n")
             reached = {"interface": "http", "port": store.port, "user": user, "password_file": f"{user}.password"}
             config = {
@@ -54,7 +55,7 @@ class Apart:
                 "log": log,
                 "clickhouse": {**reached, "timeout_seconds": 20},
                 "api": {"listen": f"127.0.0.1:{self.api_port}"},
-                "process": {"listen": f"127.0.0.1:{self.process_port}"},
+                "process": {"listen": f"127.0.0.1:{self._ports.get(role, 1)}"},
                 "audit": {"heartbeat_seconds": 60, "seal_interval_ms": 50},
             }
             self.config(role).write_text(yaml.safe_dump(config))
@@ -70,16 +71,23 @@ class Apart:
         assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
         return done.stdout
 
-    def start(self, role: str) -> None:
-        """Start a role; return when it is ready."""
-        self._processes[role] = self.proxy._spawn(["-c", _CLI, role, "-c", str(self.config(role))], subprocess.DEVNULL)
+    def start(self, role: str, wait: bool = True) -> None:
+        """Start a role (`process2` is another worker); return when it is ready, or at once."""
+        self._processes[role] = self.proxy._spawn(
+            ["-c", _CLI, role.rstrip("2"), "-c", str(self.config(role))], subprocess.DEVNULL
+        )
+        if wait:
+            self.await_ready(role)
+
+    def await_ready(self, role: str) -> None:
+        """Return when a role is ready."""
 
         def ready() -> bool:
             process = self._processes[role]
             assert process.poll() is None, f"{role} ended with {process.returncode}: {self.proxy.said()[-3000:]}"
             if role == "proxy":
                 return accepts(self.proxy.port)
-            return self._status(self.process_port if role == "process" else self.api_port) == 200
+            return self._status(self._ports.get(role, self.api_port)) == 200
 
         wait_for(ready, f"{role} to be ready", 90, 0.1)
 
