@@ -1,17 +1,21 @@
 """How fast sealed blocks become ClickHouse rows, and how many bytes an event takes at rest.
 
-    python -m bench.pipeline [--quick] [--blocks N]
+    python -m bench.pipeline [--quick] [--blocks N] [--http]
 
 Blocks of 500 realistic events of about 1.3 KB are put in the embedded log; then one pipeline works them off: read, hash every
 line and check the Merkle root, the signature and the chain, parse, project, archive with fdatasync, insert into chDB with
 fsync. CPU is the whole process's, user and system, over all threads, so chDB's inserting and merging is in it. The baseline of
 the same run is what it takes merely to parse the lines as JSON (orjson) and to hash them (SHA-256). Then single blocks are
 shipped to an idle pipeline, and the time from sealing to a row that a query finds is taken.
+
+With `--http` the store is chDB behind ClickHouse's HTTP interface, in a process of its own: CPU is then the worker's alone, which
+compresses what it sends, and none of the engine's.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import platform
 import shutil
@@ -37,6 +41,7 @@ from schemas.integrity import Block
 from schemas.log import Record
 from schemas.log.sqlite import SqliteLog
 from schemas.topics import EVENTS
+from tests.support.clickhouse import serving
 from tests.support.event_blocks import Source, record
 
 EVENTS_PER_BLOCK = 500
@@ -47,16 +52,19 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--quick", action="store_true", help="a fifth of the blocks")
     arguments.add_argument("--blocks", type=int, default=0, help="sealed blocks to work off (default 512)")
+    arguments.add_argument("--http", action="store_true", help="the store is a server, reached by HTTP")
     chosen = arguments.parse_args()
     count = chosen.blocks or (128 if chosen.quick else 512)
     folder = Path(tempfile.mkdtemp(prefix="bench-pipeline-"))
     try:
-        _measure(folder, count)
+        with contextlib.ExitStack() as stack:
+            server = stack.enter_context(serving()) if chosen.http else None
+            _measure(folder, count, server.settings() if server is not None else ClickHouseSettings())
     finally:
         shutil.rmtree(folder)
 
 
-def _measure(folder: Path, count: int) -> None:
+def _measure(folder: Path, count: int, settings: ClickHouseSettings) -> None:
     key = Ed25519PrivateKey.generate()
     _register(folder / "keys", key)
     source = Source(key=key)
@@ -65,7 +73,7 @@ def _measure(folder: Path, count: int) -> None:
     published = sum(len(b.body) for b in blocks)
     baseline = _baseline(blocks) / events
     log = SqliteLog(folder / "log.db")
-    store = connect(ClickHouseSettings(), folder)
+    store = connect(settings, folder)
     store.migrate()
     archive = Archive(folder / "archive")
     runtime = EmbeddedRuntime(log, store, archive, folder / "pipeline.db", _now)

@@ -30,7 +30,7 @@ WITH JSONExtract(published, 'Tuple(
     decision Tuple(verdict String, policies Array(String), bundle String, risk UInt8, approval_id String),
     outcome Tuple(status String, sqlstate String, rows_returned UInt64, rows_affected UInt64, bytes_in UInt64, bytes_out UInt64,
         db_us UInt64, held_us UInt64, total_us UInt64),
-    exposure Map(String, UInt64))') AS e
+    exposure Map(String, UInt64), masked Map(String, UInt64), exposed Map(String, UInt64))') AS e
 SELECT
     e.source AS source, e.epoch AS epoch, e.seq AS seq, e.event_id AS event_id,
     fromUnixTimestamp64Micro(e.at, 'UTC') AS at, fromUnixTimestamp64Micro(e.ended_at, 'UTC') AS ended_at,
@@ -49,7 +49,7 @@ SELECT
     e.decision.approval_id AS approval_id, e.outcome.status AS status, e.outcome.sqlstate AS sqlstate,
     e.outcome.rows_returned AS rows_returned, e.outcome.rows_affected AS rows_affected, e.outcome.bytes_in AS bytes_in,
     e.outcome.bytes_out AS bytes_out, e.outcome.db_us AS db_us, e.outcome.held_us AS held_us, e.outcome.total_us AS total_us,
-    e.exposure AS exposure,
+    e.exposure AS exposure, e.masked AS masked, e.exposed AS exposed,
     toUInt64OrZero(splitByChar('\n', _headers.value[indexOf(_headers.name, 'block')])[4]) AS block_number,
     if(e.v > 1, published, '') AS line
 FROM affidavit.events_queue
