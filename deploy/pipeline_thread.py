@@ -18,6 +18,7 @@ from schemas.log.place import LogPlace
 
 if TYPE_CHECKING:
     from processors.runtimes.embedded import EmbeddedRuntime
+    from processors.runtimes.work import Stored
     from processors.sinks.clickhouse import Store
 
 RETRY_SECONDS = 10.0
@@ -28,11 +29,17 @@ class PipelineThread:
     """Runs from its making until `close`. `clock` returns microseconds UTC; the store belongs to the caller."""
 
     def __init__(
-        self, place: LogPlace, store: Store, data: DataDir, clock: Callable[[], int], log: structlog.stdlib.BoundLogger
+        self,
+        place: LogPlace,
+        store: Store,
+        data: DataDir,
+        clock: Callable[[], int],
+        log: structlog.stdlib.BoundLogger,
+        stored: Stored | None = None,
     ) -> None:
         from processors.archive import Archive
 
-        self._store, self._data, self._clock, self._log = store, data, clock, log
+        self._store, self._data, self._clock, self._log, self._stored = store, data, clock, log, stored
         self._event_log = place.open()
         self._archive = Archive(data.archive)
         self._failed = ""
@@ -83,7 +90,7 @@ class PipelineThread:
     def _new_runtime(self) -> EmbeddedRuntime:
         from processors.runtimes.embedded import EmbeddedRuntime
 
-        return EmbeddedRuntime(self._event_log, self._store, self._archive, self._data.pipeline, self._clock)
+        return EmbeddedRuntime(self._event_log, self._store, self._archive, self._data.pipeline, self._clock, stored=self._stored)
 
     def _run(self) -> None:
         from processors.runtimes.embedded import PipelineError

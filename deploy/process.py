@@ -16,6 +16,7 @@ from deploy.layout import DataDir
 from deploy.logs import configure
 from deploy.maintenance import MaintenanceError
 from deploy.supervisor import owning
+from deploy.tracing import tracing
 from schemas.config import Config
 
 
@@ -38,13 +39,14 @@ def run_process(config: Config) -> int:
         store.migrate()
         archive = Archive(data.archive)
         stack.callback(archive.close)
+        stored = tracing(config, stack)
 
         async def work() -> None:
             stop = asyncio.Event()
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, stop.set)
             limit = config.process.max_rejected
-            runtime = FaustRuntime(config.log.kafka, store, archive, _now, data.keys, limit)
+            runtime = FaustRuntime(config.log.kafka, store, archive, _now, data.keys, limit, stored=stored)
             await runtime.run(stop, split_address(config.process.listen))
 
         asyncio.run(work())

@@ -270,6 +270,7 @@ class Node:
         from deploy import notices
         from deploy.node_source import NodeSource
         from deploy.pipeline_thread import PipelineThread
+        from deploy.tracing import tracing
         from ingest.identity.tokens import TokenStore
         from schemas.log.place import LogPlace
 
@@ -284,8 +285,9 @@ class Node:
         stack.callback(self._ballot_log.close)
         self._store: Store = _open_store(config, stack, migrating=pipeline)
         self._lookup = self._store.new_client()
-        self._pipeline = PipelineThread(place, self._store, self._data, now_us, log) if pipeline else None
-        if self._pipeline is not None:
+        self._pipeline: PipelineThread | None = None
+        if pipeline:
+            self._pipeline = PipelineThread(place, self._store, self._data, now_us, log, tracing(config, stack))
             stack.callback(self._pipeline.close)  # before the store is closed, also when what follows fails
         name = f"{config.api.name or ('node' if pipeline else 'api')}/0"
         self.source: NodeSource = NodeSource(self._data, config.audit, self._shipping_log, self._tokens, now_us, name)

@@ -376,6 +376,20 @@ class LogSettings(Settings):
         return self
 
 
+class TracingSettings(Settings):
+    """OpenTelemetry spans of statements whose client names its trace. Off without an endpoint."""
+
+    otlp_endpoint: str | None = None
+    ca_file: Path | None = None
+    statement_text: bool = False
+
+    @model_validator(mode="after")
+    def _safe(self) -> TracingSettings:
+        if self.otlp_endpoint is not None and not is_safe_url(self.otlp_endpoint):
+            raise ValueError("spans are sent over https (http only to a collector on this machine itself)")
+        return self
+
+
 class PolicySettings(Settings):
     """The guard: files of policy rules, all of them one bundle. Without files every statement is allowed."""
 
@@ -448,6 +462,7 @@ class Config(Settings):
     api: ApiSettings = ApiSettings()
     clickhouse: ClickHouseSettings = ClickHouseSettings()
     process: ProcessSettings = ProcessSettings()
+    tracing: TracingSettings = TracingSettings()
 
     @property
     def public_url(self) -> str:

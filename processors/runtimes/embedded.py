@@ -26,7 +26,7 @@ import structlog
 
 from processors.archive import Archive, ArchiveError, ArchiveUnavailableError
 from processors.runtimes.state import StateError, StateFile
-from processors.runtimes.work import MAX_BLOCKS, MAX_BYTES, BatchWork, PipelineError, Timings
+from processors.runtimes.work import MAX_BLOCKS, MAX_BYTES, BatchWork, PipelineError, Stored, Timings
 from processors.signatures import KeyFileError
 from processors.sinks.clickhouse import Store, StoreError, StoreUnavailableError
 from processors.steps.work import Batch, State
@@ -87,14 +87,20 @@ class EmbeddedRuntime:
         max_rejected: int = 100,
         max_blocks: int = MAX_BLOCKS,
         linger_seconds: float = 0.25,
+        stored: Stored | None = None,
     ) -> None:
-        """`keys_dir` defaults to `keys` beside `state_path`; `linger_seconds` is the wait between polls of an idle log."""
+        """`keys_dir` defaults to `keys` beside `state_path`; `linger_seconds` is the wait between polls of an idle log.
+
+        `stored` is told of each batch, see `work.Stored`.
+        """
         self._log, self._clock = log, clock
         self._max_blocks, self._linger = max_blocks, linger_seconds
         self._file = StateFile(state_path)
         keys_dir = state_path.parent / "keys" if keys_dir is None else keys_dir
         self._timings = Timings()
-        self._work = BatchWork(log, store, archive, self._file, clock, keys_dir, max_rejected, timings=self._timings)
+        self._work = BatchWork(
+            log, store, archive, self._file, clock, keys_dir, max_rejected, timings=self._timings, stored=stored
+        )
         self._uncertain = False
         """Whether rows of this batch may be there already: a plan runs again, or the state file is new and the log is not."""
         self._partitions = 0

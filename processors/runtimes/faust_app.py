@@ -31,7 +31,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from processors.archive import Archive, ArchiveError, ArchiveUnavailableError
 from processors.runtimes.metrics import exposition
 from processors.runtimes.state import Plan
-from processors.runtimes.work import MAX_BLOCKS, MAX_BYTES, BatchWork, PipelineError, Timings
+from processors.runtimes.work import MAX_BLOCKS, MAX_BYTES, BatchWork, PipelineError, Stored, Timings
 from processors.signatures import KeyFileError
 from processors.sinks.clickhouse import Store, StoreError, StoreUnavailableError
 from processors.steps.work import Batch, State
@@ -117,6 +117,7 @@ class FaustRuntime:
         max_rejected: int = 100,
         group: str = "affidavit-process",
         session_seconds: float = SESSION_SECONDS,
+        stored: Stored | None = None,
     ) -> None:
         """Raise LogError where the brokers refuse us or the topics are not there."""
         self._settings, self._store, self._archive, self._clock = settings, store, archive, clock
@@ -130,7 +131,7 @@ class FaustRuntime:
         self._newest: dict[int, bytes] = {}
         self._tick = time.monotonic()
         self._failure: PipelineError | None = None
-        self._timings = Timings()
+        self._timings, self._stored = Timings(), stored
         self._counts = {"blocks": 0, "events": 0, "repeats": 0, "rejected": 0, "gaps": 0, "batches": 0, "retries": 0}
         self._state, self._last_error, self._latency_us = "starting", "", 0
         self._session = session_seconds
@@ -272,7 +273,9 @@ class FaustRuntime:
         if not memory.existed:
             memory.known_until = self._log.end_offset(EVENTS.name, partition)
         limit, remedy = self._max_rejected, "raise process.max_rejected and start the worker again"
-        work = BatchWork(self._log, self._store, self._archive, memory, self._clock, self._keys_dir, limit, remedy, self._timings)
+        work = BatchWork(
+            self._log, self._store, self._archive, memory, self._clock, self._keys_dir, limit, remedy, self._timings, self._stored
+        )
         log.info("partition taken up", partition=partition, next_offset=memory.next_offset, unfinished=memory.plan is not None)
         return work, memory
 

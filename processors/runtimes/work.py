@@ -59,6 +59,10 @@ class Timings:
         return {f.name: getattr(self, f.name).numbers() for f in fields(self)}
 
 
+Stored = Callable[[Batch, int], None]
+"""Is told of each batch that store and archive have, with the time (µs). A death between the two leaves it untold."""
+
+
 class Memory(Protocol):
     """What a partition's work remembers between batches and across deaths."""
 
@@ -86,11 +90,12 @@ class BatchWork:
         max_rejected: int = 100,
         remedy: str = "`affidavit pipeline resume` sets the count back",
         timings: Timings | None = None,
+        stored: Stored | None = None,
     ) -> None:
         """Log, store and archive belong to the caller. `remedy`: what lets a runtime go on that stopped at `max_rejected`."""
         self._log, self._store, self._archive, self._memory, self._clock = log, store, archive, memory, clock
         self._keys_dir, self._max_rejected, self._remedy = keys_dir, max_rejected, remedy
-        self._timings = timings or Timings()
+        self._timings, self._stored = timings or Timings(), stored
         self._uncertain = False
 
     def take(self, records: Sequence[Record], partition: int, uncertain: bool) -> Batch:
@@ -153,7 +158,15 @@ class BatchWork:
             self._timings.insert.observe((perf_counter_ns() - archived) // 1000)
             self._timings.projection.observe(self._clock() - min(a.block.header.sealed_at for a in batch.fresh))
         self._memory.commit(state, records[-1].offset + 1, partition)
+        if self._stored is not None and batch.fresh:
+            self._tell(self._stored, batch)
         return batch
+
+    def _tell(self, stored: Stored, batch: Batch) -> None:
+        try:
+            stored(batch, self._clock())
+        except Exception as error:  # what looks on must not stop what works
+            log.warning("a batch could not be told", error=f"{type(error).__name__}: {error}")
 
     def _registered_keys(self, records: Sequence[Record]) -> dict[str, bytes]:
         sources = {r.headers["source"].decode("ascii", "replace") for r in records if "source" in r.headers}
