@@ -103,8 +103,9 @@ def status_of(worker: Worker) -> ProxyStatus:
     }
     if stale != float("inf"):  # JSON has no infinity; `control_known` says it
         counts["control_stale_seconds"] = stale
-    problems = [] if spool.accepting else [spool.refusal]
-    if not worker.control.known:
+    # With `on_failure: pass` a full spool keeps nobody from the database: whoever asks must not take the proxy away for it.
+    problems = [] if spool.accepting or worker.passes_unaudited else [spool.refusal]
+    if not worker.control.known or stale > worker.config.identity.max_control_stale_seconds:
         problems.append(f"logins are refused: {worker.control.problem or 'the control topic was not read yet'}")
     latencies = {
         "seal": sealer.seals,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -104,3 +105,23 @@ def test_prometheus_reads_its_configuration(tmp_path: Path) -> None:
     config.write_text(text.replace("/etc/prometheus/alerts.yaml", str(rules)))
     done = subprocess.run([promtool(), "check", "config", str(config)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_grafana_gets_every_dashboard_and_what_its_data_sources_are_named_by(stack: dict[str, Any]) -> None:
+    grafana = stack["services"]["grafana"]
+    mounted = {volume["source"]: volume["target"] for volume in grafana["volumes"] if volume["type"] == "bind"}
+    folder = COMPOSE.parent / "grafana"
+    files = {str(path) for path in (*folder.glob("dashboards/*.json"), *folder.glob("provisioning/*/*.yaml"))}
+    assert {str(Path(source).resolve()) for source in mounted} == files
+    provider = yaml.safe_load((folder / "provisioning" / "dashboards" / "affidavit.yaml").read_text())["providers"][0]
+    targets = {target for source, target in mounted.items() if source.endswith(".json")}
+    assert {str(Path(target).parent) for target in targets} == {provider["options"]["path"]}
+    sources = (folder / "provisioning" / "datasources" / "affidavit.yaml").read_text()
+    assert set(re.findall(r"\$([A-Z_]+)", sources)) <= set(grafana["environment"])
+
+
+def test_prometheus_scrapes_every_role_where_it_listens(stack: dict[str, Any]) -> None:
+    scraped = yaml.safe_load((COMPOSE / "prometheus" / "prometheus.yaml").read_text())["scrape_configs"][0]["static_configs"]
+    config = load(COMPOSE / "affidavit.yaml", complete=False)
+    listens = {"proxy": config.proxy.metrics_listen, "api": config.api.listen, "process": config.process.listen}
+    assert set(scraped[0]["targets"]) == {f"{role}:{str(listen).rpartition(':')[2]}" for role, listen in listens.items()}

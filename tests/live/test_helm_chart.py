@@ -151,3 +151,24 @@ def test_every_value_is_described() -> None:
     assert done.returncode == 0
     unknown = template("-f", VALUES[0], "--set", "networkPolicy.unknown=1")
     assert "unknown" in unknown.stderr
+
+
+@pytest.mark.parametrize("values", VALUES, ids=lambda path: path.stem)
+def test_probes_and_scrapes_ask_where_something_listens(values: Path, tmp_path: Path) -> None:
+    documents = rendered(values, "--set", "serviceMonitor.enabled=true")
+    for name, pod in pods(documents).items():
+        for container in pod["containers"]:
+            ports = {port["name"]: port["containerPort"] for port in container.get("ports", ())}
+            for probe in (container.get(f"{kind}Probe", {}) for kind in ("startup", "readiness", "liveness")):
+                assert {action["port"] for action in probe.values() if isinstance(action, dict)} <= set(ports), name
+    ((monitor,),) = ([d for d in documents if d["kind"] == "ServiceMonitor"],)
+    wanted = {endpoint["port"] for endpoint in monitor["spec"]["endpoints"]}
+    roles = set(monitor["spec"]["selector"]["matchExpressions"][0]["values"])
+    services = [d for d in documents if d["kind"] == "Service"]
+    scraped = {d["metadata"]["labels"].get("app.kubernetes.io/component") for d in services}
+    assert scraped == roles == {"proxy", "process", "api"}
+    assert all(wanted & {port["name"] for port in service["spec"]["ports"]} for service in services)
+    for document in documents:
+        if document["kind"] == "ConfigMap" and "databases:" in document["data"]["affidavit.yaml"]:
+            config = yaml.safe_load(document["data"]["affidavit.yaml"])
+            assert config["proxy"]["metrics_listen"].endswith(":9464")

@@ -77,7 +77,7 @@ capabilities: {drop: [ALL]}
 {{- $config := dict "data_dir" "/var/lib/affidavit" "log" (dict "kind" "kafka" "kafka" $kafka) -}}
 {{- if $databases -}}
 {{- $_ := set $config "databases" $databases -}}
-{{- $_ := set $config "proxy" (dict "name" "${POD_NAME}") -}}
+{{- $_ := set $config "proxy" (dict "name" "${POD_NAME}" "metrics_listen" "0.0.0.0:9464") -}}
 {{- $files := list -}}
 {{- range $v.policy.files }}{{ $files = append $files (printf "/etc/affidavit-policies/%s" .) }}{{ end -}}
 {{- if $files }}{{ $_ := set $config "policy" (dict "files" $files) }}{{ end -}}
