@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deploy.approvals import approvals
+from deploy.log_style import VARIABLE, Style, style, use
 
 if TYPE_CHECKING:
     from ingest.identity.tokens import TokenStore
@@ -62,6 +63,9 @@ ApiToken = Annotated[
 Since = Annotated[str | None, typer.Option("--from", metavar="TIME", help="Start: ISO 8601, or an age such as 15m, 8h, 7d.")]
 Until = Annotated[str | None, typer.Option("--to", metavar="TIME", help="End, likewise.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it stands in the trail.")]
+LogFormat = Annotated[
+    Style, typer.Option("--log-format", envvar=VARIABLE, help="What log lines look like: JSON, text, or by where they go.")
+]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=1_000_000, help="At most so many.")]
 DEFAULT_CONFIG = Path("affidavit.yaml")
 
@@ -84,38 +88,42 @@ def demo(
 
 
 @app.command()
-def up(config: ConfigFile = DEFAULT_CONFIG) -> None:
+def up(config: ConfigFile = DEFAULT_CONFIG, log_format: LogFormat = Style.AUTO) -> None:
     """Run everything on this machine: proxies, pipeline, API and UI. Stops on Ctrl-C or SIGTERM."""
     from deploy.config import load
     from deploy.single import run_up
 
+    use(log_format)
     raise typer.Exit(run_up(load(config), roles=("proxy", "node")))
 
 
 @app.command()
-def proxy(config: ConfigFile = DEFAULT_CONFIG) -> None:
+def proxy(config: ConfigFile = DEFAULT_CONFIG, log_format: LogFormat = Style.AUTO) -> None:
     """Run the proxies alone, shipping to Kafka, or to the embedded log of this data directory for a later `up` to project."""
     from deploy.config import load
     from deploy.single import run_up
 
+    use(log_format)
     raise typer.Exit(run_up(load(config, sections=("databases", "policy", "identity", "log")), roles=("proxy",)))
 
 
 @app.command()
-def api(config: ConfigFile = DEFAULT_CONFIG) -> None:
+def api(config: ConfigFile = DEFAULT_CONFIG, log_format: LogFormat = Style.AUTO) -> None:
     """Run the API and UI alone, on Kafka and a ClickHouse server that workers (`process`) fill."""
     from deploy.config import load
     from deploy.single import run_up
 
+    use(log_format)
     raise typer.Exit(run_up(load(config, sections=("log", "clickhouse", "notifications")), roles=("api",)))
 
 
 @app.command()
-def process(config: ConfigFile = DEFAULT_CONFIG) -> None:
+def process(config: ConfigFile = DEFAULT_CONFIG, log_format: LogFormat = Style.AUTO) -> None:
     """Run a worker that takes Kafka's events into ClickHouse and the archive. Start as many as there are partitions, at most."""
     from deploy.config import load
     from deploy.process import run_process
 
+    use(log_format)
     raise typer.Exit(run_process(load(config, sections=("log", "clickhouse"))))
 
 
@@ -468,6 +476,11 @@ def run(arguments: list[str]) -> int:
             raise
         ours = type(error).__module__.partition(".")[0] in ("deploy", "ingest", "processors", "query_api", "schemas")
         text = str(error) if ours else f"{type(error).__name__}: {error}; AFFIDAVIT_DEBUG=1 shows where"
+        if style() is Style.JSON:
+            from deploy.logs import configure
+
+            configure("affidavit").error(text)
+            return 1
         for line in text.splitlines():
             typer.echo(f"error: {line}", err=True)
         return 1

@@ -1,6 +1,7 @@
-"""How do our processes log? One line an event on stderr: JSON for machines, coloured text on a terminal.
+"""How do our processes log? One line an event on stderr: JSON for machines, text on a terminal, or as AFFIDAVIT_LOGS says.
 
 Only events and fields chosen by us are logged, never a library's idea of a request: those could hold a token or a statement.
+Children and sealers inherit the variable, so that all processes of a machine log alike, and libraries with them.
 """
 
 from __future__ import annotations
@@ -12,33 +13,54 @@ from typing import Any, TextIO
 
 import structlog
 
+from deploy.log_style import Style, style
+
 _SECRET_NAMES = ("password", "token", "secret", "authorization", "key")
 
 
 def configure(process: str, stream: TextIO | None = None) -> structlog.stdlib.BoundLogger:
     """Set up logging of this process and return its logger; `process` stands in every line."""
     stream = stream or sys.stderr
+    as_text = style() is Style.TEXT or (style() is Style.AUTO and stream.isatty())
     rendering: list[Any] = (
-        [structlog.dev.ConsoleRenderer()]
-        if stream.isatty()
+        [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+        if as_text
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
+    common: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _Named(process),
+    ]
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            without_secrets,
-            *rendering,
-        ],
+        processors=[*common, without_secrets, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=False,
     )
-    # Libraries: warnings only, and as they are; uvicorn's access log stays off (query strings hold searches).
-    logging.basicConfig(stream=stream, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", force=True)
-    logger: structlog.stdlib.BoundLogger = structlog.get_logger().bind(process=process)
+    # Libraries: warnings only; uvicorn's access log stays off (query strings hold searches).
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*common, structlog.stdlib.add_logger_name, structlog.stdlib.ExtraAdder()],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, without_secrets, *rendering],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logger: structlog.stdlib.BoundLogger = structlog.get_logger()
     return logger
+
+
+class _Named:
+    """Puts the process's name into every line that has none."""
+
+    def __init__(self, process: str) -> None:
+        self._process = process
+
+    def __call__(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        event.setdefault("process", self._process)
+        return event
 
 
 def without_secrets(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:

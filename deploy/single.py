@@ -24,6 +24,8 @@ import structlog
 
 from deploy.config import split_address, to_wire
 from deploy.layout import DataDir, write_private
+from deploy.log_style import Style, style
+from deploy.logs import configure
 from deploy.supervisor import ChildSpec, FatalError, Supervisor, owning, pid_file
 from schemas.config import Config, LogKind
 from schemas.topics import CONTROL, EVENTS
@@ -68,6 +70,7 @@ def run_up(config: Config, roles: tuple[str, ...]) -> int:
         )
     if roles == ("proxy",) and not config.databases:
         raise UpError("databases: none is configured, so there is nothing for a proxy to do; add one")
+    configure("supervisor")
     data = DataDir(config.data_dir)
     data.prepare()
     specs = child_specs(config, roles)
@@ -171,7 +174,10 @@ def describe(config: Config, roles: tuple[str, ...]) -> Iterator[str]:
 
 
 def announce(line: str) -> None:
-    """Say one line to whoever started us."""
+    """Say one line to whoever started us; where all is to be JSON, that is a line of the log too."""
+    if style() is Style.JSON:
+        structlog.get_logger().info(line)
+        return
     from rich.console import Console
 
     Console(soft_wrap=True, highlight=True).print(line, markup=False)

@@ -183,7 +183,7 @@ class Connection(asyncio.Protocol):
             credential = await self._authenticate(asked)
         except Exception as error:
             # Whatever went wrong, the client is told and the event is written; its text may hold what the client sent.
-            self.worker.log.error("login_failed", error=type(error).__name__)
+            self.worker.log.error("login_failed", error=type(error).__name__, client=self._address)
             self._refuse_login("58000", "the login failed for a reason within the proxy", "internal_error", claimed=asked)
             return
         if credential is None:
@@ -208,7 +208,7 @@ class Connection(asyncio.Protocol):
             await self._join(asked, credential, database)
         except Exception as error:
             # Whatever went wrong, the client is told and the event is written; its text may hold what the client sent.
-            self.worker.log.error("login_failed", database=database.alias, error=type(error).__name__)
+            self.worker.log.error("login_failed", database=database.alias, error=type(error).__name__, client=self._address)
             self._refuse_login("58000", "the login failed for a reason within the proxy", "internal_error", claimed=asked)
 
     async def _join(self, asked: LoginRequested, credential: Credential, database: DatabaseSettings) -> None:
@@ -222,7 +222,8 @@ class Connection(asyncio.Protocol):
             side, done = await log_in(database.upstream, password, asked.parameters, asked.minor, self.worker.scram_keys)
             self.worker.counted.upstream_logins.observe(int((time.monotonic() - began) * 1e6))
         except UpstreamError as error:
-            self.worker.log.warning("upstream_login_failed", database=database.alias, reason=error.logged)
+            said = {"database": database.alias, "reason": error.logged, "client": self._address}
+            self.worker.log.warning("upstream_login_failed", **said)
             self._refuse_login(error.sqlstate or "08001", f"{database.alias}: {error}", "upstream", claimed=asked)
             return
         if self._closing or self._client is None or self._client.is_closing():
@@ -310,6 +311,7 @@ class Connection(asyncio.Protocol):
             )
         worker.mask(session, database)
         worker.counted.sessions += 1
+        worker.log.info("session_opened", session_id=session.session_id, database=database.alias)
         worker.note("SessionOpened", now, self._described.opened(status.get("server_version", "")))
         greeting = [messages.authentication_ok(), *done.notices]
         for name, value in done.parameter_status.items():
@@ -577,7 +579,8 @@ class Connection(asyncio.Protocol):
         """The spool failed under a batch: nothing of it is sent, the connection cannot go on."""
         self._waiting = False
         self._out.clear()
-        self.worker.log.error("audit_write_failed", reason=reason)
+        session_id = self.session.session_id if self.session is not None else ""
+        self.worker.log.error("audit_write_failed", reason=reason, session_id=session_id)
         code = "58030" if self.worker.spool.accepting else "53100"
         text = "connection ended: its statements could not be recorded; nothing of this batch was executed"
         self._write_client(messages.fatal(code, text, detail=reason))
@@ -667,6 +670,13 @@ class Connection(asyncio.Protocol):
             self.worker.cancel_keys.forget(self._cancel_pid)
         if self.session is not None and self._described is not None:
             now = self.worker.clock()
+            self.worker.log.info(
+                "session_closed",
+                session_id=self.session.session_id,
+                reason=reason,
+                statements=self.session.statements,
+                seconds=round((now - self._opened_at) / 1e6, 3),
+            )
             self.worker.note("SessionClosed", now, self._described.closed(self.session, reason, now - self._opened_at))
         self.worker.forget(self)
 

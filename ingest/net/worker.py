@@ -484,6 +484,9 @@ def run_worker(config: Config, index: int) -> int:
     try:
         uvloop.run(_serve(config, index))
     except (IngestError, SpoolError, TokenStoreError) as error:
-        print(f"affidavit proxy {config.proxy.name}/{index}: {error}", file=sys.stderr)
+        if os.environ.get("AFFIDAVIT_LOGS") == "json":
+            structlog.get_logger().error(str(error), source=f"{config.proxy.name}/{index}")
+        else:
+            print(f"affidavit proxy {config.proxy.name}/{index}: {error}", file=sys.stderr)
         return 1
     return 0

@@ -29,7 +29,7 @@ from schemas.log import Log, LogError
 from schemas.log.place import LogPlace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, MutableMapping
 
 POLL_SECONDS = 0.015
 """How often the write-ahead file is looked at: what a line waits at most beyond the interval, and a busy sealer's batch."""
@@ -149,6 +149,19 @@ class Process:
             self._page.write(self._sealer.state(now, shipper.failures, shipper.last_latency_us, shipper.problem))
 
 
+def _rendering() -> list[Any]:
+    """Lines look as `deploy.logs` says for all our processes."""
+    said = os.environ.get("AFFIDAVIT_LOGS")
+    if said == "text" or (said != "json" and sys.stderr.isatty()):
+        return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    return [_named, structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+
+
+def _named(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    event.setdefault("process", "sealer")
+    return event
+
+
 def main() -> int:
     """Run; problems that end it are told in the page and on standard error."""
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -161,8 +174,7 @@ def main() -> int:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
+            *_rendering(),
         ],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,

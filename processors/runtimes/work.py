@@ -196,7 +196,8 @@ class BatchWork:
         if not rejected:
             return
         for r in rejected:
-            log.error("block rejected, kept in the dead letters", offset=r.record.offset, reason=r.reason)
+            where = {"source": r.record.key.decode("utf-8", "replace")[:100], "partition": r.record.partition}
+            log.error("block rejected, kept in the dead letters", offset=r.record.offset, reason=r.reason, **where)
         self._log.append(
             DLQ.name,
             [
