@@ -1,25 +1,18 @@
-"""Spans are made of events: whose they are, what they hold, what makes none; and the sender loses none quietly."""
+"""Spans are made of events: whose they are, what they hold, and what makes none."""
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
 from processors.pipeline import run
-from processors.sinks import otlp
-from processors.sinks.otlp import SpanSender, TracingError
 from processors.steps.work import Batch, State
-from processors.traces import Span, SpanKind, span_id, spans
-from schemas.config import TracingSettings
+from processors.traces import SpanKind, span_id, spans
 from schemas.log import Record
 from schemas.topics import EVENTS
-from tests.support.collector import attributes, collecting
 from tests.support.event_blocks import START, Source, record
-from tests.support.ports import wait_for
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 GOOD = f"00-{TRACE}-{PARENT}-01"
@@ -82,58 +75,3 @@ def test_an_outcome_that_never_came_and_a_clock_set_back_give_no_span_that_ends_
     made = batch({"traceparent": GOOD}, ended_at=0)
     for span in spans(made, 5):
         assert span.end >= span.start > 0
-
-
-def one(n: int) -> Span:
-    return Span(
-        b"t" * 16, n.to_bytes(8, "big"), b"p" * 8, "select a", SpanKind.SERVER, n, n + 1, {"n": n, "p": ("a", "b")}, "42P01"
-    )
-
-
-def test_what_is_sent_arrives_as_opentelemetry_reads_it_and_is_repeated_while_the_collector_is_busy(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(otlp, "FIRST_WAIT_SECONDS", 0.01)
-    with collecting() as collector:
-        collector.answers = [503, 429]
-        sender = SpanSender(collector.endpoint, version="1.2")
-        sender.offer(one(n) for n in range(1, 701))
-        wait_for(lambda: sender.sent == 700, "all spans to be sent")
-        sender.close()
-        assert [int.from_bytes(s.span_id, "big") for s in collector.spans] == list(range(1, 701))
-        assert collector.requests == 4
-        first = collector.spans[0]
-        assert attributes(first) == {"n": 1, "p": ["a", "b"], "error.type": "42P01"}
-        assert (first.start_time_unix_nano, first.end_time_unix_nano, first.status.code, first.kind) == (1000, 2000, 2, 2)
-        assert collector.resources[0] == {"service.name": "affidavit", "service.version": "1.2"}
-
-
-def test_refused_spans_are_counted_as_dropped() -> None:
-    with collecting() as collector:
-        collector.answers = [400]
-        sender = SpanSender(collector.endpoint)
-        sender.offer([one(1), one(2)])
-        wait_for(lambda: sender.dropped == 2, "a refused batch to be counted")
-        collector.rejects = 1
-        sender.offer([one(3), one(4), one(5)])
-        wait_for(lambda: (sender.sent, sender.dropped) == (2, 3), "partial success to be counted")
-        sender.close()
-
-
-def test_a_collector_that_is_away_costs_bounded_memory_and_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(otlp, "MAX_SPANS", 100)
-    sender = SpanSender("http://127.0.0.1:9/v1/traces")
-    began = time.monotonic()
-    for n in range(1000):
-        sender.offer([one(n + 1)])
-    sender.close()
-    assert time.monotonic() - began < 10
-    assert sender.sent == 0
-    assert sender.dropped + len(sender._waiting) >= 1000 - otlp.BATCH_SPANS
-
-
-def test_what_cannot_work_is_said_with_the_setting() -> None:
-    with pytest.raises(TracingError, match=r"tracing\.ca_file"):
-        SpanSender("https://collector.example/v1/traces", Path("/nowhere/ca.pem"))
-    with pytest.raises(ValueError, match="spans are sent over https"):
-        TracingSettings(otlp_endpoint="http://collector.example/v1/traces")
