@@ -55,16 +55,6 @@ class ApiClient:
             raise ApiError(self._word(response.status_code, response.content))
         return orjson.loads(response.content)
 
-    def post(self, path: str, body: dict[str, Any]) -> Any:
-        """Return the JSON of one POST. Raises ApiError."""
-        try:
-            response = self._http.post(path, json=body)
-        except httpx.HTTPError as error:
-            raise ApiError(f"cannot reach the API at {self._url} ({error or type(error).__name__})") from None
-        if response.status_code >= 300:
-            raise ApiError(self._word(response.status_code, response.content))
-        return orjson.loads(response.content)
-
     def pages(self, path: str, limit: int, **parameters: str | int | None) -> Iterator[dict[str, Any]]:
         """Yield up to `limit` items of a paged endpoint."""
         cursor: str | None = None

@@ -26,6 +26,7 @@ from deploy.config import split_address, to_wire
 from deploy.layout import DataDir, write_private
 from deploy.log_style import Style, style
 from deploy.logs import configure
+from deploy.lost_spools import refuse_second_chains
 from deploy.supervisor import ChildSpec, FatalError, Supervisor, owning, pid_file
 from schemas.config import Config, LogKind
 from schemas.topics import CONTROL, EVENTS
@@ -78,6 +79,7 @@ def run_up(config: Config, roles: tuple[str, ...]) -> int:
         for spec in specs:
             with owning(pid_file(data.run, spec.name), f"{spec.name} of an earlier run", ORPHAN_PATIENCE_SECONDS):
                 pass
+        refuse_second_chains(data, own_sources(config, roles))
         for stale in data.run.glob("cancel-*.sock"):
             stale.unlink(missing_ok=True)
         check_addresses(config, roles)
@@ -94,6 +96,19 @@ def run_up(config: Config, roles: tuple[str, ...]) -> int:
             data.local_token.unlink(missing_ok=True)
     announce("stopped")
     return 0
+
+
+def own_sources(config: Config, roles: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Yield the sources that these roles are, and the setting each is named by."""
+    if "node" in roles or "api" in roles:
+        yield _node_source_name(config, pipeline="node" in roles), "api.name"
+    if "proxy" in roles and config.databases:
+        for n in range(config.proxy.workers):
+            yield f"{config.proxy.name}/{n}", "proxy.name"
+
+
+def _node_source_name(config: Config, pipeline: bool) -> str:
+    return f"{config.api.name or ('node' if pipeline else 'api')}/0"
 
 
 def _serve_metrics(config: Config, data: DataDir) -> MetricsServer | None:
@@ -295,7 +310,7 @@ class Node:
         if pipeline:
             self._pipeline = PipelineThread(place, self._store, self._data, now_us, log, tracing(config, stack))
             stack.callback(self._pipeline.close)  # before the store is closed, also when what follows fails
-        name = f"{config.api.name or ('node' if pipeline else 'api')}/0"
+        name = _node_source_name(config, pipeline)
         self.source: NodeSource = NodeSource(self._data, config.audit, self._shipping_log, self._tokens, now_us, name)
         self._settle_at: dict[int, int] | int | None = None
         self._local_token = secrets.token_urlsafe(32)
