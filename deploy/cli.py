@@ -40,6 +40,7 @@ principals = typer.Typer(help="Suspend those who may not connect, and let them a
 grants = typer.Typer(help="Grant rights for a time, and end them.", no_args_is_help=True)
 archive = typer.Typer(help="The sealed blocks as published.", no_args_is_help=True)
 pipeline = typer.Typer(help="The pipeline from the log to the store.", no_args_is_help=True)
+dead_letters = typer.Typer(help="Blocks that did not verify: look at them, and send them again.", no_args_is_help=True)
 policies = typer.Typer(help="Check and try bundles of policy rules.", no_args_is_help=True)
 app.add_typer(tokens, name="token")
 app.add_typer(policies, name="policy")
@@ -51,6 +52,7 @@ app.add_typer(principals, name="principal")
 app.add_typer(grants, name="grant")
 app.add_typer(archive, name="archive")
 app.add_typer(pipeline, name="pipeline")
+app.add_typer(dead_letters, name="dlq")
 ConfigFile = Annotated[
     Path, typer.Option("--config", "-c", envvar="AFFIDAVIT_CONFIG", metavar="FILE", help="The configuration file.")
 ]
@@ -388,13 +390,66 @@ def archive_rebuild(config: ConfigFile = DEFAULT_CONFIG) -> None:
 
 
 @pipeline.command("resume")
-def pipeline_resume(config: ConfigFile = DEFAULT_CONFIG) -> None:
-    """Let a pipeline go on that stopped over blocks that did not verify. Look at those first: they are the dead letters."""
+def pipeline_resume(reason: Reason = "", config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Let pipelines go on that stopped over blocks that did not verify, and leave those in the dead letters. See `dlq` first."""
     from deploy.config import load
-    from deploy.maintenance import resume_pipeline
+    from deploy.dlq import resume_pipeline
 
-    resume_pipeline(load(config, complete=False))
-    typer.echo("the count of rejected blocks is 0 again; a running node goes on within some seconds", err=True)
+    resume_pipeline(load(config, complete=False), _actor(), reason)
+    typer.echo("rejected blocks are counted anew; a node goes on within some seconds, a worker when it is started", err=True)
+
+
+@dead_letters.command("list")
+def dlq_list(
+    source: Annotated[str, typer.Option("--source", help="Only this source's.")] = "",
+    all_: Annotated[bool, typer.Option("--all", help="Also those that were replayed.")] = False,
+    limit: Limit = 100,
+    config: ConfigFile = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """List blocks that did not verify, and why; the newest, in the order they came."""
+    from deploy.config import load
+    from deploy.display import show_dead_letters
+    from deploy.dlq import listed
+
+    show_dead_letters(listed(load(config, complete=False), _actor(), source, replayed=all_)[-limit:], as_json=as_json)
+
+
+@dead_letters.command("show")
+def dlq_show(
+    letter: Annotated[str, typer.Argument(metavar="LETTER_ID", help="As `dlq list` shows it.")],
+    body: Annotated[bool, typer.Option("--body", help="Write the block's body to stdout instead, byte for byte.")] = False,
+    config: ConfigFile = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Show one dead letter: its header, where it was read, and how it begins."""
+    from deploy.config import load
+    from deploy.display import show_dead_letter
+    from deploy.dlq import print_body, shown
+
+    found, record = shown(load(config, complete=False), _actor(), letter)
+    if body:
+        print_body(record)
+    else:
+        show_dead_letter(found, record, as_json=as_json)
+
+
+@dead_letters.command("replay")
+def dlq_replay(
+    wanted: Annotated[list[str] | None, typer.Argument(metavar="LETTER_ID...", help="As `dlq list` shows them.")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="All that were not replayed yet.")] = False,
+    source: Annotated[str, typer.Option("--source", help="With --all: only this source's.")] = "",
+    reason: Reason = "",
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Send dead letters through the pipeline again, after what was wrong is mended; pipelines that stopped go on."""
+    from deploy.config import load
+    from deploy.dlq import replay
+
+    if bool(wanted) == all_ or (source and not all_):
+        raise UsageError("name the letters to replay, or say --all, which --source narrows")
+    count = replay(load(config, complete=False), _actor(), wanted or (), source, reason)
+    typer.echo(f"{count} sent again; `affidavit dlq list` shows those that are rejected again", err=True)
 
 
 PolicyFiles = Annotated[

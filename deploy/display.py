@@ -19,7 +19,10 @@ from rich.text import Text
 
 from ingest.identity.tokens import TokenRecord
 from schemas.control import GrantChanged
+from schemas.dead_letters import DeadLetter
+from schemas.log import Record
 
+MAX_BODY_BYTES = 4000  # of a dead letter; `dlq show --body` has all of it
 MAX_TEXT_CHARS = 500  # of a statement in a table; --json has all of it
 _STATUS_STYLE = {"ok": "green", "error": "red", "denied": "bold red", "cancelled": "yellow", "unknown": "magenta"}
 
@@ -49,6 +52,38 @@ def show_grants(grants: list[tuple[GrantChanged, str]], *, as_json: bool) -> Non
         cells = (g.grant_id, who, *lists, _when(g.expires_at), state, g.actor, g.reason)
         table.add_row(*(Text(printable(cell)) for cell in cells))
     _console().print(table if table.row_count else "no grants")
+
+
+def show_dead_letters(letters: list[DeadLetter], *, as_json: bool) -> None:
+    """Show dead letters."""
+    if as_json:
+        lines(asdict(letter) for letter in letters)
+        return
+    table = _table("id", "time", "source", "block", "events", "bytes", "replayed", "why")
+    for d in letters:
+        block = (str(d.block.number), f"{d.block.count:,}") if d.block else ("?", "?")
+        again = f"{d.reason} (replay of {d.replay_of})" if d.replay_of else d.reason
+        cells = (d.source, *block, f"{d.size:,}", _when(d.replayed_at) if d.replayed_at else "", again)
+        table.add_row(d.letter_id, _when(d.at), *(Text(printable(cell)) for cell in cells))
+    _console().print(table if table.row_count else "no dead letters")
+
+
+def show_dead_letter(letter: DeadLetter, record: Record, *, as_json: bool) -> None:
+    """Show one dead letter and how its body begins."""
+    begins = record.value[:MAX_BODY_BYTES].decode("utf-8", "replace")
+    if as_json:
+        headers = {name: value.decode("utf-8", "backslashreplace") for name, value in record.headers.items()}
+        lines([{**asdict(letter), "headers": headers, "body_begins": begins}])
+        return
+    table = _table("", "")
+    values = {name: value for name, value in asdict(letter).items() if name not in ("block", "at", "replayed_at")}
+    values |= {"came": _when(letter.at), "replayed": _when(letter.replayed_at) if letter.replayed_at else "no"}
+    values |= asdict(letter.block) if letter.block else {}
+    for name, value in values.items():
+        table.add_row(name.replace("_", " "), Text(printable(str(value))))
+    _console().print(table)
+    for line in begins.splitlines():
+        _console().print(Text(printable(line)), soft_wrap=True)
 
 
 def show_events(events: Iterable[dict[str, Any]], *, as_json: bool) -> None:

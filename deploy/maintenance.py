@@ -1,4 +1,4 @@
-"""What can be done to the data while Affidavit does not run, or beside it: migrate, verify, rebuild, resume.
+"""What can be done to the data while Affidavit does not run, or beside it: migrate, verify, rebuild.
 
 Reading the archive is safe at any time. What opens the store says who has it, if `up` does: chDB lets one process in.
 """
@@ -83,14 +83,3 @@ def rebuild_store(config: Config) -> str:
         finally:
             store.close()
     return f"{done.rows:,} rows from {done.blocks:,} blocks"
-
-
-def resume_pipeline(config: Config) -> None:
-    """Set the count of rejected blocks back, so that a pipeline that stopped over it goes on."""
-    from processors.runtimes.state import StateFile
-
-    state = StateFile(DataDir(config.data_dir).pipeline)
-    try:
-        state.forgive()
-    finally:
-        state.close()

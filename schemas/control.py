@@ -24,6 +24,9 @@ from schemas.topics import CONTROL
 MAX_MESSAGE_BYTES = 64 * 1024
 """A message is a few names and numbers; a larger one is a mistake and never written, nor read."""
 
+PIPELINE_KEY = "pipeline"
+"""The subject of what is told to the pipelines."""
+
 
 class ControlError(Exception):
     """A message cannot be written as given; the text says why."""
@@ -166,6 +169,20 @@ class CatalogueTagged(ControlMessage):
         return catalogue_key(self.database, self.schema, self.table, self.column)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineResumed(ControlMessage):
+    """What made blocks be rejected is mended: pipelines that stopped over too many begin to count anew. No concern of proxies."""
+
+    type: Literal["PipelineResumed"] = "PipelineResumed"
+    v: Literal[1] = 1
+    reason: str = ""
+
+    @property
+    def key(self) -> str:
+        """One for all pipelines of the log."""
+        return PIPELINE_KEY
+
+
 @dataclass(frozen=True, slots=True)
 class Unreadable:
     """What was said about `key` cannot be read here: a newer version's, or damage. Deny what depends on it."""
@@ -174,11 +191,21 @@ class Unreadable:
     problem: str
 
 
-Message: TypeAlias = ApprovalDecided | PrincipalSuspended | PrincipalResumed | SessionKilled | GrantChanged | CatalogueTagged
+Message: TypeAlias = (
+    ApprovalDecided | PrincipalSuspended | PrincipalResumed | SessionKilled | GrantChanged | CatalogueTagged | PipelineResumed
+)
 
 CONTROL_TYPES: dict[str, type[Message]] = {
     cls.__name__: cls
-    for cls in (ApprovalDecided, PrincipalSuspended, PrincipalResumed, SessionKilled, GrantChanged, CatalogueTagged)
+    for cls in (
+        ApprovalDecided,
+        PrincipalSuspended,
+        PrincipalResumed,
+        SessionKilled,
+        GrantChanged,
+        CatalogueTagged,
+        PipelineResumed,
+    )
 }
 
 _ADAPTERS: dict[str, TypeAdapter[Any]] = {}
@@ -246,6 +273,22 @@ def decode(key: str, data: bytes) -> Message | Unreadable | None:
 def publish(log: Log, messages: Iterable[Message]) -> None:
     """Say something, durably; see the top about repeating. Raises ControlError, LogError, LogUnavailableError."""
     log.append(CONTROL.name, [NewRecord(message.key.encode(), encode(message)) for message in messages])
+
+
+def pipeline_resumed_at(log: Log) -> int:
+    """Return when it was last said that pipelines may go on, µs UTC; 0 if never. Reads the topic: for those that stopped.
+
+    Raises LogError, LogUnavailableError.
+    """
+    newest = 0
+    offset, end = 0, log.end_offset(CONTROL.name)
+    while offset < end and (records := log.read(CONTROL.name, offset, 1000)):
+        for record in records:
+            message = decode(PIPELINE_KEY, record.value) if record.key == PIPELINE_KEY.encode() else None
+            if isinstance(message, PipelineResumed):
+                newest = message.at
+        offset = records[-1].offset + 1
+    return newest
 
 
 def expired(log: Log, now: int) -> list[int]:

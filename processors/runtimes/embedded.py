@@ -213,10 +213,5 @@ class EmbeddedRuntime:
         s.gaps, s.unreadable = state.gaps, state.unreadable
         s.missing_blocks = sum(source.chain.missing for source in state.sources.values())
 
-    def forgive(self) -> None:
-        """Set the count of rejected records back, so that a stopped pipeline may go on."""
-        self._file.forgive()
-        self._count(self._file.state)
-
 
 _PASSING = (StoreUnavailableError, ArchiveUnavailableError, LogUnavailableError, KeyFileError)

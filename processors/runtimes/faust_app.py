@@ -88,7 +88,7 @@ class Progress:
         """Take up what was recorded."""
         value = orjson.loads(data)
         self.next_offset, self.existed = value["next"], value["existed"]
-        self.state = State(**{name: value["counters"][name] for name in _COUNTERS})
+        self.state = State(**{name: value["counters"].get(name, 0) for name in _COUNTERS})
         if value["plan"]:
             first, last, keys, partition = value["plan"]
             self.plan = Plan(first, last, {source: bytes.fromhex(key) for source, key in keys.items()}, partition)
@@ -272,10 +272,8 @@ class FaustRuntime:
             memory.load(max(found, key=_progress_of))
         if not memory.existed:
             memory.known_until = self._log.end_offset(EVENTS.name, partition)
-        limit, remedy = self._max_rejected, "raise process.max_rejected and start the worker again"
-        work = BatchWork(
-            self._log, self._store, self._archive, memory, self._clock, self._keys_dir, limit, remedy, self._timings, self._stored
-        )
+        limit, timings, stored = self._max_rejected, self._timings, self._stored
+        work = BatchWork(self._log, self._store, self._archive, memory, self._clock, self._keys_dir, limit, timings, stored)
         log.info("partition taken up", partition=partition, next_offset=memory.next_offset, unfinished=memory.plan is not None)
         return work, memory
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
 
@@ -89,12 +89,6 @@ class StateFile:
             self._db.execute("DELETE FROM plan")
         self.state, self.plan, self.existed = state, None, True
         self.positions = {**self.positions, partition: next_offset}
-
-    def forgive(self) -> None:
-        """Set the count of rejected records to 0; nothing else changes."""
-        with self._transaction():
-            self._db.execute("INSERT OR REPLACE INTO value VALUES ('rejected', 0)")
-        self.state = replace(self.state, rejected=0)
 
     def close(self) -> None:
         """Close the file."""

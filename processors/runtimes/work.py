@@ -25,9 +25,11 @@ from processors.runtimes.state import Plan
 from processors.signatures import KeyFileError, key_path, registered_key
 from processors.sinks.clickhouse import EVENT_TABLES, Store
 from processors.steps.work import Batch, Rejected, Source, State
+from schemas.control import pipeline_resumed_at
+from schemas.dead_letters import buried
 from schemas.integrity import BlockHeader, IntegrityError
 from schemas.latencies import Latencies
-from schemas.log import Log, NewRecord, Record
+from schemas.log import Log, Record
 from schemas.topics import DLQ, EVENTS
 
 log = structlog.get_logger(__name__)
@@ -88,15 +90,16 @@ class BatchWork:
         clock: Callable[[], int],
         keys_dir: Path,
         max_rejected: int = 100,
-        remedy: str = "`affidavit pipeline resume` sets the count back",
         timings: Timings | None = None,
         stored: Stored | None = None,
     ) -> None:
-        """Log, store and archive belong to the caller. `remedy`: what lets a runtime go on that stopped at `max_rejected`."""
+        """Log, store and archive belong to the caller."""
         self._log, self._store, self._archive, self._memory, self._clock = log, store, archive, memory, clock
-        self._keys_dir, self._max_rejected, self._remedy = keys_dir, max_rejected, remedy
+        self._keys_dir, self._max_rejected = keys_dir, max_rejected
         self._timings, self._stored = timings or Timings(), stored
         self._uncertain = False
+        self._buried: set[int] = set()
+        """Offsets of this batch's records that are dead letters already: an insert that is tried again buries nothing again."""
 
     def take(self, records: Sequence[Record], partition: int, uncertain: bool) -> Batch:
         """Take records of one partition through; return the batch with all that was made of it.
@@ -113,14 +116,23 @@ class BatchWork:
                 gc.enable()
 
     def refuse_past_limit(self) -> None:
-        """Raise PipelineError if so many records were rejected that something is wrong with more than them."""
-        rejected = self._memory.state.rejected
-        if rejected >= self._max_rejected:
-            raise PipelineError(
-                f"{rejected} blocks did not verify and lie in topic {DLQ.name} (limit {self._max_rejected}): "
-                "something is wrong with a source, its key or the log. Read the `reason` headers there; after mending it, "
-                f"{self._remedy}"
-            )
+        """Raise PipelineError if so many records were rejected that something is wrong with more than them.
+
+        Unless somebody has said since that it is mended: then they are counted anew, from the next commit on for good.
+        """
+        state = self._memory.state
+        if state.rejected < self._max_rejected:
+            return
+        resumed_at = pipeline_resumed_at(self._log)
+        if resumed_at > state.resumed_at:
+            log.warning("pipeline resumed: rejected blocks are counted anew", rejected=state.rejected)
+            self._memory.state = replace(state, rejected=0, resumed_at=resumed_at)
+            return
+        raise PipelineError(
+            f"{state.rejected} blocks did not verify and lie in topic {DLQ.name} (limit {self._max_rejected}): something is "
+            "wrong with a source, its key or the log. `affidavit dlq list` shows why; after mending it, `affidavit dlq replay` "
+            "sends them again, or `affidavit pipeline resume` leaves them there and goes on"
+        )
 
     def again(self, planned: Plan) -> list[Record]:
         """Return the records of a batch that was cut short. Raises PipelineError if the log no longer has them."""
@@ -158,6 +170,7 @@ class BatchWork:
             self._timings.insert.observe((perf_counter_ns() - archived) // 1000)
             self._timings.projection.observe(self._clock() - min(a.block.header.sealed_at for a in batch.fresh))
         self._memory.commit(state, records[-1].offset + 1, partition)
+        self._buried.clear()
         if self._stored is not None and batch.fresh:
             self._tell(self._stored, batch)
         return batch
@@ -193,22 +206,14 @@ class BatchWork:
         return state
 
     def _bury(self, rejected: Sequence[Rejected]) -> None:
-        if not rejected:
+        fresh = [r for r in rejected if r.record.offset not in self._buried]
+        if not fresh:
             return
-        for r in rejected:
+        for r in fresh:
             where = {"source": r.record.key.decode("utf-8", "replace")[:100], "partition": r.record.partition}
             log.error("block rejected, kept in the dead letters", offset=r.record.offset, reason=r.reason, **where)
-        self._log.append(
-            DLQ.name,
-            [
-                NewRecord(
-                    r.record.key,
-                    r.record.value,
-                    {**r.record.headers, "reason": r.reason.encode(), "offset": b"%d" % r.record.offset},
-                )
-                for r in rejected
-            ],
-        )
+        self._log.append(DLQ.name, [buried(r.record, r.reason) for r in fresh])
+        self._buried.update(r.record.offset for r in fresh)
 
     def _insert(self, batch: Batch) -> None:
         ids = "".join(a.block.header.block_id for a in batch.fresh)

@@ -28,7 +28,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """All that outlives a batch: sources by name, and counters since the state began."""
+    """All that outlives a batch: sources by name, and counters since the state began.
+
+    `rejected` counts since `resumed_at`, when somebody last said (µs UTC) that what was rejected is looked after.
+    """
 
     sources: Mapping[str, Source] = field(default_factory=dict)
     blocks: int = 0
@@ -37,6 +40,7 @@ class State:
     rejected: int = 0
     gaps: int = 0
     unreadable: int = 0
+    resumed_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)

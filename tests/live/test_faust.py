@@ -13,15 +13,21 @@ from typing import Any
 
 import orjson
 import pytest
+import yaml
 from confluent_kafka import Consumer, TopicPartition
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from deploy.cli import run
 from processors.archive import Archive
+from processors.signatures import key_path
 from processors.sinks.clickhouse import connect
 from schemas.config import ClickHouseSettings
+from schemas.dead_letters import letters
 from schemas.integrity import Block
 from schemas.log import NewRecord
 from schemas.log.kafka import KafkaLog
-from schemas.topics import DLQ, EVENTS, TOPICS
+from schemas.topics import EVENTS, TOPICS
 from tests.support import kafka_jars
 from tests.support.event_blocks import Source, record
 from tests.support.kafka import Kafka
@@ -94,8 +100,23 @@ class Site:
         assert sorted(b.header.block_id for b in archive.blocks()) == sorted(h.block_id for h in headers)
 
     def dead_letters(self) -> list[str]:
-        found = [r for p in range(PARTITIONS) for r in self.log.read(DLQ.name, 0, 1000, partition=p)]
-        return [r.headers["reason"].decode() for r in found]
+        return [letter.reason for letter in letters(self.log)]
+
+    def letter_ids(self) -> list[str]:
+        return [letter.letter_id for letter in letters(self.log)]
+
+    def register(self, source: str, key: Ed25519PrivateKey) -> None:
+        pem = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        path = key_path(self.folder / "keys", source)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(pem)
+
+    def command(self, *words: str) -> int:
+        """Run a command of ours on this site's topics."""
+        config = self.folder / "affidavit.yaml"
+        kafka = self.cluster.written(self.cluster.settings(topic_prefix=self.prefix))
+        config.write_text(yaml.safe_dump({"data_dir": str(self.folder), "log": kafka}))
+        return run([*words, "-c", str(config)])
 
     def close(self) -> None:
         for worker in self.workers:
@@ -181,9 +202,36 @@ def test_poison_goes_to_the_dead_letters_and_past_the_limit_the_worker_stops(sit
     worker = site.start(most_rejected=3)
     assert "limit 3" in site.until(worker, lambda s: "stopped" in s)["stopped"]
     assert worker.wait(60) == 3
-    site.ship(made(1, sources=2)[1:])
     worker = site.start(most_rejected=3)  # a supervisor starts it again: it must not drain more away
     assert "limit 3" in site.until(worker, lambda s: "stopped" in s)["stopped"]
+    assert worker.wait(60) == 3
+    assert site.command("pipeline", "resume") == 0
+    worker = site.start(most_rejected=3)
+    site.until(worker, site.drained)
+    assert site.stop(worker)["rejected"] < 3
+
+
+def test_dead_letters_are_replayed_when_the_key_is_mended_and_workers_go_on(site: Site) -> None:
+    right, wrong = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+    blocks = list(Source(key=right).blocks(8, 5))
+    site.register("proxy/0", wrong)
+    site.ship(blocks)
+    worker = site.start(most_rejected=8)
+    assert "limit 8" in site.until(worker, lambda s: "stopped" in s)["stopped"]
+    assert worker.wait(60) == 3
+    assert len(site.dead_letters()) == 8
+    site.register("proxy/0", right)
+    assert site.command("dlq", "replay", "--all", "--reason", "another source's key lay there") == 0
+    worker = site.start(most_rejected=8)
+    site.until(worker, site.drained)
+    assert site.stop(worker)["rejected"] == 0
+    site.check(blocks)
+    assert site.command("dlq", "replay", site.letter_ids()[0]) == 0  # by name, once more: nothing changes
+    assert site.command("dlq", "replay", "--all") == 0
+    worker = site.start(most_rejected=8)
+    site.until(worker, site.drained)
+    site.stop(worker)
+    site.check(blocks)
 
 
 def test_killed_at_random_moments_every_event_is_exactly_one_row(site: Site) -> None:
