@@ -23,6 +23,7 @@ from tests.support import binaries
 from tests.support.affidavit import Proxy
 from tests.support.affidavit import proxy as running_proxy
 from tests.support.deciders import closed, closings, decide, executions, requests, the_execution, the_request
+from tests.support.pg_conversation import query
 from tests.support.ports import wait_for
 from tests.support.postgres import Postgres
 
@@ -222,6 +223,25 @@ def test_a_client_that_leaves_takes_its_request_along(held: Proxy, waiting: Thre
     assert closed(held, request)["reason"] == "client_lost"
     decide(held, request)
     assert rows(held) == before and the_execution(held, request)["outcome"]["status"] == "cancelled"
+
+
+def test_a_client_that_is_not_read_from_any_more_is_heard_leaving_all_the_same(held: Proxy) -> None:
+    before = rows(held)
+    connection = connect(held, "stalls", sslmode="disable")
+    with socket.socket(fileno=os.dup(connection.fileno())) as end:
+        end.setblocking(True)
+        end.settimeout(1)
+        sent = 0
+        with contextlib.suppress(TimeoutError):
+            end.sendall(query("DELETE FROM held_rows"))
+            for _ in range(1000):
+                sent += end.send(query("INSERT INTO held_rows VALUES (7000, '" + "x" * 16_000 + "')"))
+        assert 256 * 1024 < sent < 16_000_000, "the proxy reads a while, and then no more"
+        request = the_request(held, "stalls")
+        end.shutdown(socket.SHUT_RDWR)
+    connection.close()
+    assert closed(held, request)["reason"] == "client_lost"
+    assert rows(held) == before
 
 
 def test_who_may_decide_is_judged_by_the_proxy_too(held: Proxy, waiting: ThreadPoolExecutor) -> None:
