@@ -93,6 +93,8 @@ def unplannable(hold: Hold, settings: EstimateSettings) -> str:
         return "estimates are switched off for this database"
     if not hold.sql or len(hold.asked.texts) != 1:
         return "only single statements are estimated"
+    if not hold.seen_through:
+        return "without the database's catalogue it is not known what planning it could run"
     if not _UNSAFE.isdisjoint(facts.dangers) or not _UNREADABLE.isdisjoint(facts.flags):
         return "planning it could run code that is not known"
     if not facts.verbs or facts.verbs[0] not in _PLANNED or StatementFlag.EXPLAIN in facts.flags:

@@ -260,6 +260,7 @@ class Requests:
         session = self._session
         hold.context, hold.params, hold.search_path = session.context, request.params, session.lexing.search_path
         hold.sql, hold.bound, hold.oids = sql, bound, oids
+        hold.seen_through = session.lexing.catalogue is not None
         self.waiting = hold
         if hold.long_text:
             self._actions.append(ObserveText(hold.text_hash, hold.long_text))
