@@ -73,12 +73,21 @@ _REQUEST: TypeAdapter[ApprovalRequested] = TypeAdapter(ApprovalRequested)
 _BREAK_GLASS: TypeAdapter[BreakGlassUsed] = TypeAdapter(BreakGlassUsed)
 
 
-def _standing(reader: Reader, within: str = "1") -> str:
-    """Approvals with what happened to them; `within` is a condition on `approval_id`.
+_FEW = {
+    State.OPEN: "expires_at > fromUnixTimestamp64Micro({now:Int64}, 'UTC')",
+    State.REVIEW: "kind = 'break_glass'",
+}
+"""Conditions that all approvals of a state meet and few others: these two are looked for every second, among all ever."""
 
-    Both sides are subqueries: a cluster refuses to join one distributed table to another by itself.
+
+def _standing(reader: Reader, only: str = "1") -> str:
+    """Approvals that meet `only`, a condition on columns of `approvals`, with what happened to them.
+
+    Both sides are subqueries, and IN is GLOBAL: a cluster refuses to join one distributed table to another by itself.
     """
-    return f"""(SELECT approval_id, kind, at, expires_at FROM {reader.table("approvals")} FINAL WHERE {within}) AS a LEFT JOIN (
+    asked = f"FROM {reader.table('approvals')} FINAL WHERE {only}"
+    within = "1" if only == "1" else f"approval_id GLOBAL IN (SELECT approval_id {asked})"
+    return f"""(SELECT approval_id, kind, at, expires_at {asked}) AS a LEFT JOIN (
         SELECT approval_id,
             maxIf(status, step = 'closed') AS closed_as,
             countIf(step = 'executed' AND status NOT IN ('denied', 'not_executed')) AS executions,
@@ -112,7 +121,7 @@ def page(reader: Reader, state: State | None, now: int, after: Cursor | None, li
         moment = "fromUnixTimestamp64Micro({after_at:Int64}, 'UTC')"
         where.append(f"(a.at < {moment} OR (a.at = {moment} AND a.approval_id < {{after_id:String}}))")
     rows = reader.rows(
-        f"SELECT {_SELECT} FROM {_standing(reader)} WHERE {' AND '.join(where)} "  # noqa: S608
+        f"SELECT {_SELECT} FROM {_standing(reader, _FEW.get(state, '1') if state else '1')} WHERE {' AND '.join(where)} "  # noqa: S608
         f"ORDER BY a.at DESC, a.approval_id DESC LIMIT {limit + 1:d}",
         parameters,
     )
