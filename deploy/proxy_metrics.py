@@ -52,7 +52,11 @@ COUNTS: tuple[tuple[str, str, str], ...] = (
     ),
     ("bytes_in", "client_received_bytes_total", "Bytes from clients"),
     ("bytes_out", "client_sent_bytes_total", "Bytes from databases to clients"),
-    ("analysis_misses", "analysis_misses_total", "Statement texts not known to the letter"),
+    (
+        "analysis_misses",
+        "analysis_misses_total",
+        "Statement texts known neither to the letter nor up to whole numbers: read by the lexer",
+    ),
     ("analysis_parses", "analysis_parses_total", "Of those, texts whose template was not known either: parsed"),
     ("analysis_cache_bytes", "analysis_cache_bytes", "About what is remembered of statements"),
     ("events", "events_total", "Events recorded in this epoch"),

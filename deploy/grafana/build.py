@@ -110,7 +110,7 @@ PROXIES = Dashboard(
               text="What the log has not taken. It grows while brokers are away."),
         Panel("Sealing", "timeseries", _quantiles("affidavit_proxy_seal_seconds", _PROXY), "s"),
         Panel("Shipping", "timeseries", _quantiles("affidavit_proxy_ship_seconds", _PROXY), "s"),
-        Panel("Statement texts known to the letter", "timeseries", {
+        Panel("Statements known again", "timeseries", {
             "texts": f"1 - {_rate('analysis_misses_total', 'instance')} / {_rate('statements_total', 'instance')}",
             "templates": f"1 - {_rate('analysis_parses_total', 'instance')} / {_rate('statements_total', 'instance')}",
         }, "percentunit"),

@@ -69,7 +69,7 @@ class _Template:
 
 
 class Misses:
-    """How often a look-up found nothing: texts not known to the letter, and of those, templates that had to be parsed."""
+    """How often a look-up found nothing: texts the lexer had to read, and of those, templates that had to be parsed."""
 
     __slots__ = ("templates", "texts")
 
