@@ -7,6 +7,8 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
+from schemas.config import Config
+
 
 class DataDirError(Exception):
     """The data directory cannot be used; the message names the path and the remedy."""
@@ -76,6 +78,11 @@ class DataDir:
             raise DataDirError(f"data_dir: cannot write {where}: {error.strerror}; give a folder this user may write") from None
         if len(self.token_key.read_bytes()) != 32:
             raise DataDirError(f"{self.token_key} is damaged (not 32 bytes); restore it from a backup, tokens depend on it")
+
+
+def archive_of(config: Config) -> Path:
+    """Return the folder of the archive: the data directory's own, or the one that workers share."""
+    return config.process.archive or DataDir(config.data_dir).archive
 
 
 def write_private(path: Path, data: bytes) -> None:

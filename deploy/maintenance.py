@@ -11,7 +11,7 @@ from dataclasses import asdict
 
 import orjson
 
-from deploy.layout import DataDir
+from deploy.layout import DataDir, archive_of
 from deploy.supervisor import owning
 from schemas.config import Config
 
@@ -56,9 +56,10 @@ def verify_archive(config: Config, *, as_json: bool) -> int:
     from processors.archive_report import verify_archive as verify
 
     data = DataDir(config.data_dir)
-    if not data.archive.is_dir():
-        raise MaintenanceError(f"{data.archive} is not there: nothing was archived in this data directory yet")
-    report = verify(data.archive, data.keys)
+    folder = archive_of(config)
+    if not folder.is_dir():
+        raise MaintenanceError(f"{folder} is not there: nothing was archived yet")
+    report = verify(folder, data.keys)
     if as_json:
         content = {"ok": report.ok, "blocks": report.blocks, "events": report.events, "sources": report.sources}
         plain = orjson.dumps(content, default=lambda value: asdict(value))
@@ -79,7 +80,7 @@ def rebuild_store(config: Config) -> str:
     with owning(data.run / "up.pid", "affidavit"):
         store = connect(config.clickhouse, config.data_dir)
         try:
-            done = rebuild(Archive(data.archive), store)
+            done = rebuild(Archive(archive_of(config)), store)
         finally:
             store.close()
     return f"{done.rows:,} rows from {done.blocks:,} blocks"

@@ -12,7 +12,7 @@ import signal
 import time
 
 from deploy.config import split_address
-from deploy.layout import DataDir
+from deploy.layout import DataDir, archive_of
 from deploy.logs import configure
 from deploy.maintenance import MaintenanceError
 from deploy.supervisor import owning
@@ -37,7 +37,7 @@ def run_process(config: Config) -> int:
         store = connect(config.clickhouse, config.data_dir)
         stack.callback(store.close)
         store.migrate()
-        archive = Archive(data.archive)
+        archive = Archive(archive_of(config))
         stack.callback(archive.close)
         stored = tracing(config, stack)
 

@@ -8,6 +8,9 @@ The names give the first and last block number and how many blocks the file hold
 comes or changes its name), so that offsets of the log may move on. Appending a block number again changes nothing. A tail torn
 by a crash is cut when the file is opened for writing, and kept beside it; the blocks come again from the log. Damage before the
 tail is never cut: the file is closed as it is, and `verify` reports it.
+
+Several processes may share an archive, each with sources of its own: a source's folder is locked by whoever writes to it, until
+it closes the archive or dies. Whoever comes next waits for that, and then sees all that the one before it wrote.
 """
 
 from __future__ import annotations
@@ -79,17 +82,24 @@ class _Writer:
     last: int = 0
     count: int = 0
     since: int = 0
+    lock_fd: int = -1
+
+    def close(self) -> None:
+        """Close the open file, and let another process have the folder."""
+        for fd in (self.fd, self.lock_fd):
+            if fd >= 0:
+                os.close(fd)
+        self.fd = self.lock_fd = -1
 
 
 class Archive:
-    """The archive in one folder. One process at a time may append; any number may read."""
+    """The archive in one folder. One process at a time may append to a source; any number may read."""
 
     def __init__(self, directory: Path, roll_bytes: int = ROLL_BYTES, roll_seconds: int = ROLL_SECONDS) -> None:
         self.directory = directory
         self._roll_bytes = roll_bytes
         self._roll_us = roll_seconds * 1_000_000
         self._writers: dict[str, _Writer] = {}
-        self._lock_fd = -1
 
     def append(self, blocks: Sequence[Block]) -> int:
         """Add the blocks whose numbers are not there yet, durably; return how many were added.
@@ -113,19 +123,14 @@ class Archive:
         return verify_archive(self.directory, keys)
 
     def close(self) -> None:
-        """Close the open files and let another process append."""
+        """Close the open files and let other processes append. What is appended afterwards opens them again."""
         for writer in self._writers.values():
-            if writer.fd >= 0:
-                os.close(writer.fd)
+            writer.close()
         self._writers.clear()
-        if self._lock_fd >= 0:
-            os.close(self._lock_fd)
-            self._lock_fd = -1
 
     def _append_to(self, source: str, blocks: Sequence[Block]) -> int:
         folder = self.directory / source.replace("/", "_")
         try:
-            self._own()
             writer = self._writers.get(source)
             if writer is None:
                 writer = self._writers[source] = self._open(folder)
@@ -139,32 +144,29 @@ class Archive:
         except OSError as error:
             # What is in the file is found again by opening it anew; memory may no longer agree with it.
             broken = self._writers.pop(source, None)
-            if broken is not None and broken.fd >= 0:
-                os.close(broken.fd)
+            if broken is not None:
+                broken.close()
             why = "the disk is full: free space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else f"{error.strerror}"
             raise ArchiveUnavailableError(
                 f"archive {folder} cannot be written: {why}; blocks wait in the log meanwhile"
             ) from error
         return len(missing)
 
-    def _own(self) -> None:
-        if self._lock_fd >= 0:
-            return
-        self.directory.mkdir(parents=True, exist_ok=True)
-        fd = os.open(self.directory / "archive.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(fd)
-            raise ArchiveError(f"archive {self.directory} is being written by another process: one pipeline an archive") from None
-        self._lock_fd = fd
-
     def _open(self, folder: Path) -> _Writer:
         if not folder.is_dir():
-            folder.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=True)
             _sync_folder(folder.parent)
-        writer = _Writer(folder)
-        for path in files_of(folder):
+        writer = _Writer(folder, lock_fd=_lock(folder))
+        try:
+            self._look_through(writer)
+        except BaseException:
+            writer.close()
+            raise
+        return writer
+
+    def _look_through(self, writer: _Writer) -> None:
+        """Learn what the folder's files hold, and go on with the open one."""
+        for path in files_of(writer.folder):
             rolled = rolled_span(path)
             if rolled is not None and rolled[1] - rolled[0] + 1 == rolled[2]:
                 writer.held.add(rolled[0], rolled[1])
@@ -177,7 +179,6 @@ class Archive:
                     writer.held.add(item.header.number, item.header.number)
             if rolled is None:
                 self._resume(writer, path, items)
-        return writer
 
     def _resume(self, writer: _Writer, path: Path, items: Sequence[Frame | Damage]) -> None:
         """Go on with a file that a previous process left open, or close it if it is damaged before its tail."""
@@ -231,6 +232,22 @@ class Archive:
         writer.path.rename(writer.folder / f"{writer.first:012d}-{writer.last:012d}-{writer.count}.blocks")
         _sync_folder(writer.folder)
         writer.path, writer.fd = None, -1
+
+
+def _lock(folder: Path) -> int:
+    fd = os.open(folder / "archive.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise ArchiveUnavailableError(
+            f"archive {folder} is being written by another process: a worker that had this source before and is still at work "
+            "gives it up by itself, one that hangs must be ended"
+        ) from None
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
 
 
 def _cut(path: Path, size: int) -> None:

@@ -298,6 +298,7 @@ class ProcessSettings(Settings):
 
     listen: HostPort = "127.0.0.1:8082"
     max_rejected: int = Field(100, ge=1, le=100_000)
+    archive: Path | None = None
 
 
 class LogKind(StrEnum):

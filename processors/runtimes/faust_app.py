@@ -131,6 +131,7 @@ class FaustRuntime:
         self._newest: dict[int, bytes] = {}
         self._tick = time.monotonic()
         self._failure: PipelineError | None = None
+        self._archive_overdue = False
         self._timings, self._stored = Timings(), stored
         self._counts = {"blocks": 0, "events": 0, "repeats": 0, "rejected": 0, "gaps": 0, "batches": 0, "retries": 0}
         self._state, self._last_error, self._latency_us = "starting", "", 0
@@ -210,6 +211,7 @@ class FaustRuntime:
             for partition, some in by_partition.items():
                 async with self._busy:
                     done = await self._take(partition, [_record(event) for _, event in some])
+                    await self._give_up_overdue()
                 if done:
                     for stream, event in some:
                         await stream.ack(event)
@@ -219,11 +221,21 @@ class FaustRuntime:
         for partition in sorted(self._owned) if self._tabled else ():
             async with self._busy:
                 await self._take(partition, None)
+                await self._give_up_overdue()
+
+    async def _give_up_overdue(self) -> None:
+        """Close the archive for the next owners if we left while something was under way. Other sources' folders open again."""
+        if self._archive_overdue:
+            self._archive_overdue = False
+            await asyncio.to_thread(self._archive.close)
 
     async def _take(self, partition: int, records: Sequence[Record] | None) -> bool:
         """Take records (None: the log's next) through, however often it takes; False if the partition is no longer ours."""
         wait = FIRST_WAIT_SECONDS
         while partition in self._owned and self._failure is None and not self._leaving:
+            if not self._tabled:  # what was handed on before a rebalance must not be judged by what we knew before it
+                await asyncio.sleep(0.05)
+                continue
             try:
                 await asyncio.to_thread(self._advance, partition, records)
             except PASSING as error:
@@ -324,11 +336,16 @@ class FaustRuntime:
     async def _leave(self) -> None:
         """Give all partitions up when nothing of theirs is under way, so that the next owner finds them whole.
 
-        What takes too long is cut: its plan is not committed, and the next owner runs it again.
+        What takes too long is cut: its plan is not committed, and the next owner runs it again. The archive's folders are given
+        up at the latest when it ends.
         """
         self._leaving = True
-        with contextlib.suppress(TimeoutError):
+        try:
             await asyncio.wait_for(self._busy.acquire(), LEAVE_SECONDS)
+        except TimeoutError:
+            self._archive_overdue = True
+        else:
+            await asyncio.to_thread(self._archive.close)
             self._busy.release()
         self._owned.clear()
 

@@ -52,10 +52,11 @@ class Site:
     def ship(self, blocks: list[Block]) -> None:
         self.log.append(EVENTS.name, [record(b) for b in blocks])
 
-    def start(self, group: str = "group", most_rejected: int = 100, slow: str = "") -> subprocess.Popen[str]:
+    def start(self, group: str = "group", most_rejected: int = 100, slow: float = 0.0) -> subprocess.Popen[str]:
         broker = self.cluster.bootstrap()[0]
-        arguments = [str(self.folder), broker, self.prefix, group, str(most_rejected), *([slow] if slow else [])]
-        command = [sys.executable, "-m", "tests.support.faust_child", *arguments]
+        options = {"data": str(self.folder), "broker": broker, "prefix": self.prefix, "group": group}
+        wanted = orjson.dumps({**options, "most": most_rejected, "slow": slow}).decode()
+        command = [sys.executable, "-m", "tests.support.faust_child", wanted]
         with (self.folder / "worker.log").open("ab") as out:
             worker = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=out, text=True)
         self.workers.append(worker)
@@ -241,7 +242,7 @@ def test_killed_at_random_moments_every_event_is_exactly_one_row(site: Site) -> 
     for kill in range(KILLS):
         at, end = ((len(blocks) - 4) * n // KILLS for n in (kill, kill + 1))
         site.ship(blocks[at:end])
-        worker = site.start(slow="0.02")
+        worker = site.start(slow=0.02)
         want = rng.randrange(1, 4)
         site.until(worker, lambda s, want=want: s.get("batches", 0) >= want)  # type: ignore[misc]
         worker.kill()
@@ -257,7 +258,7 @@ def test_killed_at_random_moments_every_event_is_exactly_one_row(site: Site) -> 
 def test_a_store_that_is_slow_and_refuses_now_and_then_is_waited_for(site: Site) -> None:
     blocks = made(60)
     site.ship(blocks)
-    worker = site.start(slow="0.2")
+    worker = site.start(slow=0.2)
     site.until(worker, site.drained)
     assert site.stop(worker)["retries"] > 0
     site.check(blocks)

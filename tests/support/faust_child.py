@@ -1,6 +1,8 @@
 """Runs a Faust worker over a data directory and a broker, as a process to kill: works until SIGTERM, prints its status.
 
-python -m tests.support.faust_child <data directory> <broker> <topic prefix> <group> <most rejected> [<slow seconds>]
+python -m tests.support.faust_child <options as JSON>
+
+Options: data (folder), broker, prefix, group, most (rejected), slow (seconds an insert), store (settings), archive (folder).
 """
 
 from __future__ import annotations
@@ -38,18 +40,24 @@ class SlowStore(Store):
 
 async def main(arguments: list[str]) -> int:
     """Work until told to stop; exit code 3 where the worker stopped by itself."""
-    data, broker, prefix, group, most = Path(arguments[0]), arguments[1], arguments[2], arguments[3], int(arguments[4])
+    o: dict[str, Any] = orjson.loads(arguments[0])
+    data = Path(o["data"])
     configure("process")
-    store = connect(ClickHouseSettings(), data)
+    store = connect(ClickHouseSettings.model_validate(o.get("store", {})), data)
     store.migrate()
-    if len(arguments) > 5:
-        store.__class__, SlowStore.seconds = SlowStore, float(arguments[5])
-    settings = KafkaSettings.model_validate(
-        {"bootstrap_servers": [broker], "topic_prefix": prefix, "replication": 1, "security": {"tls": False}}
-    )
-    archive = Archive(data / "archive")
+    if o.get("slow"):
+        store.__class__, SlowStore.seconds = SlowStore, o["slow"]
+    reached = {"bootstrap_servers": [o["broker"]], "topic_prefix": o["prefix"], "replication": 1, "security": {"tls": False}}
+    archive = Archive(Path(o.get("archive") or data / "archive"))
     runtime = FaustRuntime(
-        settings, store, archive, lambda: time.time_ns() // 1000, data / "keys", most, group, session_seconds=6.0
+        KafkaSettings.model_validate(reached),
+        store,
+        archive,
+        lambda: time.time_ns() // 1000,
+        data / "keys",
+        o.get("most", 100),
+        o["group"],
+        session_seconds=6.0,
     )
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
