@@ -23,6 +23,8 @@ _DML = ("InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt")
 QUERIES = ("SelectStmt", *_DML)
 Roles = tuple[str, ...]
 OUTPUT: Roles = ("output",)
+MAX_RESULT_COLUMNS = 1664
+"""PostgreSQL's own limit for a target list (MaxTupleAttributeNumber)."""
 
 
 class QueryWalk(ExpressionWalk):
@@ -145,6 +147,8 @@ class QueryWalk(ExpressionWalk):
                     self.facts.use(source.everything(), *roles)
                     # Columns of USING and NATURAL JOIN come first, and once: how many come here is not known.
                     lineage += [None] if scope.merged or scope.uncounted else _spread(source)
+                    if len(lineage) > MAX_RESULT_COLUMNS:  # no server answers so; CTEs that double would not fit in memory
+                        lineage = [None]
                 for source in starred:
                     if source.base is not None:
                         stars[source.base] = None
