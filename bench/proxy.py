@@ -4,7 +4,8 @@
 audit at the default durability; and direct against a second server whose pgaudit logs reads, writes and parameters.
 No connection is encrypted. Rounds alternate (A B C D A B C D …); medians are printed, ratios first.
 
-`compiled` is the same worker from `make compiled` (hot modules compiled to C), where that was built.
+`compiled` is the same worker from `make compiled` (hot modules compiled to C), where that was built; `before` is one from another
+checkout (`--before FOLDER`), to see in one run what a change brings.
 
     throughput   8 clients, simple and prepared mode: transactions a second, as a share of PgBouncer's
     processor    what those runs cost: µs of processor time a transaction, of the proxy and of its sealer (/proc/PID/stat);
@@ -30,7 +31,6 @@ from tests.support import affidavit, binaries, pgbouncer, postgres
 PGAUDIT = {"shared_preload_libraries": "pgaudit", "pgaudit.log": "all", "pgaudit.log_parameter": "on"}
 COMPILED = Path(__file__).parents[1] / "build" / "compiled"
 MODES = ("simple", "prepared")
-AGENTS = Path(__file__).parents[1] / "deploy" / "policies" / "agents.yaml"
 POLICY = Path(__file__).parents[1] / "deploy" / "policies" / "production.yaml"
 
 
@@ -78,32 +78,27 @@ def run_pgbench(target: dict[str, Any], *arguments: str, seconds: int, mode: str
 
 
 @contextlib.contextmanager
-def targets(scale: int, policy: bool, guard: bool = False) -> Iterator[dict[str, Target]]:
-    """Run every server; yield them by name. With `policy` the starter bundle for production decides on every statement.
-
-    With `guard` both starter bundles do, their limits included, and results are masked.
-    """
+def targets(scale: int, policy: bool, before: Path | None) -> Iterator[dict[str, Target]]:
+    """Run every server; yield them by name. With `policy` the starter bundle for production decides on every statement."""
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(postgres.running(oracle=False))
         bouncer = stack.enter_context(pgbouncer.running(server))
         audit: dict[str, Any] = {"audit": DEFAULT_AUDIT}
         if policy:
             audit |= {"policy": {"files": [str(POLICY)]}, "database": {"environment": "production"}}
-        if guard:
-            audit |= {"policy": {"files": [str(POLICY), str(AGENTS)]}, "database": {"environment": "production"}}
-            audit |= {"masking": {"enabled": True}}
         ours = stack.enter_context(affidavit.proxy(server, audit))
         found = {
             "direct": Target(server.app()),
             "pgbouncer": Target(bouncer.app(), (bouncer.pid,)),
             "affidavit": Target(ours.app("shop"), with_sealer(ours.pid)),
         }
-        if COMPILED.is_dir():
-            quick = affidavit.Proxy(server, audit)
-            stack.callback(quick.remove)
-            quick.packages = COMPILED
-            stack.callback(quick.start().kill)
-            found["compiled"] = Target(quick.app("shop"), with_sealer(quick.pid))
+        for name, packages in (("compiled", COMPILED), ("before", before)):
+            if packages is not None and packages.is_dir():
+                other = affidavit.Proxy(server, audit)
+                stack.callback(other.remove)
+                other.packages = packages.resolve()
+                stack.callback(other.start().kill)
+                found[name] = Target(other.app("shop"), with_sealer(other.pid))
         if binaries.has_pgaudit(binaries.server()):
             audited = stack.enter_context(postgres.running({**PGAUDIT, "logging_collector": "on"}, oracle=False))
             with audited.superuser() as connection:
@@ -145,14 +140,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=8, help="length of one run")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", help="comma-separated targets")
+    parser.add_argument("--before", type=Path, help="a checkout whose proxy is measured as well")
     parser.add_argument("--policy", action="store_true", help="decide by deploy/policies/production.yaml")
-    parser.add_argument("--guard", action="store_true", help="everything on: both starter bundles, their limits, masking")
     options = parser.parse_args()
     seconds, rounds = (3, 1) if options.quick else (options.seconds, options.rounds)
     print(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}")
-    policy = " --guard" if options.guard else " --policy" if options.policy else ""
-    print(f"command: python -m bench.proxy --seconds {seconds} --rounds {rounds}{policy}\n")
-    with targets(10, options.policy, options.guard) as found:
+    chosen = " --policy" if options.policy else ""
+    chosen += f" --before {options.before}" if options.before else ""
+    print(f"command: python -m bench.proxy --seconds {seconds} --rounds {rounds}{chosen}\n")
+    with targets(10, options.policy, options.before) as found:
         if options.only:
             found = {name: found[name] for name in options.only.split(",")}
         for target in found.values():

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import ClassVar, Literal, NamedTuple, Protocol
 
 from ingest.core.guarding import Answer, Hold
 
@@ -36,7 +36,7 @@ class Forward:
     """Send bytes to a side."""
 
     __slots__ = ("data", "to")
-    __match_args__ = ("to", "data")
+    __match_args__: ClassVar[tuple[Literal["to"], Literal["data"]]] = ("to", "data")
 
     def __init__(self, to: Side, data: bytes) -> None:
         self.to = to
@@ -60,7 +60,7 @@ class Conclude:
     """Complete the event of a ticket."""
 
     __slots__ = ("outcome", "ticket")
-    __match_args__ = ("ticket", "outcome")
+    __match_args__: ClassVar[tuple[Literal["ticket"], Literal["outcome"]]] = ("ticket", "outcome")
 
     def __init__(self, ticket: Ticket, outcome: bytes) -> None:
         self.ticket = ticket

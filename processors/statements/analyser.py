@@ -112,6 +112,7 @@ class _Reader:
         """Analyse a text that is not in the young generation of `exact`."""
         shape = self.shapes.find(self.number, text)
         if shape is not None and (numbers := shape.numbers(text)) is not None:
+            self.misses.texts += 1
             return Analysis(shape.statements, (self.tokenizer.integers(numbers),), NO_CLAIMS)
         known = self.exact.promoted((self.number, text))
         if known is not None:
