@@ -113,7 +113,9 @@ def look(statement: Statement, tags: CatalogueTags | None) -> Sight | None:
     held = [tags.any_of((name,)) for name in touched]
     if all(h == NOTHING for h in held) and not foreign:
         if any(map(tags.watching, touched)):
-            return Sight(rest=NOTHING, code=code, touched=NOTHING, watch=True)
+            plain = facts.verbs == ("select",) and not facts.writes and not code
+            if not plain or tags.watching_any((c.name for c in facts.columns), touched):
+                return Sight(rest=NOTHING, code=code, touched=NOTHING, watch=True)
         return _DEFERRED if verb == "commit" else None
     by_code = EVERY if foreign else tags.any_of(shape.code_reads)
     used = tags.behind((c.name for c in facts.columns if not c.roles or not _SAYING.isdisjoint(c.roles)), touched)

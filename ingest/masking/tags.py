@@ -188,6 +188,19 @@ class CatalogueTags:
         schema, _, table = name.partition(".")
         return any(self._watches(r, c) for r in self.catalogue.find(schema, table) for c in r.columns)
 
+    def watching_any(self, names: Iterable[str], touched: Iterable[str]) -> bool:
+        """Return whether one of these columns, as facts name them, is such a column or may be. `touched` may own `?.column`."""
+        owners = tuple(touched)
+        for name in names:
+            relation, _, column = name.rpartition(".")
+            for owner in owners if relation == "?" else (relation,):
+                schema, _, table = owner.partition(".")
+                for found in self.catalogue.find(schema, table):
+                    named = [c for c in found.columns if c.name == column]
+                    if any(self._watches(found, c) for c in named or found.columns):  # `*`, or a name concealed: any of them
+                        return True
+        return False
+
     def _watches(self, relation: Relation, column: Column) -> bool:
         kind = _MODIFIER.sub("", column.type).removesuffix("[]")
         return (

@@ -380,3 +380,48 @@ def test_what_would_carry_values_elsewhere_is_refused(statement: str) -> None:
 def test_what_carries_nothing_is_not(statement: str) -> None:
     heard = play([client(pg.query(statement)), server(pg.complete("OK"), pg.ready())], make)
     assert [e["outcome"]["status"] for e in heard.events] == ["ok"]
+
+
+MIXED = Relation(
+    "public", "mixed", "r", 20010, columns=(Column("n", 1, "integer"), Column("m", 2, "bigint"), Column("filler", 3, "text"))
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "searched"),
+    [
+        ("SELECT n FROM mixed WHERE m = 7", False),
+        ("SELECT count(*), sum(n) FROM mixed GROUP BY m", False),
+        ("SELECT q.n FROM (SELECT n, m FROM mixed) q JOIN mixed USING (n)", False),
+        ("SELECT filler FROM mixed", True),
+        ("SELECT * FROM mixed", True),
+        ("SELECT x.* FROM mixed x", True),
+        ("SELECT x FROM mixed x", True),
+        ("SELECT to_jsonb(x) FROM mixed x", True),
+        ("SELECT (x).filler FROM mixed x", True),
+        ("TABLE mixed", True),
+        ("SELECT n FROM mixed WHERE filler::int = 3", True),
+        ("SELECT n FROM mixed ORDER BY filler", True),
+        ("SELECT max(q.f) FROM (SELECT filler AS f FROM mixed) q", True),
+        ("WITH c AS (SELECT filler AS f FROM mixed) SELECT f FROM c", True),
+        ("SELECT n FROM mixed UNION SELECT length(filler) FROM mixed", True),
+        ("SELECT a.n FROM mixed a NATURAL JOIN mixed b", False),
+        ("SELECT q.* FROM (SELECT a.n, b.* FROM mixed a, mixed b) q", True),
+        ("SELECT (SELECT filler FROM mixed LIMIT 1)", True),
+        ("SELECT unknown_column FROM mixed", True),
+        ("UPDATE mixed SET n = 1 WHERE m = 2", True),
+        ("INSERT INTO mixed (n) VALUES (1) RETURNING n", True),
+        ("DELETE FROM mixed WHERE n = 1", True),
+        ("COPY mixed (n) TO STDOUT", True),
+        ("EXPLAIN ANALYZE SELECT n FROM mixed", True),
+        ("DECLARE c CURSOR FOR SELECT n FROM mixed", True),
+    ],
+)
+def test_only_what_may_show_a_column_that_is_still_searched_takes_the_long_way(text: str, searched: bool) -> None:
+    conversation = make(
+        catalogue=build([MIXED], [], builtins=[(1, "count"), (2, "sum"), (3, "max"), (4, "length"), (5, "to_jsonb")])
+    )
+    session = conversation.session
+    statement = session.analyser.analyse(text.encode(), session.lexing).statements[0]
+    assert session.masking is not None
+    assert (session.masking.sight(statement) is not None) is searched, statement.facts
