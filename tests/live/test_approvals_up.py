@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from schemas.approvals import binding_of
-from tests.support.affidavit import Machine
+from tests.support.affidavit import UNMASKED, Machine
 from tests.support.approval_events import REQUESTED
 from tests.support.inbox import PASSWORD, Inbox
 from tests.support.ports import wait_for
@@ -35,7 +35,7 @@ class House:
         self.inbox = Inbox()
         urls = {"urls": [self.inbox.address("all")], "approvers": [{"principal": "carol", "urls_env": "CAROLS"}]}
         approvals = {"url": "http://127.0.0.1:API_PORT/approvals/{id}", "wait_seconds": 90.0}
-        self.machine = Machine(server, {"approvals": approvals, "notifications": urls})
+        self.machine = Machine(server, {"approvals": approvals, "notifications": urls, "masking": UNMASKED})
         policy = self.machine.folder / "policy.yaml"
         policy.write_text(yaml.safe_dump({"bundle": "live", "rules": RULES}))
         settings = yaml.safe_load(self.machine.config_path.read_text().replace("API_PORT", str(self.machine.api_port)))

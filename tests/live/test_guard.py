@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from deploy.cli import run
-from tests.support.affidavit import Machine, Proxy
+from tests.support.affidavit import UNMASKED, Machine, Proxy
 from tests.support.affidavit import proxy as running_proxy
 from tests.support.ports import wait_for
 from tests.support.postgres import Postgres
@@ -39,7 +39,7 @@ def rules(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def guarded(pg: Postgres, rules: Path) -> Iterator[Proxy]:
-    with running_proxy(pg, {"policy": {"files": [str(rules)], "reload_seconds": 0.1}}) as running:
+    with running_proxy(pg, {"policy": {"files": [str(rules)], "reload_seconds": 0.1}, "masking": UNMASKED}) as running:
         with psycopg.connect(**running.app(), autocommit=True) as setup:
             setup.execute("CREATE TABLE IF NOT EXISTS guard_kept (a int)")
             setup.execute("TRUNCATE guard_kept")
@@ -197,7 +197,7 @@ def test_a_bundle_is_read_again_and_a_broken_one_changes_nothing(guarded: Proxy,
 def test_a_proxy_does_not_start_with_a_policy_it_cannot_use(pg: Postgres, tmp_path: Path) -> None:
     path = tmp_path / "policy.yaml"
     path.write_text("bundle: x\nrules: [{id: a, effect: deny, when: principal.nme == 'x', reason: x}]")
-    running = Proxy(pg, {"policy": {"files": [str(path)]}})
+    running = Proxy(pg, {"policy": {"files": [str(path)]}, "masking": UNMASKED})
     try:
         running.start(wait=False)
         assert running.process is not None
@@ -211,7 +211,7 @@ def test_a_proxy_does_not_start_with_a_policy_it_cannot_use(pg: Postgres, tmp_pa
 def test_history_is_judged_anew_by_another_bundle(pg: Postgres, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "policy.yaml"
     write(path, RULES)
-    machine = Machine(pg, {"policy": {"files": [str(path)]}})
+    machine = Machine(pg, {"policy": {"files": [str(path)]}, "masking": UNMASKED})
     try:
         machine.start()
         with psycopg.connect(**machine.app(), autocommit=True) as connection:

@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from tests.support import binaries
-from tests.support.affidavit import Proxy
+from tests.support.affidavit import UNMASKED, Proxy
 from tests.support.affidavit import proxy as running_proxy
 from tests.support.deciders import closed, closings, decide, executions, requests, the_execution, the_request
 from tests.support.pg_conversation import query
@@ -46,7 +46,7 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def held(pg: Postgres, policy: Path) -> Iterator[Proxy]:
     approvals = {"url": "https://audit.example/approvals/{id}", "wait_seconds": 60}  # a test that fails must not wait long
-    with running_proxy(pg, {"policy": {"files": [str(policy)]}, "approvals": approvals}) as p:
+    with running_proxy(pg, {"policy": {"files": [str(policy)]}, "approvals": approvals, "masking": UNMASKED}) as p:
         with psycopg.connect(**p.app(), autocommit=True) as setup:
             setup.execute("CREATE TABLE IF NOT EXISTS held_rows (a int PRIMARY KEY, b text)")
             setup.execute("TRUNCATE held_rows")
@@ -313,7 +313,7 @@ def test_somebody_on_call_does_not_wait(held: Proxy) -> None:
 
 def test_nobody_who_decides_in_time_is_a_denial_and_so_is_a_log_out_of_reach(pg: Postgres, policy: Path, held: Proxy) -> None:
     before = rows(held)
-    settings = {"policy": {"files": [str(policy)]}, "approvals": {"wait_seconds": 1}}
+    settings = {"policy": {"files": [str(policy)]}, "approvals": {"wait_seconds": 1}, "masking": UNMASKED}
     with (
         running_proxy(pg, settings) as quick,
         psycopg.connect(**quick.app(), autocommit=True, application_name="expires") as connection,
@@ -333,7 +333,7 @@ def test_nobody_who_decides_in_time_is_a_denial_and_so_is_a_log_out_of_reach(pg:
 @pytest.mark.parametrize("how", ["kill", "stop"])
 def test_a_proxy_that_ends_executes_nothing_and_says_so(pg: Postgres, policy: Path, held: Proxy, how: str) -> None:
     before = rows(held)
-    running = Proxy(pg, {"policy": {"files": [str(policy)]}})
+    running = Proxy(pg, {"policy": {"files": [str(policy)]}, "masking": UNMASKED})
     try:
         running.start()
         with ThreadPoolExecutor(5) as pool:
