@@ -20,7 +20,7 @@ _SECRET_NAMES = ("password", "token", "secret", "authorization", "key")
 
 def configure(process: str, stream: TextIO | None = None) -> structlog.stdlib.BoundLogger:
     """Set up logging of this process and return its logger; `process` stands in every line."""
-    stream = stream or sys.stderr
+    given, stream = stream, stream or sys.stderr
     as_text = style() is Style.TEXT or (style() is Style.AUTO and stream.isatty())
     rendering: list[Any] = (
         [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
@@ -36,7 +36,8 @@ def configure(process: str, stream: TextIO | None = None) -> structlog.stdlib.Bo
     structlog.configure(
         processors=[*common, without_secrets, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        # Whatever stderr is when a line is written: it is not the same for ever in a process that runs commands.
+        logger_factory=lambda *_: structlog.PrintLogger(given or sys.stderr),
         cache_logger_on_first_use=False,
     )
     # Libraries: warnings only; uvicorn's access log stays off (query strings hold searches).
