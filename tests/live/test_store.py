@@ -22,6 +22,7 @@ from processors.rebuild import rebuild
 from processors.runtimes.embedded import EmbeddedRuntime, PipelineError
 from processors.sinks.clickhouse import Store, StoreUnavailableError, connect
 from processors.sinks.migrations import Migration, MigrationError, bundled, migrate
+from processors.sinks.profiles import profile_of
 from schemas.config import ClickHouseSettings
 from schemas.control import PipelineResumed, publish
 from schemas.integrity import Block
@@ -52,7 +53,7 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def store(engine: Store, request: pytest.FixtureRequest) -> Iterator[Store]:
     """The engine, with an empty database."""
     engine.settings = engine.settings.model_copy(update={"database": f"test_{next(_NUMBERS)}"})
-    engine.database = engine.settings.database
+    engine.database, engine._profile = engine.settings.database, profile_of(engine.settings)
     engine.migrate()
     yield engine
     engine.client.command(f"DROP DATABASE {engine.database}")
