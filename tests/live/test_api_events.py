@@ -148,6 +148,7 @@ MATCHES: tuple[tuple[str, Callable[[Event], bool]], ...] = (
     ("danger:mass_delete", lambda e: "mass_delete" in e["facts"]["dangers"]),
     ("class:email", lambda e: "email" in e["exposure"]),
     ("verdict:(deny OR hold)", lambda e: e["decision"]["verdict"] in ("deny", "hold")),
+    ("approval:apr_0192", lambda e: e["decision"]["approval_id"] == "apr_0192"),
     ("policy:pci-scope", lambda e: "pci-scope" in e["decision"]["policies"]),
     ("risk:>=90", lambda e: e["decision"]["risk"] >= 90),
     ("status:(error OR denied)", lambda e: e["outcome"]["status"] in ("error", "denied")),

@@ -140,8 +140,9 @@ class Affidavit:
             for event in self.trail.refresh():
                 assert needle not in json.dumps(event, ensure_ascii=False), f"{needle} stands in an event: {event}"
         patterns = [pattern for needle in needles for pattern in (needle.encode(), needle.encode().hex().encode())]
-        for path in self.data_dir.rglob("*"):
-            with contextlib.suppress(FileNotFoundError):  # the spool deletes what was shipped
+        # Files and folders may go while we look: the spool deletes what was shipped, the store its parts of inserts.
+        for path in (Path(folder, name) for folder, _, names in os.walk(self.data_dir) for name in names):
+            with contextlib.suppress(FileNotFoundError):
                 if path.is_file() and not path.is_symlink():
                     data = path.read_bytes()
                     for pattern in patterns:
