@@ -16,7 +16,7 @@ from ingest.masking.copies import CopyMasker
 from ingest.masking.plan import ColumnPlan, MaskPlan, Treatment, plan_result, planned
 from ingest.masking.reports import without_values
 from ingest.masking.rows import MAX_ROW, RowMasker
-from ingest.masking.sight import Sight, changes, doubted, look
+from ingest.masking.sight import PROSE, Sight, changes, doubted, look
 from ingest.masking.tags import EVERY, CatalogueTags, Classes, Observations, Override, no_override
 from processors.sensitivity import Scanner
 from processors.statements import Statement, Tokenizer
@@ -30,7 +30,6 @@ MAX_SIGHTS = 4096
 _NOTHING: Classes = frozenset()
 _SHOWN, _ASKED = frozenset(("output",)), frozenset(("filter", "join", "group", "order"))
 """Roles of columns: what reaches the result, and what only decides which rows do, and how."""
-_PROSE: Classes = frozenset((DataClass.FREE_TEXT,))
 RULE = "masking"
 """What decisions name where masking itself refuses a statement."""
 
@@ -121,7 +120,7 @@ class DatabaseMasking:
         if not column.table or self._tags is None:
             return
         if found:
-            self._tags.kept[where] = _PROSE
+            self._tags.kept[where] = PROSE
             self.retag()
         elif self._observations.add(where, values):
             self._sights = {}

@@ -51,7 +51,7 @@ _KEEPING = frozenset(
     ).split()
 )
 """Functions that leave a value in one piece."""
-_PROSE: Classes = frozenset((DataClass.FREE_TEXT,))
+PROSE: Classes = frozenset((DataClass.FREE_TEXT,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ def look(statement: Statement, tags: CatalogueTags | None) -> Sight | None:
     leaks = _leaks(statement, tags, touched, used, doing)
     if StatementFlag.EXPLAIN in facts.flags:
         # A plan shows what the client wrote; and what functions gave that the planner ran, which says `rest`.
-        return Sight((), (), None if by_code else _PROSE, False, code, leaks, everything)
+        return Sight((), (), None if by_code else PROSE, False, code, leaks, everything)
     front, back, exact = _outputs(shape.outputs, by_code, touched, tags)
     if not {name.rpartition(".")[2] for name in facts.functions} <= _KEEPING:
         # Free text cut into pieces or encoded is text that value detection finds nothing in.
@@ -213,10 +213,10 @@ def _leaks(
     for parts in shape.compared:
         # Beside a value that is shown, a condition on one that is not tells it: letters = substr(email, 1, 1).
         sides = [EVERY if (c := tags.behind(part, touched)) is None else c for part in parts]
-        if not all(h - _PROSE for h in sides):
-            found.update(*(h - _PROSE for h in sides))
+        if not all(h - PROSE for h in sides):
+            found.update(*(h - PROSE for h in sides))
     counted = tags.behind(shape.counted, touched)
-    found |= (EVERY if counted is None else counted) - _PROSE
+    found |= (EVERY if counted is None else counted) - PROSE
     if facts.verbs and facts.verbs[0] in ("alter_table", "create_table"):
         by_code = tags.any_of(shape.code_reads)  # a default, or a generated column
         found |= EVERY if by_code is None else by_code
