@@ -37,6 +37,7 @@ _PASSING = {
     KafkaError._TIMED_OUT,
     KafkaError._MSG_TIMED_OUT,
     KafkaError._RESOLVE,
+    KafkaError._DESTROY_BROKER,  # a handle the client replaced, by an address it learnt meanwhile
     KafkaError._QUEUE_FULL,
     KafkaError._PURGE_QUEUE,
     KafkaError._PURGE_INFLIGHT,

@@ -38,6 +38,9 @@ CUT_SECONDS = 60.0 if SOAK else 6.0
 BROKERS = {"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": "500"}
 """A dead broker is found dead sooner than by default (9 s): only the test's length depends on it."""
 
+PAUSE_SECONDS = 0.05
+"""Between a client's inserts: this process checks every event while its clients insert, and must be the faster of the two."""
+
 ARRIVE_SECONDS = 180.0
 """Until a cluster that was down has elected its leaders, on a busy machine, and the spool is shipped."""
 
@@ -64,7 +67,7 @@ class Run:
         token = self.proxy.token("load", "service")
         for n in range(CLIENTS):
             parameters = {**self.proxy.app("load", token), "application_name": f"load-{n}"}
-            self.clients.append(Inserting(n, parameters, self.stop, pause=0.01))
+            self.clients.append(Inserting(n, parameters, self.stop, pause=PAUSE_SECONDS))
         self._threads = [threading.Thread(target=client.run) for client in self.clients]
         for thread in self._threads:
             thread.start()
