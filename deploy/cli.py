@@ -92,31 +92,28 @@ def demo(
 @app.command()
 def up(config: ConfigFile = DEFAULT_CONFIG, log_format: LogFormat = Style.AUTO) -> None:
     """Run everything on this machine: proxies, pipeline, API and UI. Stops on Ctrl-C or SIGTERM."""
-    from deploy.config import load
     from deploy.single import run_up
 
     use(log_format)
-    raise typer.Exit(run_up(load(config), roles=("proxy", "node")))
+    raise typer.Exit(run_up(config, roles=("proxy", "node")))
 
 
 @app.command()
 def proxy(config: ConfigFile = DEFAULT_CONFIG, log_format: LogFormat = Style.AUTO) -> None:
     """Run the proxies alone, shipping to Kafka, or to the embedded log of this data directory for a later `up` to project."""
-    from deploy.config import load
     from deploy.single import run_up
 
     use(log_format)
-    raise typer.Exit(run_up(load(config, sections=("databases", "policy", "identity", "log")), roles=("proxy",)))
+    raise typer.Exit(run_up(config, roles=("proxy",)))
 
 
 @app.command()
 def api(config: ConfigFile = DEFAULT_CONFIG, log_format: LogFormat = Style.AUTO) -> None:
     """Run the API and UI alone, on Kafka and a ClickHouse server that workers (`process`) fill."""
-    from deploy.config import load
     from deploy.single import run_up
 
     use(log_format)
-    raise typer.Exit(run_up(load(config, sections=("log", "clickhouse", "notifications")), roles=("api",)))
+    raise typer.Exit(run_up(config, roles=("api",)))
 
 
 @app.command()

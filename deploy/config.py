@@ -28,6 +28,7 @@ from schemas.config import (
     Addresses,
     ClickHouseSettings,
     Config,
+    EstimateSettings,
     KafkaSecurity,
     NotificationSettings,
     Upstream,
@@ -39,7 +40,7 @@ MAX_NODES = 50_000  # bounds what YAML aliases can unfold to
 
 Location = tuple[str | int, ...]
 M = TypeVar("M", bound=BaseModel)
-H = TypeVar("H", Upstream, KafkaSecurity, ClickHouseSettings)
+H = TypeVar("H", Upstream, EstimateSettings, KafkaSecurity, ClickHouseSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +112,26 @@ def parse(data: bytes, path: Path, environ: Mapping[str, str], *, sections: Sequ
     return config
 
 
-def to_wire(config: Config) -> bytes:
-    """Return a configuration as JSON with its passwords, for a child process's pipe. Never write this anywhere else."""
-    return orjson.dumps(with_secrets(config), option=orjson.OPT_NON_STR_KEYS)  # a StrEnum is no str to orjson, as a key
+def to_wire(config: Config, sections: Sequence[str] = SECTIONS) -> bytes:
+    """Return a configuration as JSON for a child process's pipe, with the passwords of `sections` and no others.
+
+    Never write this anywhere else.
+    """
+    wire = with_secrets(_without_passwords(config, sections))
+    return orjson.dumps(wire, option=orjson.OPT_NON_STR_KEYS)  # a StrEnum is no str to orjson, as a key
 
 
 def from_wire(data: bytes) -> Config:
     """Return the configuration that `to_wire` wrote."""
     return Config.model_validate(orjson.loads(data))
+
+
+def secret_variables(config: Config) -> frozenset[str]:
+    """Return the names of the environment variables that a configuration, loaded without `complete`, takes passwords from."""
+    holders = [*(d.upstream for d in config.databases), *(d.estimates for d in config.databases)]
+    named = [h.password_env for h in (*holders, config.log.kafka.security, config.clickhouse)]
+    named += [a.urls_env for a in (config.notifications, *config.notifications.approvers)]
+    return frozenset(name for name in named if name is not None)
 
 
 def split_address(listen: str) -> tuple[str, int]:
@@ -390,7 +403,12 @@ def _with_passwords(
     changed: dict[str, object] = {}
     if "databases" in sections:
         changed["databases"] = tuple(
-            d.model_copy(update={"upstream": resolved(d.upstream, "databases", index, "upstream")})
+            d.model_copy(
+                update={
+                    "upstream": resolved(d.upstream, "databases", index, "upstream"),
+                    "estimates": resolved(d.estimates, "databases", index, "estimates"),
+                }
+            )
             for index, d in enumerate(config.databases)
         )
     if "log" in sections:
@@ -401,6 +419,22 @@ def _with_passwords(
         changed["clickhouse"] = resolved(config.clickhouse, "clickhouse")
     if "notifications" in sections:
         changed["notifications"] = _with_addresses(config.notifications, lines, environ, problems)
+    return config.model_copy(update=changed)
+
+
+def _without_passwords(config: Config, kept: Sequence[str]) -> Config:
+    def bare(holder: H) -> H:  # of all but `log`, which every role uses
+        return holder.model_copy(update={"password": None, "password_env": None, "password_file": None})
+
+    changed: dict[str, object] = {}
+    if "databases" not in kept:
+        changed["databases"] = tuple(
+            d.model_copy(update={"upstream": bare(d.upstream), "estimates": bare(d.estimates)}) for d in config.databases
+        )
+    if "clickhouse" not in kept:
+        changed["clickhouse"] = bare(config.clickhouse)
+    if "notifications" not in kept:
+        changed["notifications"] = NotificationSettings()
     return config.model_copy(update=changed)
 
 
@@ -441,7 +475,10 @@ def _addresses(holder: Addresses, environ: Mapping[str, str]) -> tuple[SecretStr
     return holder.urls
 
 
-def _password(holder: Upstream | KafkaSecurity | ClickHouseSettings, environ: Mapping[str, str]) -> SecretStr | None:
+PasswordHolder = Upstream | EstimateSettings | KafkaSecurity | ClickHouseSettings
+
+
+def _password(holder: PasswordHolder, environ: Mapping[str, str]) -> SecretStr | None:
     if holder.password_env is not None:
         if not environ.get(holder.password_env):
             raise ValueError(f"the environment has no variable {holder.password_env!r}; set it before starting affidavit")

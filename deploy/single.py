@@ -17,12 +17,13 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import structlog
 
-from deploy.config import split_address, to_wire
+from deploy.config import load, secret_variables, split_address, to_wire
 from deploy.layout import DataDir, write_private
 from deploy.log_style import Style, style
 from deploy.logs import configure
@@ -63,8 +64,20 @@ def now_us() -> int:
 # --- the supervisor's process ----------------------------------------------------------------------------------------
 
 
-def run_up(config: Config, roles: tuple[str, ...]) -> int:
-    """Run the roles (`proxy`, `node`, `api`) until SIGTERM or SIGINT. Raises UpError, AlreadyRunningError, ChildFatalError."""
+SECRETS_OF = {
+    "proxy": ("databases", "policy", "identity", "log"),
+    "node": ("log", "clickhouse", "notifications"),
+    "api": ("log", "clickhouse", "notifications"),
+}
+"""The sections of the configuration whose files and passwords a role uses; it gets no others."""
+
+
+def run_up(path: Path, roles: tuple[str, ...]) -> int:
+    """Run the roles (`proxy`, `node`, `api`) of the configuration at `path` until SIGTERM or SIGINT.
+
+    Raises ConfigError, UpError, AlreadyRunningError, ChildFatalError.
+    """
+    config = load(path, sections=sorted({section for role in roles for section in SECRETS_OF[role]}))
     if "api" in roles and (config.log.kind is not LogKind.KAFKA or config.clickhouse.interface == "chdb"):
         raise UpError(
             "the API runs apart on Kafka and a ClickHouse server: log.kind kafka, clickhouse.interface https; or use `up`"
@@ -85,7 +98,7 @@ def run_up(config: Config, roles: tuple[str, ...]) -> int:
         check_addresses(config, roles)
         for line in describe(config, roles):
             announce(line)
-        supervisor = Supervisor(specs, to_wire(config), data.run, announce)
+        supervisor = Supervisor(specs, data.run, announce, secret_variables(load(path, complete=False)))
         metrics = _serve_metrics(config, data) if "proxy" in roles and config.databases else None
         try:
             supervisor.run(Readiness(config, roles, supervisor))
@@ -126,13 +139,14 @@ def _serve_metrics(config: Config, data: DataDir) -> MetricsServer | None:
 def child_specs(config: Config, roles: tuple[str, ...]) -> list[ChildSpec]:
     """Return the processes of these roles: proxies stop first, then the node."""
     specs = []
-    if "node" in roles:
-        specs.append(ChildSpec("node/0", ("-m", "deploy.child", "node"), 2, NODE_STOP_SECONDS))
-    if "api" in roles:
-        specs.append(ChildSpec("api/0", ("-m", "deploy.child", "api"), 2, NODE_STOP_SECONDS))
+    for role in ("node", "api"):
+        if role in roles:
+            wire = to_wire(config, SECRETS_OF[role])
+            specs.append(ChildSpec(f"{role}/0", ("-m", "deploy.child", role), 2, NODE_STOP_SECONDS, wire))
     if "proxy" in roles and config.databases:
+        wire = to_wire(config, SECRETS_OF["proxy"])
         specs += [
-            ChildSpec(f"proxy/{n}", ("-m", "deploy.child", "proxy", str(n)), 1, PROXY_STOP_SECONDS)
+            ChildSpec(f"proxy/{n}", ("-m", "deploy.child", "proxy", str(n)), 1, PROXY_STOP_SECONDS, wire)
             for n in range(config.proxy.workers)
         ]
     return specs

@@ -1,8 +1,8 @@
 """What keeps the processes alive? One supervisor: starts children, restarts what dies, stops them in order.
 
-- A child gets the configuration as one line on its standard input, which then stays open: when it ends, the supervisor is
-  gone (also by kill -9) and the child stops by itself. No child outlives its supervisor, and no password is in an argument,
-  an environment or a file.
+- A child gets its configuration, with the passwords of its role alone, as one line on its standard input, which then stays
+  open: when it ends, the supervisor is gone (also by kill -9) and the child stops by itself. No child outlives its supervisor,
+  and no password is in an argument, an environment or a file.
 - A child that dies is started again after 0.1 s. Deaths in quick succession double the wait up to 30 s; each is announced with
   its reason. A child that exits with `FATAL` says that starting again cannot help: everything stops, unless it had worked before.
 - Children run in sessions of their own, so Ctrl-C reaches only the supervisor, which stops them group by group.
@@ -18,8 +18,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 FATAL = 78  # EX_CONFIG of sysexits.h
@@ -46,12 +46,16 @@ class ChildFatalError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ChildSpec:
-    """One process: its name (`proxy/0`) and the interpreter's arguments; lower `stop_order` stops first, in `stop_seconds`."""
+    """One process: its name (`proxy/0`) and the interpreter's arguments; lower `stop_order` stops first, in `stop_seconds`.
+
+    `wire` is what it reads from standard input: its configuration, with the passwords its role needs.
+    """
 
     name: str
     arguments: tuple[str, ...]
     stop_order: int
     stop_seconds: float
+    wire: bytes = field(repr=False)
 
 
 def pid_file(run: Path, name: str) -> Path:
@@ -89,10 +93,16 @@ def owning(path: Path, what: str, patience: float = 0.0) -> Iterator[None]:
 
 
 class Supervisor:
-    """Runs `specs` until told to stop. `announce(text)` gets one line for people at each turn of events."""
+    """Runs `specs` until told to stop. `announce(text)` gets one line for people at each turn of events.
 
-    def __init__(self, specs: Sequence[ChildSpec], wire: bytes, run: Path, announce: Callable[[str], None]) -> None:
-        self._children = [_Child(spec, wire, run) for spec in specs]
+    Children get our environment but for the variables `withheld`, which hold passwords.
+    """
+
+    def __init__(
+        self, specs: Sequence[ChildSpec], run: Path, announce: Callable[[str], None], withheld: Collection[str] = ()
+    ) -> None:
+        environment = {name: value for name, value in os.environ.items() if name not in withheld}
+        self._children = [_Child(spec, run, environment) for spec in specs]
         self._announce = announce
         self._signals = 0
         self._wake_read, self._wake_write = os.pipe()
@@ -189,12 +199,12 @@ class Supervisor:
 
 
 class _Child:
-    def __init__(self, spec: ChildSpec, wire: bytes, run: Path) -> None:
+    def __init__(self, spec: ChildSpec, run: Path, environment: Mapping[str, str]) -> None:
         self.spec = spec
         self.process: subprocess.Popen[bytes] | None = None
         self.start_at = 0.0
-        self._wire = wire
         self._run = run
+        self._environment = environment
         self._started = 0.0
         self._quick_deaths = 0
         self.has_settled = False
@@ -203,12 +213,15 @@ class _Child:
         reason_file(self._run, self.spec.name).unlink(missing_ok=True)
         self._started = time.monotonic()
         self.process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-P", *self.spec.arguments], stdin=subprocess.PIPE, start_new_session=True
+            [sys.executable, "-P", *self.spec.arguments],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+            env=self._environment,
         )
         assert self.process.stdin is not None
         # A configuration is far below the 64 KiB a pipe holds, or its reader is there to take it.
         with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write(self._wire + b"\n")
+            self.process.stdin.write(self.spec.wire + b"\n")
             self.process.stdin.flush()
 
     def ended(self, code: int, now: float) -> str:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
@@ -34,16 +34,16 @@ signal.pause()
 
 def child(run: Path, name: str, order: int, then: str = "", stop: str = "stop", stop_seconds: float = 5) -> ChildSpec:
     code = CHILD.format(log=str(run / "log"), name=name, then=textwrap.dedent(then), stop=stop)
-    return ChildSpec(name, ("-c", code), order, stop_seconds)
+    return ChildSpec(name, ("-c", code), order, stop_seconds, b"config")
 
 
 def lines(run: Path) -> list[str]:
     return (run / "log").read_text().splitlines() if (run / "log").exists() else []
 
 
-def supervise(specs: list[ChildSpec], run: Path, tick: Callable[[Supervisor], None]) -> list[str]:
+def supervise(specs: list[ChildSpec], run: Path, tick: Callable[[Supervisor], None], withheld: Collection[str] = ()) -> list[str]:
     said: list[str] = []
-    supervisor = Supervisor(specs, b"config", run, said.append)
+    supervisor = Supervisor(specs, run, said.append, withheld)
     deadline = time.monotonic() + 30
 
     def guarded() -> None:
@@ -67,6 +67,21 @@ def test_children_get_the_configuration_and_stop_in_order(tmp_path: Path) -> Non
     assert all(line.endswith(" config") for line in seen[:3])
     assert sorted(seen[3:5]) == ["proxy/0 stopped", "proxy/1 stopped"]
     assert seen[5:] == ["node/0 stopped"]
+
+
+def test_children_do_not_get_the_variables_that_hold_passwords(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP_PASSWORD", "secret")
+    monkeypatch.setenv("SHOP_COLOUR", "blue")
+    seen = tmp_path / "seen"
+
+    def tick(supervisor: Supervisor) -> None:
+        if seen.exists() and seen.read_text():
+            supervisor.stop()
+
+    then = f"import pathlib; pathlib.Path({str(seen)!r}).write_text(' '.join(os.environ))"
+    supervise([child(tmp_path, "proxy/0", 1, then)], tmp_path, tick, {"SHOP_PASSWORD"})
+    assert "SHOP_COLOUR" in seen.read_text()
+    assert "SHOP_PASSWORD" not in seen.read_text()
 
 
 def test_a_killed_child_is_back_within_a_second_every_time(tmp_path: Path) -> None:
@@ -135,7 +150,8 @@ def test_children_end_when_the_supervisor_is_killed(tmp_path: Path) -> None:
     code = textwrap.dedent("""
         import pathlib, sys
         from deploy.supervisor import ChildSpec, Supervisor
-        Supervisor([ChildSpec("proxy/0", ("-c", sys.argv[1]), 1, 5)], b"config", pathlib.Path(sys.argv[2]), print).run()
+        spec = ChildSpec("proxy/0", ("-c", sys.argv[1]), 1, 5, b"config")
+        Supervisor([spec], pathlib.Path(sys.argv[2]), print).run()
     """)
     with subprocess.Popen([sys.executable, "-c", code, spec.arguments[1], str(tmp_path)]) as parent:
         wait_for(lambda: bool(lines(tmp_path)))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.config import ConfigError, from_wire, load, settings, split_address, to_wire
+from deploy.config import ConfigError, from_wire, load, secret_variables, settings, split_address, to_wire
 from schemas.config import ClientTlsMode, Config
 
 ROOT = Path(__file__).parents[2]
@@ -201,6 +201,42 @@ def test_scalars_are_read_as_yaml_1_2(tmp_path: Path) -> None:
 def test_a_configuration_survives_the_pipe_with_its_password(tmp_path: Path) -> None:
     config = read(tmp_path, GOOD + "masking: {enabled: true, styles: {email: partial}}\n")
     assert from_wire(to_wire(config)) == config
+
+
+PASSWORDS = """\
+data_dir: data
+databases:
+  - alias: shop
+    upstream: {database: shop, user: affidavit, password_env: DB_PW}
+    estimates: {user: reader, password_env: READER_PW}
+clickhouse: {interface: https, password_env: CH_PW}
+notifications: {urls_env: CHANNEL}
+approvals: {url: "https://audit.example.com/approvals/{id}"}
+"""
+GIVEN = {"DB_PW": "of-database", "READER_PW": "of-reader", "CH_PW": "of-clickhouse", "CHANNEL": "json://channel"}
+
+
+@pytest.mark.parametrize(("sections", "held"), [
+    (("databases", "log"), {"DB_PW", "READER_PW"}),
+    (("log", "clickhouse", "notifications"), {"CH_PW", "CHANNEL"}),
+    (("log",), set()),
+])  # fmt: skip
+def test_the_pipe_has_the_passwords_of_a_role_and_no_others(tmp_path: Path, sections: tuple[str, ...], held: set[str]) -> None:
+    config = read(tmp_path, PASSWORDS, GIVEN)
+    wire = to_wire(config, sections)
+    assert {name for name, secret in GIVEN.items() if secret.encode() in wire} == held
+    assert from_wire(wire).databases[0].upstream.user == "affidavit"
+
+
+def test_the_variables_that_hold_passwords_are_known_by_name(tmp_path: Path) -> None:
+    assert secret_variables(read(tmp_path, PASSWORDS, complete=False)) == GIVEN.keys()
+
+
+def test_a_login_for_estimates_without_its_password_is_told_at_the_start(tmp_path: Path) -> None:
+    without = {name: secret for name, secret in GIVEN.items() if name != "READER_PW"}
+    [(line, setting, message)] = problems(tmp_path, PASSWORDS, without)
+    assert (line, setting) == (5, "databases[0].estimates.password_env")
+    assert "no variable 'READER_PW'" in message
 
 
 def test_addresses_split() -> None:
