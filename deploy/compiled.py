@@ -29,6 +29,7 @@ HOT = (
     "ingest/protocols/postgres/responses.py",
     "ingest/protocols/postgres/session.py",
     "ingest/protocols/postgres/values.py",
+    "ingest/protocols/postgres/waiting.py",
     "ingest/spool/blocks.py",
     "ingest/spool/frames.py",
     "ingest/spool/lines.py",

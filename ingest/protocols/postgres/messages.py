@@ -55,6 +55,11 @@ def message(type_byte: bytes, body: bytes = b"") -> bytes:
     return _HEADER.pack(type_byte, len(body) + 4) + body
 
 
+REFUSED_QUERY = b"affidavit_refused"
+REFUSED_PARSE = message(b"P", 2 * (REFUSED_QUERY + b"\x00") + b"\x00\x00")
+"""Stands for a refused Execute: a syntax error whatever the session has made, where a portal's name could be one of its own."""
+
+
 def cstring(text: str | bytes) -> bytes:
     """Text as the wire has it, zero-terminated. Raises ValueError for text that holds a zero byte."""
     raw = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text

@@ -2,8 +2,8 @@
 
 Messages that only carry data (CopyData) are never gathered. A Query, Parse or Bind longer than its limit streams through:
 its last byte is held until its intent is on record, so that the database cannot have run it first. Everything else
-is forwarded in the largest slices possible; only a refused message is replaced. A message that is held waits here, and all that
-follows it (`holding` says where). One file past 500 lines, because what each message does to the names (`_prepared`, `_portals`)
+is forwarded in the largest slices possible; only a refused message is replaced. A message that is held waits, and all that
+follows it (`waiting`). One file past 500 lines, because what each message does to the names (`_prepared`, `_portals`)
 can only be judged together.
 """
 
@@ -14,28 +14,18 @@ from hashlib import blake2b
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
-import orjson
-
-from ingest.core.actions import Action, Forward, Intend, ObserveText, Record, Side, Wait, Waited
+from ingest.core.actions import Action, Forward, Intend, Side
 from ingest.core.errors import ClientProtocolError
-from ingest.core.guarding import QUERY_CANCELED, Answer, Emergency, Hold, Judgement, Request
+from ingest.core.guarding import QUERY_CANCELED, Judgement, Request
 from ingest.protocols.postgres.byname import acts_by_name, joined, names_in
 from ingest.protocols.postgres.cursors import UNCERTAIN, Named
 from ingest.protocols.postgres.executions import ALLOW, DENY, Denial, Execution, dynamic_fragment
 from ingest.protocols.postgres.expected import Batch, Described, Parsed, Portal, Prepared, Simple
-from ingest.protocols.postgres.holding import (
-    HOLD,
-    MORE,
-    OWN_NAMES,
-    Granted,
-    look_ahead,
-    notice,
-    renamed,
-    renamed_bind,
-    renamed_parse,
-)
+from ingest.protocols.postgres.holding import HOLD, MORE, OWN_NAMES, Granted, renamed
+from ingest.protocols.postgres.messages import REFUSED_PARSE, REFUSED_QUERY
 from ingest.protocols.postgres.parameters import function_call_tokens, parameter_tokens, result_formats
 from ingest.protocols.postgres.repeats import Repeats
+from ingest.protocols.postgres.waiting import Waiting
 from processors.statements import Analysis, Statement
 from schemas.events import StatementFlag
 
@@ -56,9 +46,6 @@ _PARSE, _BIND, _EXECUTE, _SYNC, _COPY_DATA = b"PBESd"
 _COPIES: Final = frozenset((StatementFlag.COPY_IN, StatementFlag.COPY_OUT))
 _COPIES_ON_SERVER: Final = frozenset((StatementFlag.COPY_FILE, StatementFlag.COPY_PROGRAM))
 """COPY between a table and the server's own files and programs: nothing of it crosses the wire."""
-_REFUSED_QUERY = b"affidavit_refused"
-_REFUSED_PARSE = b"P" + Struct(">I").pack(4 + 2 * 18 + 2) + 2 * (_REFUSED_QUERY + b"\x00") + b"\x00\x00"
-"""Stands for a refused Execute: a syntax error whatever the session has made, where a portal's name could be one of its own."""
 _FLUSH_MESSAGE = b"H\x00\x00\x00\x04"
 _MASK = b'{"verdict":"mask"'
 _MAX_JOINED_TEXT = 64 * 1024
@@ -100,18 +87,7 @@ class Requests:
         self.terminated = False
         self._actions: list[Action] = []
         self._now = 0
-        self.waiting: Hold | None = None
-        """What waits; everything from its first message on is in `_behind`."""
-        self._behind = bytearray()
-        self._first = 0
-        self._settled: tuple[Hold, Answer] | None = None
-        """How the wait ended, for the message that waited, while that is read again."""
-        self._approval: object = None
-        self._released: Hold | None = None
-        """The approval and the wait of the message that is being read."""
-        self._granted: Granted | None = None
-        """What was approved together with its Parse, and is not bound yet."""
-        self._own_names: dict[bytes, Prepared] = {}
+        self.waiting = Waiting(self, session)
         limits = session.limits
         self._whole: dict[int, tuple[int, Callable[[bytes, int, int], bytes | None]]] = {
             _QUERY: (limits.statement, self._query),
@@ -130,10 +106,8 @@ class Requests:
 
     def feed(self, data: bytes, now: int, actions: list[Action]) -> None:
         """Parse as far as the bytes reach. Raises ClientProtocolError on a message the protocol does not have."""
-        if self.waiting is not None:
-            self._behind += data
-            if len(self._behind) > self._most_behind:
-                raise ClientProtocolError(f"more than {self._most_behind} bytes were sent behind a statement that waits")
+        if self.waiting.hold is not None:
+            self.waiting.keep(data)
             return
         if self._held:
             self._held += data
@@ -216,67 +190,7 @@ class Requests:
         if expected and expected[-1] is not _SYNC_ENTRY and type(expected[-1]) is not Batch:
             # What came before it must not wait in the server's buffer for a Sync that is kept back here.
             self._actions.append(Forward(SERVER, _FLUSH_MESSAGE))
-        self._behind += data[pos:]
-        self._first = end - pos
-
-    @property
-    def behind(self) -> int:
-        """Bytes kept back because a statement waits."""
-        return len(self._behind)
-
-    @property
-    def _most_behind(self) -> int:
-        limits = self._session.limits
-        return 4 * (limits.behind + limits.statement + limits.bind)
-
-    # The end of a wait
-
-    def release(self, answer: Answer, now: int, actions: list[Action]) -> None:
-        """Read on from the message that waited, judged again as the answer allows. Raises ClientProtocolError."""
-        hold, self.waiting = self.waiting, None
-        assert hold is not None
-        data = bytes(self._behind)
-        self._behind.clear()
-        self._settled = (hold, answer)
-        self.feed(data[: self._first], now, actions)
-        if self._settled is not None:  # it means something else by now, which was judged by itself
-            self._settled = None
-            self._close_wait(hold, Answer("cancelled", "the message that waited means something else by now"))
-        self._approval = self._released = None
-        if len(data) > self._first:
-            self.feed(data[self._first :], now, actions)
-
-    def abandon(self, reason: str, now: int, actions: list[Action]) -> None:
-        """The session ends: record what became of the statement that waits, and send nothing more."""
-        data = bytes(self._behind[self._first :])
-        del self._behind[self._first :]
-        found: list[Action] = []
-        self.release(Answer("cancelled", reason), now, found)
-        actions += [a for a in found if not isinstance(a, Forward)]
-        if data.endswith(b"X\x00\x00\x00\x04"):
-            self.terminated = True
-
-    def _wait(self, hold: Hold, request: Request, sql: bytes, bound: bytes, oids: tuple[int, ...]) -> None:
-        session = self._session
-        hold.context, hold.params, hold.search_path = session.context, request.params, session.lexing.search_path
-        hold.sql, hold.bound, hold.oids = sql, bound, oids
-        hold.seen_through = session.lexing.catalogue is not None
-        self.waiting = hold
-        if hold.long_text:
-            self._actions.append(ObserveText(hold.text_hash, hold.long_text))
-        session.tell(notice(hold), self._actions)
-        self._actions.append(Wait(hold))
-
-    def _close_wait(self, hold: Hold, answer: Answer) -> None:
-        said = {
-            "approval_id": hold.approval_id,
-            "status": answer.status,
-            "reason": answer.reason,
-            "deciders": answer.deciders,
-            "held_us": self._now - hold.at,
-        }
-        self._actions.append(Waited(hold, answer.status))
-        self._actions.append(Record("ApprovalClosed", self._now, hold.context + b"," + orjson.dumps(said)[1:-1]))
+        self.waiting.keep_first(data[pos:], end - pos)
 
     def _count_copy(self, head: Execution | Batch, size: int) -> None:
         if isinstance(head, Batch):
@@ -312,65 +226,10 @@ class Requests:
 
     def _begin(self, statement: Statement, size: int) -> Execution:
         execution = Execution(statement, self._now, size, not self._session.refusal)
-        if self._released is not None:
-            execution.started = self._released.at
+        if self.waiting.released is not None:
+            execution.started = self.waiting.released.at
             execution.held = self._now - execution.started
         return execution
-
-    def _decide(
-        self,
-        request: Request,
-        judgements: list[Judgement],
-        sql: bytes = b"",
-        bound: bytes = b"",
-        oids: tuple[int, ...] = (),
-        waits: bool = True,
-    ) -> list[Judgement] | None:
-        """Return what holds of statements that are sent together, judged as if nobody had been asked; None if they wait now.
-
-        An approval that lets them through is `_approval`.
-        """
-        session, guard = self._session, self._session.guard
-        assert guard is not None
-        self._approval = self._released = None
-        settled, self._settled = self._settled, None
-        if settled is not None:
-            return self._judge_again(*settled, request, judgements)
-        held = any(j.holds for j in judgements) and all(j.holds or not j.stops for j in judgements)
-        if not held or session.skipping or not waits:
-            return judgements
-        asked = guard.ask(request, judgements, self._now)
-        if isinstance(asked, Hold):
-            self._wait(asked, request, sql, bound, oids)
-            return None
-        if isinstance(asked, Emergency):
-            if asked.long_text:
-                self._actions.append(ObserveText(asked.text_hash, asked.long_text))
-            self._actions.append(Record("BreakGlassUsed", self._now, session.context + asked.body))
-            self._approval = asked.approval
-            return [guard.judge(s, request.claims, self._now, asked.approval) for s in request.statements]
-        return [asked if j.holds else j for j in judgements]
-
-    def _judge_again(self, hold: Hold, answer: Answer, request: Request, judgements: list[Judgement]) -> list[Judgement]:
-        """Judge what waited, with what came of it; say that the wait is over."""
-        guard = self._session.guard
-        assert guard is not None
-        self._released = hold
-        if answer.approval is not None:
-            if differs := guard.differs(hold, request.statements):
-                answer = Answer("denied", differs, answer.deciders)
-            else:
-                found = [guard.judge(s, request.claims, self._now, answer.approval) for s in request.statements]
-                stopped = next((j for j in found if j.stops), None)
-                if stopped is None:
-                    self._approval = answer.approval
-                    self._close_wait(hold, answer)
-                else:
-                    self._close_wait(hold, Answer("denied", stopped.message, answer.deciders))
-                return found
-        self._close_wait(hold, answer)
-        stops = any(j.stops for j in judgements)
-        return [guard.unreleased(hold, answer, j) if j.holds or not stops else j for j in judgements]
 
     def _see(self, execution: Execution, decision: bytes) -> None:
         """Look what an execution that is about to run may show."""
@@ -442,7 +301,7 @@ class Requests:
             denial = denial or (stopped if judgement.stops else None)
         if not session.skipping:
             session.expected.append(Batch([], denial))
-        return message(b"Q", _REFUSED_QUERY + b"\x00")
+        return message(b"Q", REFUSED_QUERY + b"\x00")
 
     def _stop_parse(self, prepared: Prepared, judgement: Judgement, params: Sequence[str], size: int) -> bytes:
         """Refuse a Parse: planning what would be refused could already run functions."""
@@ -450,7 +309,7 @@ class Requests:
         prepared.denial = self._stop(prepared.statement, judgement, b"prepared", params, prepared.claims, size).denial
         if session.expected and isinstance(entry := session.expected[-1], Parsed) and entry.prepared is prepared:
             entry.denial = prepared.denial
-        return _REFUSED_PARSE
+        return REFUSED_PARSE
 
     def _intend(self, execution: Execution, kind: bytes, params: object, claims: object, decision: bytes = ALLOW) -> None:
         session = self._session
@@ -467,7 +326,7 @@ class Requests:
         session = self._session
         denial = session.denial() if session.refusal else None
         analysis = session.analyser.analyse(data[pos : end - 1], session.lexing)
-        if (self._prepared or self._portals or self._own_names) and not session.skipping:
+        if (self._prepared or self._portals or self.waiting.own_names) and not session.skipping:
             analysis = self._resolved(analysis, data[pos : end - 1])
         return self._run_batch(analysis, denial, end - pos + 5, data[pos : end - 1])
 
@@ -493,7 +352,7 @@ class Requests:
         found: list[Statement] = []
         if verb not in ("fetch", "move"):
             found += [prepared[name].statement for name in names if name in prepared]
-            found += [self._own_names[name].statement for name in names if name in self._own_names]
+            found += [self.waiting.own_names[name].statement for name in names if name in self.waiting.own_names]
         if StatementFlag.EXECUTE not in statement.facts.flags:
             found += [portals[name].prepared.statement for name in names if name in portals]
         return joined(statement, found)
@@ -505,13 +364,13 @@ class Requests:
         self._portals.pop(b"", None)
         if denial is not None:
             session.expected.append(Batch([], denial))
-            return message(b"Q", _REFUSED_QUERY + b"\x00")
+            return message(b"Q", REFUSED_QUERY + b"\x00")
         if session.guard is not None:
             judgements = [session.guard.judge(s, analysis.claims, self._now) for s in analysis.statements]
-            if any(j.stops for j in judgements) or self._settled is not None:
+            if any(j.stops for j in judgements) or self.waiting.settled is not None:
                 params = tuple(token for tokens in analysis.params for token in tokens)
                 request = Request(analysis.statements, params, analysis.claims, b"simple", session.transaction)
-                together = self._decide(request, judgements, sql, waits=waits)
+                together = self.waiting.decide(request, judgements, sql, waits=waits)
                 if together is None:
                     return HOLD
                 judgements = together
@@ -558,9 +417,9 @@ class Requests:
         unread = StatementFlag.UNPARSED in analysis.statements[0].facts.flags
         if session.guard is not None and (unread or not by_name):
             judgement = session.guard.judge(analysis.statements[0], analysis.claims, self._now)
-            if judgement.holds or self._settled is not None:
+            if judgement.holds or self.waiting.settled is not None:
                 held = Prepared(analysis.statements[0], analysis.params[0], dict(analysis.claims), oids)
-                return self._parse_held(data, pos, end, held, judgement)
+                return self.waiting.parse_held(data, pos, end, held, judgement)
         prepared = self._remember(name, Prepared(analysis.statements[0], analysis.params[0], dict(analysis.claims), oids))
         if by_name:
             prepared.mentions = names_in(data[name_end + 1 : text_end])
@@ -570,52 +429,10 @@ class Requests:
             return self._stop_parse(prepared, _OWN_NAME, prepared.literals, end - pos + 5)
         return None
 
-    def _parse_held(self, data: bytes, pos: int, end: int, prepared: Prepared, judgement: Judgement) -> bytes:
-        """A Parse of what is held: it waits for what its Bind would run, or goes to the server under a name of ours alone."""
-        session = self._session
-        name_end = data.index(0, pos)
-        name, size = data[pos:name_end], end - pos + 5
-        prepared.text = data[name_end + 1 : data.index(0, name_end + 1)]
-        params: tuple[str, ...] = prepared.literals
-        if self._settled is not None or not session.skipping:
-            bound = b""
-            if self._settled is not None:
-                params = self._settled[0].params
-                ahead = True
-            else:
-                found = look_ahead(data, end, name[:_MAX_NAME], session.limits.bind)
-                if found.need and found.need - pos + 5 <= session.limits.statement + session.limits.bind:
-                    self._need = found.need - (pos - 5)
-                    return MORE
-                ahead = bool(found.end)
-                if ahead:
-                    bound = data[found.start : found.end]
-                    params = (*params, *self._tokens_of(bound, prepared))
-            if ahead:
-                request = Request((prepared.statement,), params, prepared.claims, b"prepared", session.transaction)
-                judgements = self._decide(request, [judgement], prepared.text, bound, prepared.oids)
-                if judgements is None:
-                    return HOLD
-                self._remember(name, prepared)
-                if judgements[0].stops:
-                    return self._stop_parse(prepared, judgements[0], params, size)
-                self._granted = Granted(self._approval, self._released, prepared, params)
-                return self._under_own_name(prepared, data[name_end:end])
-        if session.skipping:  # it is ignored, and must be even if we are mistaken
-            return _REFUSED_PARSE
-        self._remember(name, prepared)
-        if len(self._own_names) >= session.limits.held_prepared:
-            return self._stop_parse(prepared, _TOO_MANY, params, size)
-        return self._under_own_name(prepared, data[name_end:end])
-
-    def _tokens_of(self, bound: bytes, prepared: Prepared) -> list[str]:
+    def tokens_of(self, bound: bytes, prepared: Prepared) -> list[str]:
+        """Return the tokens of the values in a Bind's body."""
         name_end = _terminator(bound, _terminator(bound, 0, len(bound)) + 1, len(bound))
         return parameter_tokens(bound, name_end + 1, len(bound), prepared.oids, self._session.tokenizer)
-
-    def _under_own_name(self, prepared: Prepared, rest: bytes) -> bytes:
-        prepared.own_name = OWN_NAMES + b"%d" % len(self._own_names)
-        self._own_names[prepared.own_name] = prepared
-        return renamed_parse(prepared.own_name, rest)
 
     def _remember(self, name: bytes, prepared: Prepared) -> Prepared:
         session = self._session
@@ -690,54 +507,16 @@ class Requests:
         portal_end = _terminator(data, pos, end)
         name_end = _terminator(data, portal_end + 1, end)
         name = data[portal_end + 1 : min(name_end, portal_end + 1 + _MAX_NAME)]
-        prepared = self._own_names.get(name) or self._prepared.get(name)
+        prepared = self.waiting.own_names.get(name) or self._prepared.get(name)
         tokens = parameter_tokens(data, name_end + 1, end, prepared.oids if prepared else (), session.tokenizer)
         if prepared is not None and prepared.own_name:
-            return self._bind_held(data, pos, portal_end, name_end, end, prepared, tokens)
+            return self.waiting.bind_held(data, pos, portal_end, name_end, end, prepared, tokens)
         if portal_end == pos and prepared is not None and prepared.waiting is None and prepared.mentions is None:
             self._repeats.learn(data, pos, name_end + 1, end, prepared)
         portal = self._open_portal(data[pos:portal_end], prepared, tokens, end - pos + 5)
         if portal is not None and session.masking is not None:
             portal.formats = result_formats(data, name_end + 1, end)
         return None
-
-    def _bind_held(
-        self, data: bytes, pos: int, portal_end: int, name_end: int, end: int, prepared: Prepared, tokens: list[str]
-    ) -> bytes:
-        """A Bind of what is held: it waits, unless it was approved with its Parse; planning it could already run functions."""
-        session = self._session
-        portal_name, params = data[pos:portal_end], (*prepared.literals, *tokens)
-        granted, self._granted = self._granted, None
-        if session.skipping and self._settled is None:
-            return renamed_bind(portal_name, prepared.own_name, data[name_end:end])
-        if granted is None or granted.prepared is not prepared or granted.params != params:
-            assert session.guard is not None
-            self._look_afresh(prepared)
-            judgement = session.guard.judge(prepared.statement, prepared.claims, self._now)
-            request = Request((prepared.statement,), params, prepared.claims, b"prepared", session.transaction)
-            judgements = self._decide(request, [judgement], prepared.text, data[pos:end], prepared.oids)
-            if judgements is None:
-                return HOLD
-            if judgements[0].stops:
-                stopped = self._stop(prepared.statement, judgements[0], b"prepared", params, prepared.claims, end - pos + 5)
-                if not session.skipping:
-                    session.expected.append(stopped)
-                    self._portals[portal_name[:_MAX_NAME]] = portal = Portal(prepared, params, 0)
-                    portal.denial = stopped.denial
-                return _REFUSED_PARSE
-            granted = Granted(self._approval, self._released, prepared, params)
-        opened = self._open_portal(portal_name, prepared, tokens, end - pos + 5)
-        if opened is not None and session.masking is not None:
-            opened.formats = result_formats(data, name_end + 1, end)
-        if opened is not None and opened.prepared is prepared and granted.approval is not None:
-            opened.granted = granted
-        return renamed_bind(portal_name, prepared.own_name, data[name_end:end])
-
-    def _look_afresh(self, prepared: Prepared) -> None:
-        """Read a statement again that was prepared a while ago: a view it uses may be another by now, and the search_path."""
-        found = self._session.analyser.analyse(prepared.text, self._session.lexing).statements
-        if len(found) == 1 and found[0].text_hash == prepared.statement.text_hash:
-            prepared.statement = found[0]
 
     def repeat(self, data: bytes, now: int) -> Execution | None:
         """Take Bind, Execute, Sync of the statement run last, or a Query of one plain statement, whole; return its execution.
@@ -748,7 +527,7 @@ class Requests:
         session = self._session
         if self._held or self._pass or session.refusal or session.skipping or session.copying_in:
             return None
-        if self._streamed is not None or self.waiting is not None or len(session.expected) + 4 > session.limits.pending:
+        if self._streamed is not None or self.waiting.hold is not None or len(session.expected) + 4 > session.limits.pending:
             return None
         if data[0] == _QUERY:
             return self._plain_query(data, now)
@@ -859,26 +638,26 @@ class Requests:
             if granted is not None and granted.prepared is not prepared:  # its Parse failed: this is another statement
                 granted = portal.granted = None
             judgement = session.guard.judge(statement, prepared.claims, self._now, granted.approval if granted else None)
-            if self._settled is not None or (judgement.holds and granted is None):
+            if self.waiting.settled is not None or (judgement.holds and granted is None):
                 request = Request((statement,), tuple(portal.params), prepared.claims, kind, session.transaction)
-                judgements = self._decide(request, [judgement])
+                judgements = self.waiting.decide(request, [judgement])
                 if judgements is None:
                     return HOLD
                 judgement = judgements[0]
-                if self._approval is not None and not judgement.stops:
-                    portal.granted = Granted(self._approval, self._released, prepared, request.params)
+                if self.waiting.approval is not None and not judgement.stops:
+                    portal.granted = Granted(self.waiting.approval, self.waiting.released, prepared, request.params)
             elif granted is not None and not portal.fetched:
-                self._released = granted.hold
+                self.waiting.released = granted.hold
             decision = judgement.fragment
             if judgement.stops:
                 portal.bytes_in = 0
                 execution = self._stop(statement, judgement, kind, portal.params, prepared.claims, size)
-                self._released = None
+                self.waiting.released = None
                 if not session.skipping:
                     session.expected.append(execution)
-                return _REFUSED_PARSE
+                return REFUSED_PARSE
         execution = self._begin(statement, size)
-        self._released = None
+        self.waiting.released = None
         execution.portal = portal
         self._bind_to(execution, judgement)
         portal.bytes_in = 0
@@ -906,13 +685,13 @@ class Requests:
         execution.denial, execution.done = denial, True
         if not self._session.skipping:
             self._session.expected.append(execution)
-        return _REFUSED_PARSE
+        return REFUSED_PARSE
 
     # Everything else
 
     def _sync(self, data: bytes, pos: int, end: int) -> bytes | None:
         session = self._session
-        self._granted = None
+        self.waiting.granted = None
         if not session.copying_in:
             session.skipping = False
             session.expected.append(Simple.SYNC)
@@ -958,13 +737,13 @@ class Requests:
         denial = session.denial()
         if denial is not None:
             session.expected.append(Batch([], denial))
-            return message(b"Q", _REFUSED_QUERY + b"\x00")
+            return message(b"Q", REFUSED_QUERY + b"\x00")
         oid, tokens = function_call_tokens(data[pos:end], session.tokenizer)
         analysis = session.analyser.analyse(b"SELECT function_oid_%d()" % oid, session.lexing)
         judgement: Judgement | None = None
         if session.guard is not None:
             request = Request(analysis.statements, tuple(tokens), {}, b"function", session.transaction)
-            judgements = self._decide(request, [session.guard.judge(analysis.statements[0], {}, self._now)])
+            judgements = self.waiting.decide(request, [session.guard.judge(analysis.statements[0], {}, self._now)])
             if judgements is None:
                 return HOLD
             judgement = judgements[0]
@@ -972,7 +751,7 @@ class Requests:
             denial = self._stop(analysis.statements[0], judgement, b"function", tokens, {}, end - pos + 5).denial
             if not session.skipping:
                 session.expected.append(Batch([], denial))
-            return message(b"Q", _REFUSED_QUERY + b"\x00")
+            return message(b"Q", REFUSED_QUERY + b"\x00")
         execution = self._begin(analysis.statements[0], end - pos + 5)
         self._bind_to(execution, judgement)
         if execution.audited:
@@ -1035,7 +814,7 @@ class Requests:
         if streamed.kind == _BIND:
             portal, _, rest = body.partition(b"\x00")
             name = rest.partition(b"\x00")[0][:_MAX_NAME]
-            prepared = self._own_names.get(name) or self._prepared.get(name)
+            prepared = self.waiting.own_names.get(name) or self._prepared.get(name)
             self._open_portal(portal, prepared, [f"bind:{digest}"], streamed.total)
         elif streamed.kind == _PARSE:
             name, _, text = body.partition(b"\x00")
@@ -1056,12 +835,6 @@ _OWN_NAME = Judgement(
     True,
     "this name of a prepared statement is kept for the proxy",
     f"Use one that does not begin with {OWN_NAMES.decode()}. It was not executed.",
-)
-_TOO_MANY = Judgement(
-    DENY,
-    True,
-    "too many prepared statements of this session need approvals",
-    "It was not executed. Connect anew, or send it unprepared.",
 )
 
 

@@ -170,9 +170,11 @@ class PostgresSession:
             else:
                 self.bytes_out += len(data)
                 (self.bounds if self.bounds.active else self._responses).feed(data, now, actions)
-                if self.skipping and self._requests.waiting is not None and not self.ended:
+                if self.skipping and self._requests.waiting.hold is not None and not self.ended:
                     # An earlier statement of its pipeline failed, so the server will not run it, whoever approves it.
-                    self._requests.release(Answer("cancelled", "an earlier statement of its pipeline failed"), now, actions)
+                    self._requests.waiting.release(
+                        Answer("cancelled", "an earlier statement of its pipeline failed"), now, actions
+                    )
         except ProtocolError as error:
             self.gap(origin, str(error), len(data), now, actions)
         return actions
@@ -180,12 +182,12 @@ class PostgresSession:
     def answer(self, approval_id: str, answer: Answer, now: int) -> list[Action]:
         """End the wait of a held statement: it and what came behind it go on, or it fails in its place."""
         actions: list[Action] = []
-        hold = self._requests.waiting
+        hold = self._requests.waiting.hold
         if self.ended or hold is None or hold.approval_id != approval_id:
             return actions
         self._look_at_catalogue()
         try:
-            self._requests.release(answer, now, actions)
+            self._requests.waiting.release(answer, now, actions)
         except ProtocolError as error:
             self.gap(CLIENT, str(error), 0, now, actions)
         return actions
@@ -193,12 +195,12 @@ class PostgresSession:
     @property
     def waiting(self) -> Hold | None:
         """The statement that waits for an approval."""
-        return self._requests.waiting
+        return self._requests.waiting.hold
 
     @property
     def behind(self) -> int:
         """Bytes kept back because a statement waits: it, and what the client sent behind it."""
-        return self._requests.behind
+        return self._requests.waiting.behind
 
     def tell(self, notice: bytes, actions: list[Action]) -> None:
         """Send the client a message of our own."""
@@ -220,8 +222,8 @@ class PostgresSession:
         actions: list[Action] = []
         if self.ended:
             return actions
-        if self._requests.waiting is not None:
-            self._requests.abandon("client_lost" if origin is CLIENT else "server_lost", now, actions)
+        if self._requests.waiting.hold is not None:
+            self._requests.waiting.abandon("client_lost" if origin is CLIENT else "server_lost", now, actions)
         if origin is CLIENT and not self.draining and any(self._open_executions()):
             self.draining = True
             return actions
@@ -235,8 +237,8 @@ class PostgresSession:
         """Conclude everything that is still open as unknown, and close."""
         if self.ended:
             return
-        if self._requests.waiting is not None:
-            self._requests.abandon(reason, now, actions)
+        if self._requests.waiting.hold is not None:
+            self._requests.waiting.abandon(reason, now, actions)
         for execution in self._open_executions():
             self.conclude(execution, now, b"unknown", b"", 0, 0, actions)
         self.expected.clear()
