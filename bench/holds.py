@@ -43,6 +43,7 @@ OTHERS = 300
 
 async def measure(server: Postgres, sessions: int, policy: Path) -> None:
     overrides = {"policy": {"files": [str(policy)]}, "proxy": {"max_connections": sessions + 50}}
+    overrides["approvals"] = {"max_open": sessions, "max_hourly": sessions}
     proxy = Proxy(server, overrides).start()
     try:
         to = proxy.app()

@@ -407,10 +407,16 @@ class MaskingSettings(Settings):
 
 
 class ApprovalSettings(Settings):
-    """Statements that policy holds until people decide; `url` is where, `{id}` in it stands for the request's."""
+    """Statements that policy holds until people decide; `url` is where, `{id}` in it stands for the request's.
+
+    `max_open` and `max_hourly` are requests of one principal (or of all that act for one) in one worker. People look at some
+    dozens with care, not at hundreds.
+    """
 
     wait_seconds: float = Field(900.0, ge=1, le=86_400)
     url: str = ""
+    max_open: int = Field(20, ge=1, le=100_000)
+    max_hourly: int = Field(100, ge=1, le=100_000)
 
 
 class Addresses(Settings):

@@ -12,10 +12,12 @@ from typing import Any, NamedTuple, Protocol
 DENIED = b"42501"
 """insufficient_privilege: what a client knows from any database that did not let it."""
 QUERY_CANCELED = b"57014"
+LIMIT_EXCEEDED = b"53400"
+"""configuration_limit_exceeded: asking again at once will not help."""
 
 
 class Bound(NamedTuple):
-    """What a statement is held to while it runs.
+    """What a statement is held to while it runs, or (kinds requests, requests_hourly) what kept it from asking for an approval.
 
     `kind`: rows, bytes or seconds of the statement, session_rows or session_bytes of all of the session's; `at` is the most there
     may be. With kind grant, `limit` is the id of a grant that must stay in force. `enforced` is false where it is only recorded.
@@ -134,7 +136,10 @@ class SessionGuard(Protocol):
         """Decide like `judge` on a statement if it passes; None where it is stopped or held: `judge` is asked then."""
 
     def ask(self, request: Request, judgements: Sequence[Judgement], now: int) -> Hold | Emergency | Judgement:
-        """Say how a request that is held waits; a judgement where it cannot, which stops it. Never raises."""
+        """Say how a request that is held waits; a judgement where it cannot, which stops it. Never raises.
+
+        `bounds` of such a judgement are limits that kept it from asking.
+        """
 
     def differs(self, hold: Hold, statements: Sequence[Any]) -> str:
         """Return how statements about to be released are not, or do more than, what was asked; empty if they are as shown."""

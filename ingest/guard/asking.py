@@ -14,12 +14,13 @@ from hashlib import sha256
 
 import orjson
 
-from ingest.core.guarding import QUERY_CANCELED, Answer, Emergency, Hold, Judgement, Request
+from ingest.core.guarding import LIMIT_EXCEEDED, QUERY_CANCELED, Answer, Bound, Emergency, Hold, Judgement, Request
+from ingest.guard.allowance import Allowance
 from processors.policy import Approval, Ruling, Values
 from processors.policy.bundle import Rule
 from processors.statements import Statement
 from schemas.approvals import binding_of
-from schemas.events import ApprovalStatus, ApproversNeeded, Database, Facts, Principal, PrincipalKind
+from schemas.events import ApprovalStatus, ApproversNeeded, Database, Facts, Principal, PrincipalKind, Verdict
 from schemas.events.statement import MAX_INLINE_TEXT
 
 EMERGENCY_RISK = 100
@@ -83,12 +84,13 @@ def _more(before: Iterable[str], after: Iterable[str]) -> list[str]:
 class Asking:
     """How requests are made: ids from `new_id`, waiting for `wait_us` where no rule says how long, decided at `url`.
 
-    `url` may hold `{id}`; empty: only the command line is told.
+    `url` may hold `{id}`; empty: only the command line is told. `allowance` says how much may be asked; None: there is no limit.
     """
 
     new_id: Callable[[], str]
     wait_us: int
     url: str = ""
+    allowance: Allowance | None = None
 
     def ask(
         self,
@@ -211,6 +213,22 @@ def unreleased(hold: Hold, answer: Answer, judgement: Judgement) -> Judgement:
     return Judgement(orjson.dumps(decision), True, message, hint)
 
 
+def too_many(exceeded: Bound, judgement: Judgement) -> Judgement:
+    """Return the judgement of a held statement that may not even ask, because of how much was asked already."""
+    decision = orjson.loads(judgement.fragment)
+    decision["verdict"] = Verdict.DENY
+    decision["policies"] = [*decision["policies"], f"limit:{exceeded.limit}"]
+    asked = (
+        f"{exceeded.at} requests are open"
+        if exceeded.kind == "requests"
+        else f"{exceeded.at} requests were raised within an hour"
+    )
+    message = f"{judgement.message}, and no more can be asked for: {asked}"
+    found = Judgement(orjson.dumps(decision), True, message, f"{judgement.hint} {exceeded.reason}", sqlstate=LIMIT_EXCEEDED)
+    found.bounds = (exceeded,)
+    return found
+
+
 def groups_of(rules: Iterable[Rule]) -> list[str]:
     """Return all groups whose people may approve what these rules hold."""
     return list(dict.fromkeys(g for r in rules if r.approvers for g in r.approvers.groups))
@@ -246,4 +264,4 @@ def _fragment(body: dict[str, object]) -> bytes:
     return b"," + orjson.dumps(body)[1:-1]
 
 
-__all__ = ["Asked", "Asking", "Shown", "groups_of", "merged", "unreleased"]
+__all__ = ["Asked", "Asking", "Shown", "groups_of", "merged", "too_many", "unreleased"]

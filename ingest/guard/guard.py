@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 import orjson
 
 from ingest.core.guarding import Answer, Bound, Emergency, Hold, Judgement, Request
-from ingest.guard.asking import EMERGENCY_RISK, Asked, Asking, Shown, groups_of, merged, unreleased
+from ingest.guard.asking import EMERGENCY_RISK, Asked, Asking, Shown, groups_of, merged, too_many, unreleased
 from ingest.guard.rights import Acting, Grants, NoGrants, acting
 from processors.policy import (
     Approval,
@@ -218,7 +218,13 @@ class PolicyGuard:
             classes, known = self._classes_of(request.statements)
             shown = Shown(facts, tuple(sorted(classes)), known)
             groups = tuple(self._acting.values["principal.groups"])
-            return asking.ask(self._subject, groups, request, judgements, shown, now)
+            asked = asking.ask(self._subject, groups, request, judgements, shown, now)
+            if isinstance(asked, Hold) and asking.allowance is not None:
+                principal = asked.asked.principal
+                if exceeded := asking.allowance.exceeded(principal, now):
+                    return too_many(exceeded, self._numbered(held))
+                asking.allowance.raised(principal, asked.approval_id, now, asked.expires_at)
+            return asked
         except Exception as error:
             return self._numbered(
                 judged(

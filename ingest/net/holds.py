@@ -55,7 +55,7 @@ class _Open:
 class Holds:
     """The waits of one worker. Everything here is on the loop.
 
-    `estimate` returns what the planner expects of a held statement; `folder` is for the files.
+    `estimate` returns what the planner expects of a held statement; `folder` is for the files; `ended` hears what is over.
     """
 
     def __init__(
@@ -66,7 +66,9 @@ class Holds:
         loop: asyncio.AbstractEventLoop,
         folder: Path,
         estimate: Callable[[Connection, Hold], Awaitable[Estimate]],
+        ended: Callable[[str], None],
     ) -> None:
+        self._ended = ended
         self._record, self._clock, self._loop, self._folder, self._estimate = record, clock, loop, folder, estimate
         self._open: dict[str, _Open] = {}
         self._looking = False
@@ -132,6 +134,7 @@ class Holds:
 
     def waited(self, hold: Hold) -> None:
         """The wait is over, by an answer of ours or because the session ended. Its file goes before the end is recorded."""
+        self._ended(hold.approval_id)
         entry = self._open.pop(hold.approval_id, None)
         if entry is None:
             return

@@ -28,6 +28,7 @@ import uvloop
 from ingest.core.errors import IngestError
 from ingest.core.guarding import Hold
 from ingest.core.limits import Limits
+from ingest.guard.allowance import Allowance
 from ingest.guard.asking import Asking
 from ingest.guard.guard import PolicyGuard
 from ingest.guard.loading import PolicyFiles
@@ -117,13 +118,14 @@ class Worker:
         self.control = Control(self._open_log, loop, now_us)
         self.grants = GrantBook(self.control, config.identity.max_grant_stale_seconds)
         self.policy: PolicyFiles | None = None
+        self.allowance = Allowance(config.approvals.max_open, config.approvals.max_hourly)
         self.masking: dict[str, DatabaseMasking] = {}
         self.connections: set[Connection] = set()
         self.sanctions = Sanctions(self.control, self.connections, config.identity.max_control_stale_seconds)
         self.control.subscribe(self._retag)
         self.estimates = Estimates(self.scram_keys)
         folder = data / "held" / self.source.replace("/", "-")
-        self.holds = Holds(self.control, self._record_soon, now_us, loop, folder, self._estimate)
+        self.holds = Holds(self.control, self._record_soon, now_us, loop, folder, self._estimate, self.allowance.ended)
         self.statements = 0
         self.unaudited = 0
         self.counted = Counted()
@@ -152,9 +154,8 @@ class Worker:
             self.policy = PolicyFiles(
                 self.config.policy.files, lambda body: self.note("PolicyChanged", self.clock(), body), self.grants
             )
-            self.policy.guard.asking = Asking(
-                self.new_id, int(self.config.approvals.wait_seconds * 1_000_000), self.config.approvals.url
-            )
+            asking = self.config.approvals
+            self.policy.guard.asking = Asking(self.new_id, int(asking.wait_seconds * 1_000_000), asking.url, self.allowance)
             self._watch_policy()
         lost = self.holds.recover()
         self.spool.commit()

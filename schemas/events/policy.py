@@ -27,7 +27,9 @@ class LimitExceeded(Event):
     """A statement ran into a limit of the policy, or the grant it relied on ended, and was cancelled unless `enforced` is false.
 
     `kind` is what was limited, `at_most` to how much: rows, bytes, seconds, session_rows, session_bytes; with kind grant, `limit`
-    is the grant's id. The statement is the one with this fingerprint that the session ran then; its own event says how it ended.
+    is the grant's id. Kinds requests and requests_hourly: it did not even wait for an approval, for so many requests of its
+    principal were open, or were raised within an hour. The statement is the one with this fingerprint that the session ran
+    then; its own event says how it ended.
     """
 
     session_id: str

@@ -12,6 +12,7 @@ import pytest
 from ingest.core.actions import Side
 from ingest.core.guarding import Answer
 from ingest.core.limits import Limits
+from ingest.guard.allowance import Allowance
 from ingest.guard.asking import Asking
 from ingest.guard.guard import Guard
 from processors.policy import Approval, Policy
@@ -622,3 +623,44 @@ def test_a_text_too_long_to_read_cannot_wait() -> None:
     c = held(policy, Limits(statement=1000))
     c.say(*client(pg.query("SELECT '" + "x" * 5000 + "'")))
     assert c.heard.closed == "protocol_gap" and c.heard.holds == [] and not c.heard.to_server.endswith(b"\0")
+
+
+# How much may be asked
+
+
+@every_cut
+def test_past_what_may_be_asked_a_statement_fails_in_its_place_and_says_so(cut: Cut) -> None:
+    guard = Guard(POLICY)
+    allowance = Allowance(1, 2)
+    guard.asking = Asking((f"a{n}" for n in itertools.count(1)).__next__, 900_000_000, "", allowance)
+    values = {**{name: DEFAULTS[name] for name in SUBJECT}, "principal.id": "ana", "database.alias": "shop"}
+    first, second = Conversation(), Conversation()
+    for n, c in enumerate((first, second)):
+        c.session.guard = guard.session(values, f"s{n}", c.session, 0)
+    first.say(CLIENT_SIDE, pg.query("DELETE FROM t"))
+    said(second, cut, *client(*BUNCH, pg.query("SELECT 1")))
+    assert [h.approval_id for h in first.heard.holds] == ["a1"] and second.heard.holds == []
+    assert b"DELETE" not in second.heard.to_server and REFUSED in second.heard.to_server
+    said(second, cut, *server(syntax_error(), pg.ready(), pg.complete("SELECT 1"), pg.ready()))
+    assert b"C53400\0" in second.heard.to_client and b"1 requests are open" in second.heard.to_client
+    assert told(second) == [
+        ("prepared", "denied", "DELETE FROM t WHERE a = $1", "deny", ""),
+        ("simple", "ok", "SELECT ?", "allow", ""),
+    ]
+    assert second.heard.events[0]["decision"]["policies"] == ["hold-deletes", "limit:approvals.max_open"]
+    assert [(k, e["kind"], e["at_most"], e["limit"]) for k, e in second.heard.other] == [
+        ("LimitExceeded", "requests", 1, "approvals.max_open")
+    ]
+    allowance.ended("a1")
+    first.answer("a1", Answer("cancelled", "client"))
+    second.say(CLIENT_SIDE, pg.query("DELETE FROM t"))
+    assert [h.approval_id for h in second.heard.holds] == ["a3"]
+    allowance.ended("a3")
+    second.answer("a3", Answer("cancelled", "client"))
+    second.say(SERVER, syntax_error() + pg.ready())
+    second.say(CLIENT_SIDE, pg.query("DELETE FROM t"))
+    assert len(second.heard.holds) == 1 and b"Q" in second.heard.to_server
+    second.say(SERVER, syntax_error() + pg.ready())
+    assert b"2 requests were raised within an hour" in second.heard.to_client
+    second.say(CLIENT_SIDE, pg.query("/* break_glass='INC-12 payments are down' */ DELETE FROM t"))
+    assert b"raised within" in second.heard.to_client, "an emergency is for those who may"

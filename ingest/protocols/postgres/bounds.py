@@ -18,6 +18,7 @@ from ingest.core.guarding import QUERY_CANCELED, Bound
 from ingest.protocols.postgres.executions import Execution
 from ingest.protocols.postgres.expected import Batch, Portal, Simple
 from ingest.protocols.postgres.messages import error, fatal, parse_error_fields
+from processors.statements import Statement
 
 if TYPE_CHECKING:
     from ingest.protocols.postgres.responses import Responses
@@ -179,17 +180,7 @@ class Bounds:
 
     def _strike(self, execution: Execution, bound: Bound, now: int, actions: list[Action]) -> bool:
         """A limit is exceeded: say so in the trail and, if it is enforced, stop the statement."""
-        session = self._session
-        body = {
-            "session_id": session.session_id,
-            "limit": bound.limit,
-            "kind": bound.kind,
-            "at_most": bound.at,
-            "enforced": bound.enforced,
-            "text_hash": execution.statement.text_hash,
-            "fingerprint": execution.statement.fingerprint,
-        }
-        actions.append(Record("LimitExceeded", now, b"," + orjson.dumps(body)[1:-1]))
+        actions.append(Record("LimitExceeded", now, exceeded(self._session.session_id, bound, execution.statement)))
         if not bound.enforced:
             execution.bounds = tuple(b for b in execution.bounds if b is not bound)
             return False
@@ -244,3 +235,17 @@ class Bounds:
     def _on(self, data: bytes, now: int, actions: list[Action]) -> None:
         if data:
             self._responses.feed(data, now, actions)
+
+
+def exceeded(session_id: str, bound: Bound, statement: Statement) -> bytes:
+    """Return the body of the event that says which limit a statement came up against."""
+    body = {
+        "session_id": session_id,
+        "limit": bound.limit,
+        "kind": bound.kind,
+        "at_most": bound.at,
+        "enforced": bound.enforced,
+        "text_hash": statement.text_hash,
+        "fingerprint": statement.fingerprint,
+    }
+    return b"," + orjson.dumps(body)[1:-1]

@@ -14,6 +14,7 @@ import orjson
 from ingest.core.actions import Action, Forward, ObserveText, Record, Wait, Waited
 from ingest.core.errors import ClientProtocolError
 from ingest.core.guarding import Answer, Emergency, Hold, Judgement, Request
+from ingest.protocols.postgres.bounds import exceeded
 from ingest.protocols.postgres.executions import DENY
 from ingest.protocols.postgres.expected import Portal, Prepared
 from ingest.protocols.postgres.holding import (
@@ -155,6 +156,9 @@ class Waiting:
             self._requests._actions.append(Record("BreakGlassUsed", self._requests._now, session.context + asked.body))
             self.approval = asked.approval
             return [guard.judge(s, request.claims, self._requests._now, asked.approval) for s in request.statements]
+        for limit in asked.bounds:
+            body = exceeded(session.session_id, limit, request.statements[0])
+            self._requests._actions.append(Record("LimitExceeded", self._requests._now, body))
         return [asked if j.holds else j for j in judgements]
 
     def _judge_again(self, hold: Hold, answer: Answer, request: Request, judgements: list[Judgement]) -> list[Judgement]:
