@@ -81,7 +81,7 @@ class Waiting:
         assert hold is not None
         data = bytes(self._behind)
         self._behind.clear()
-        self.settled = (hold, answer)
+        self._settle(hold, answer)
         self._requests.feed(data[: self._first], now, actions)
         if self.settled is not None:  # it means something else by now, which was judged by itself
             self.settled = None
@@ -89,6 +89,9 @@ class Waiting:
         self.approval = self.released = None
         if len(data) > self._first:
             self._requests.feed(data[self._first :], now, actions)
+
+    def _settle(self, hold: Hold, answer: Answer) -> None:
+        self.settled = (hold, answer)  # by itself: compiled, `release` would take it for granted that this stays
 
     def abandon(self, reason: str, now: int, actions: list[Action]) -> None:
         """The session ends: record what became of the statement that waits, and send nothing more."""
