@@ -25,6 +25,7 @@ from schemas.config import KafkaSettings
 from schemas.control import ApprovalDecided, publish
 from schemas.log import Log
 from schemas.topics import CONTROL
+from tests.support.control_key import SIGNER, TRUST
 
 PAUSE_SECONDS = 0.15
 """On average, between two messages: readers are waiting when one comes, as they are when a person decides."""
@@ -48,7 +49,7 @@ def write(open_log: Callable[[], Log], messages: int) -> None:
     for number in range(-1, messages):  # the first makes the connection, and is not counted
         time.sleep(moments.uniform(0.5, 1.5) * PAUSE_SECONDS)
         message = ApprovalDecided(at=time.monotonic_ns(), actor="bench", approval_id=str(number), approved=True)
-        publish(log, [message])
+        publish(log, [message], SIGNER)
     log.close()
 
 
@@ -74,7 +75,7 @@ class Reader(threading.Thread):
             if len(self.millis) == self._messages:
                 done.set()
 
-        control = Control(self._open, asyncio.get_running_loop(), time.monotonic_ns)
+        control = Control(self._open, asyncio.get_running_loop(), time.monotonic_ns, TRUST)
         control.subscribe(heard)
         control.start()
         while not control.known:  # noqa: ASYNC110 - nothing tells it, and nobody else needs to be told

@@ -23,6 +23,7 @@ import psycopg
 import yaml
 
 from schemas.control import ApprovalDecided, publish
+from schemas.control_keys import load_control_signer
 from schemas.log.sqlite import SqliteLog
 from tests.support.affidavit import Proxy
 from tests.support.deciders import executions, requests
@@ -113,7 +114,8 @@ def approve_all(proxy: Proxy) -> None:
     at = time.time_ns() // 1000
     said = {"at": at, "actor": "bob", "approved": True, "principal": "bob", "kind": "human", "groups": ("dba",)}
     log = SqliteLog(proxy.data_dir / "log" / "log.db")
-    publish(log, [ApprovalDecided(**said, approval_id=r["approval_id"], binding=r["binding"]) for r in requests(proxy)])
+    signer = load_control_signer(proxy.data_dir / "keys")
+    publish(log, [ApprovalDecided(**said, approval_id=r["approval_id"], binding=r["binding"]) for r in requests(proxy)], signer)
     log.close()
 
 

@@ -16,9 +16,11 @@ from schemas.control import (
     Unreadable,
     approval_key,
     decode,
+    outdated,
     principal_key,
     publish,
 )
+from schemas.control_keys import ControlSigner, ControlTrust
 from schemas.log import Log
 from schemas.topics import CONTROL
 
@@ -29,13 +31,23 @@ _BATCH = 1000
 class ControlBallot:
     """A `query_api.approving.Ballot` on a log of its own. One thread at a time."""
 
-    def __init__(self, log: Log, record: Callable[[Mapping[str, object]], None], clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        log: Log,
+        record: Callable[[Mapping[str, object]], None],
+        clock: Callable[[], int],
+        signer: ControlSigner,
+        trust: ControlTrust,
+    ) -> None:
         """`record` writes the members of an ApprovalDecided event and returns when they are durable."""
         self._log, self._record, self._clock = log, record, clock
+        self._signer, self._trust = signer, trust
         self._next = 0
         self._decisions: dict[str, dict[str, ApprovalDecided]] = {}
         self._suspensions: dict[str, PrincipalSuspended] = {}
         self._unreadable: set[str] = set()
+        self._standing: dict[str, PrincipalSuspended | PrincipalResumed] = {}
+        """What was last said of whom."""
 
     def said(self, approval_id: str) -> Sequence[ApprovalDecided]:
         """Return what stands about a request, oldest first. Raises LogError, LogUnavailableError, ControlError."""
@@ -55,7 +67,7 @@ class ControlBallot:
 
     def tell(self, message: ApprovalDecided) -> None:
         """Publish. Raises ControlError, LogError, LogUnavailableError."""
-        publish(self._log, [message])
+        publish(self._log, [message], self._signer)
 
     def _read_on(self) -> None:
         end = self._log.end_offset(CONTROL.name)
@@ -63,23 +75,24 @@ class ControlBallot:
             self._next = 0
             self._decisions.clear()
             self._suspensions.clear()
+            self._standing.clear()
             self._unreadable.clear()
         while self._next < end and (records := self._log.read(CONTROL.name, self._next, _BATCH)):
             for record in records:
-                self._take(record.key.decode("utf-8", "replace"), b"" if record.tombstone else record.value)
+                if not self._trust.problem(record):  # what proxies do not believe is nothing here either; they tell of it
+                    self._take(record.key.decode("utf-8", "replace"), record.value)
             self._next = records[-1].offset + 1
         horizon = self._clock() - KEPT_US
         for approval_id in [i for i, by in self._decisions.items() if all(0 < m.expires_at < horizon for m in by.values())]:
             del self._decisions[approval_id]
 
     def _take(self, key: str, value: bytes) -> None:
-        self._unreadable.discard(key)
-        if not value:
-            for by in self._decisions.values():
-                by.pop(key, None)
-            self._suspensions.pop(key.removeprefix(principal_key("")), None)
-            return
         message = decode(key, value)
+        if outdated(self._standing.get(key), message):
+            return
+        self._unreadable.discard(key)
+        if isinstance(message, PrincipalSuspended | PrincipalResumed):
+            self._standing[key] = message
         if isinstance(message, ApprovalDecided):
             if key != approval_key(message.approval_id):  # one that names nobody counts for nothing
                 self._decisions.setdefault(message.approval_id, {})[key] = message

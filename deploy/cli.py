@@ -386,6 +386,19 @@ def archive_rebuild(config: ConfigFile = DEFAULT_CONFIG) -> None:
     typer.echo(rebuild_store(load(config, sections=("clickhouse",))), err=True)
 
 
+@app.command("control-key")
+def control_key(config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Print the public key by which proxies believe this machine, for their keys/control.pub; make it if there is none."""
+    from deploy.config import load
+    from deploy.layout import DataDir
+    from schemas.control_keys import create_control_key, load_control_signer, public_pem
+
+    data = DataDir(load(config, complete=False).data_dir)
+    data.prepare()
+    create_control_key(data.keys)
+    typer.echo(public_pem(load_control_signer(data.keys).public).decode(), nl=False)
+
+
 @pipeline.command("resume")
 def pipeline_resume(reason: Reason = "", config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Let pipelines go on that stopped over blocks that did not verify, and leave those in the dead letters. See `dlq` first."""

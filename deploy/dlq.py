@@ -11,13 +11,14 @@ import contextlib
 import secrets
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from deploy.layout import DataDir
 from ingest.identity.tokens import TokenStore
 from schemas.config import Config
 from schemas.control import PipelineResumed, pipeline_resumed_at, publish
+from schemas.control_keys import ControlSigner
 from schemas.dead_letters import DeadLetter, find, letters, mark, raised
 from schemas.log import Log, LogError, Record
 from schemas.log.place import LogPlace
@@ -88,11 +89,12 @@ def print_body(record: Record) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Desk:
-    """What one command works with: the log, and the outbox of admin actions."""
+    """What one command works with: the log, the outbox of admin actions, and what gives the key that proxies believe."""
 
     log: Log
     tokens: TokenStore
     actor: str
+    signers: Callable[[], ControlSigner]
 
     def note(self, action: str, target: str, details: dict[str, str]) -> None:
         self.tokens.note_action(self.actor, action, target, {name: value for name, value in details.items() if value})
@@ -109,7 +111,7 @@ class _Desk:
 
     def resume(self, reason: str) -> None:
         at = max(_now(), pipeline_resumed_at(self.log) + 1)  # newer than the last one, whatever this machine's clock says
-        publish(self.log, [PipelineResumed(at=at, actor=self.actor, reason=reason)])
+        publish(self.log, [PipelineResumed(at=at, actor=self.actor, reason=reason)], self.signers())
 
 
 @contextlib.contextmanager
@@ -121,7 +123,7 @@ def _desk(config: Config, actor: str) -> Iterator[_Desk]:
         stack.callback(log.close)
         tokens = TokenStore(data.identity, _now, secrets.token_bytes)
         stack.callback(tokens.close)
-        yield _Desk(log, tokens, actor)
+        yield _Desk(log, tokens, actor, lambda: data.control_signer(config.log.kind))
 
 
 def _chosen(found: Sequence[DeadLetter], source: str, *, replayed: bool) -> list[DeadLetter]:

@@ -15,7 +15,8 @@ from deploy.layout import DataDir
 from deploy.sanctions import say
 from ingest.identity.tokens import MAX_GROUPS, is_name
 from schemas.config import Config
-from schemas.control import GrantChanged, decode, grant_key
+from schemas.control import GrantChanged, decode, grant_key, outdated
+from schemas.control_keys import ControlTrust
 from schemas.log import Log
 from schemas.log.place import LogPlace
 from schemas.topics import CONTROL
@@ -79,16 +80,20 @@ def revoke(config: Config, grant_id: str, actor: str, reason: str) -> bool:
 
 
 def grants(config: Config) -> list[GrantChanged]:
-    """Return all grants that the control topic still has, also those that ended, oldest first. Raises LogError."""
+    """Return all grants that the control topic still has, also those that ended, oldest first.
+
+    Raises ControlKeyError, LogError.
+    """
     data = DataDir(config.data_dir)
     data.prepare()
+    trust = data.control_trust(config.log.kind)
     log = LogPlace.of(config.log, data.log, config.audit.durability).open(reads_only=True)
     try:
         newest: dict[str, GrantChanged] = {}
-        for key, message in _messages(log):
+        for key, message in _messages(log, trust):
             if message is None:
                 newest.pop(key, None)
-            else:
+            elif not outdated(newest.get(key), message):
                 newest[key] = message
     finally:
         log.close()
@@ -109,13 +114,13 @@ def state(grant: GrantChanged, now: int) -> str:
     return "in force" if grant.holds(now) else "expired"
 
 
-def _messages(log: Log) -> Iterable[tuple[str, GrantChanged | None]]:
+def _messages(log: Log, trust: ControlTrust) -> Iterable[tuple[str, GrantChanged | None]]:
     offset, end = log.start_offset(CONTROL.name), log.end_offset(CONTROL.name)
     while offset < end and (records := log.read(CONTROL.name, offset, _BATCH)):
         for record in records:
             key = record.key.decode("utf-8", "replace")
-            if key.startswith(grant_key("")):
-                message = None if record.tombstone else decode(key, record.value)
+            if key.startswith(grant_key("")) and not trust.problem(record):
+                message = decode(key, record.value)
                 yield key, message if isinstance(message, GrantChanged) else None
         offset = records[-1].offset + 1
 

@@ -7,7 +7,8 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from schemas.config import Config
+from schemas.config import Config, LogKind
+from schemas.control_keys import ControlSigner, ControlTrust, create_control_key, load_control_signer, load_control_trust
 
 
 class DataDirError(Exception):
@@ -63,6 +64,21 @@ class DataDir:
     def spool(self, source: str) -> Path:
         """The spool of one source."""
         return self.root / "spool" / source.replace("/", "_")
+
+    def control_signer(self, log: LogKind) -> ControlSigner:
+        """Return what signs messages to the proxies; on one machine its key is made if there is none. Raises ControlKeyError."""
+        if log is not LogKind.KAFKA:
+            create_control_key(self.keys)
+        return load_control_signer(self.keys)
+
+    def control_trust(self, log: LogKind) -> ControlTrust:
+        """Return which messages to the proxies are believed; on one machine the key is made if there is none.
+
+        Raises ControlKeyError.
+        """
+        if log is not LogKind.KAFKA:
+            create_control_key(self.keys)
+        return load_control_trust(self.keys)
 
     def prepare(self) -> None:
         """Make the folders (for this user only) and the token key where they are missing. Raises DataDirError."""

@@ -72,6 +72,7 @@ COUNTS: tuple[tuple[str, str, str], ...] = (
     ("control_known", "control_known", "1 while everything said on the control topic is known"),
     ("control_stale_seconds", "control_stale_seconds", "Age of what is known of the control topic"),
     ("control_unreadable", "control_unreadable_total", "Control messages that could not be read: what they are about is denied"),
+    ("control_refused", "control_refused_total", "Control messages not believed: unsigned, forged, or said before"),
     ("cpu_seconds", "cpu_seconds_total", "Processor time of the worker, without its sealer"),
     ("resident_bytes", "resident_bytes", "Memory of the worker, without its sealer"),
 )

@@ -45,16 +45,20 @@ def kill_session(config: Config, session_id: str, actor: str, reason: str) -> No
 
 
 def say(config: Config, message: Message, action: str, target: str, details: dict[str, str]) -> None:
-    """Record an admin action and tell the proxies. Raises TokenStoreError (nothing done), LogError, ControlError (recorded)."""
+    """Record an admin action and tell the proxies.
+
+    Raises TokenStoreError, ControlKeyError (nothing done), LogError, ControlError (recorded).
+    """
     data = DataDir(config.data_dir)
     data.prepare()
+    signer = data.control_signer(config.log.kind)
     log = LogPlace.of(config.log, data.log, config.audit.durability).open()
     store = TokenStore(data.identity, _now, secrets.token_bytes)
     details = {name: value for name, value in details.items() if value}
     try:
         store.note_action(message.actor, action, target, details)
         try:
-            publish(log, [message])
+            publish(log, [message], signer)
         except Exception as error:
             kind = "the log" if isinstance(error, LogError) else "the message"
             store.note_action(message.actor, f"{action}.failed", target, {"because": kind})

@@ -30,6 +30,7 @@ from deploy.logs import configure
 from deploy.lost_spools import refuse_second_chains
 from deploy.supervisor import ChildSpec, FatalError, Supervisor, owning, pid_file
 from schemas.config import Config, LogKind
+from schemas.control_keys import create_control_key, load_control_signer, load_control_trust
 from schemas.topics import CONTROL, EVENTS
 
 if TYPE_CHECKING:
@@ -87,6 +88,9 @@ def run_up(path: Path, roles: tuple[str, ...]) -> int:
     configure("supervisor")
     data = DataDir(config.data_dir)
     data.prepare()
+    if "node" in roles or "api" in roles:
+        create_control_key(data.keys)
+    data.control_trust(config.log.kind)  # here it can be said what is missing, rather than by each child
     specs = child_specs(config, roles)
     with owning(data.run / "up.pid", "affidavit"):
         for spec in specs:
@@ -411,7 +415,8 @@ class Node:
 
         clients = [self._store.new_client() for _ in range(API_CLIENTS)]
         settings = self._config.clickhouse
-        ballot = ControlBallot(self._ballot_log, self.source.record_decision, now_us)
+        signer, trust = load_control_signer(self._data.keys), load_control_trust(self._data.keys)
+        ballot = ControlBallot(self._ballot_log, self.source.record_decision, now_us, signer, trust)
         return create_app(
             clients,
             settings,

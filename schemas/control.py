@@ -1,11 +1,11 @@
 """What is told to the proxies: control messages, one frozen dataclass each, on the compacted topic `affidavit.control`.
 
-A message is about one subject, its `key`; the newest of a key, in the log's order, is what holds. A tombstone for a key says that
-nothing holds any more, and so does the time `expires_at`. Compatibility is as for events: fields are only added, with a default,
-and `v` counts up when a reader must know. A type that a reader does not know is no concern of it; a message of a known type that
-it cannot read is `Unreadable`, and whoever decides about that subject denies.
+A message is about one subject, its `key`; the newest of a key, in the log's order, is what holds, until the time `expires_at`
+if it has one. Each is signed (`schemas.control_keys`); a tombstone means nothing. Compatibility is as for events: fields are
+only added, with a default, and `v` counts up when a reader must know. A type that a reader does not know is no concern of it; a
+message of a known type that it cannot read is `Unreadable`, and whoever decides about that subject denies.
 
-`publish` and `withdraw` write. They never repeat by themselves: a call that raised LogUnavailableError may have written or not,
+`publish` writes. It never repeats by itself: a call that raised LogUnavailableError may have written or not,
 and another person may have written since, so look before you repeat it.
 """
 
@@ -18,11 +18,15 @@ from typing import Any, Literal, TypeAlias
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
+from schemas.control_keys import ControlSigner
 from schemas.log import Log, NewRecord
 from schemas.topics import CONTROL
 
 MAX_MESSAGE_BYTES = 64 * 1024
 """A message is a few names and numbers; a larger one is a mistake and never written, nor read."""
+
+CLOCK_TOLERANCE = 60_000_000
+"""By how much (µs) a message may be older than the one it replaces: clocks of different machines."""
 
 PIPELINE_KEY = "pipeline"
 """The subject of what is told to the pipelines."""
@@ -270,9 +274,17 @@ def decode(key: str, data: bytes) -> Message | Unreadable | None:
     return message if message.key == key else Unreadable(key, f"{name} is about another subject")
 
 
-def publish(log: Log, messages: Iterable[Message]) -> None:
+def publish(log: Log, messages: Iterable[Message], signer: ControlSigner) -> None:
     """Say something, durably; see the top about repeating. Raises ControlError, LogError, LogUnavailableError."""
-    log.append(CONTROL.name, [NewRecord(message.key.encode(), encode(message)) for message in messages])
+    said = [(message.key.encode(), encode(message)) for message in messages]
+    log.append(CONTROL.name, [NewRecord(key, value, signer.headers(key, value)) for key, value in said])
+
+
+def outdated(newest: object, message: object) -> bool:
+    """Whether a message is older than what is known of its subject: what was said once, and published again by somebody else."""
+    if not (isinstance(newest, ControlMessage) and isinstance(message, ControlMessage)):
+        return False
+    return message.at < newest.at - CLOCK_TOLERANCE
 
 
 def pipeline_resumed_at(log: Log) -> int:
@@ -305,8 +317,3 @@ def expired(log: Log, now: int) -> list[int]:
                 found.append(record.offset)
         offset = records[-1].offset + 1
     return found
-
-
-def withdraw(log: Log, keys: Iterable[str]) -> None:
-    """Say that nothing holds any more about these subjects. Raises LogError, LogUnavailableError."""
-    log.append(CONTROL.name, [NewRecord(key.encode(), b"", tombstone=True) for key in keys])

@@ -1,7 +1,8 @@
 """What was said to the proxies: a thread follows the control topic, the event loop holds what is newest for each subject.
 
 The thread reads from the topic's beginning, then follows; each batch is handed to the loop, which takes it before the next is
-read. State, callbacks and `known` belong to the loop: no lock, no look at a file in a statement's way. Whoever must not decide
+read. What is not signed by a key that is believed, or is older than what is known of its subject, is refused, and told of. State,
+callbacks and `known` belong to the loop: no lock, no look at a file in a statement's way. Whoever must not decide
 on old news asks `known` and `stale_seconds`, and denies: a log out of reach says nothing, which is not the same as "nothing new".
 """
 
@@ -10,12 +11,13 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import structlog
 
-from schemas.control import Message, Unreadable, decode
+from schemas.control import Message, Unreadable, decode, outdated
+from schemas.control_keys import ControlTrust
 from schemas.log import Log, LogError, LogUnavailableError, Record
 from schemas.topics import CONTROL
 
@@ -39,6 +41,9 @@ FRESH_SECONDS = 2.0
 WAIT_SLICE_SECONDS = 0.25
 """How long one wait for news takes; `stop` is looked at between."""
 
+REFUSED_SECONDS = 1.0
+"""How often at most it is told that messages were refused: whoever may write the topic must not flood the trail as well."""
+
 RETRY_SECONDS = 1.0
 """How soon an unreachable log is tried again."""
 
@@ -52,12 +57,15 @@ class Change:
 
 
 Callback = Callable[[Change], None]
+Refused = Callable[[str, str, int], None]
+"""Hears of refused messages: the key of the last one, why, and how many there were since it last heard."""
 
 
 class Control:
     """The newest message of each subject, for one worker. Made, asked and closed on the loop's thread.
 
-    `open_log` opens a log of the reader's own; `clock` is µs UTC, `steady` seconds that never step.
+    `open_log` opens a log of the reader's own; `clock` is µs UTC, `steady` seconds that never step. `refused` is called on
+    the loop, too.
     """
 
     def __init__(
@@ -65,9 +73,14 @@ class Control:
         open_log: Callable[[], Log],
         loop: asyncio.AbstractEventLoop,
         clock: Callable[[], int],
+        trust: ControlTrust,
         steady: Callable[[], float] = time.monotonic,
         max_bytes: int = MAX_BYTES,
+        refused: Refused = lambda key, problem, count: None,
     ) -> None:
+        self.refused = 0
+        """Messages that were not believed."""
+        self._tell_refused, self._untold, self._told_at = refused, 0, float("-inf")
         self.ignored = 0
         """Messages of types this version does not know."""
         self.unreadable = 0
@@ -80,7 +93,7 @@ class Control:
         self._full = False
         self._fresh_at: float | None = None
         self._callbacks: list[Callback] = []
-        self._reader = _Reader(self, open_log, loop, steady)
+        self._reader = _Reader(self, open_log, loop, steady, trust)
 
     def start(self) -> None:
         """Begin to read."""
@@ -115,14 +128,16 @@ class Control:
 
     # From the reader, on the loop
 
-    def _take(self, records: Iterable[Record]) -> None:
-        for record in records:
+    def _take(self, records: Sequence[Record], problems: Sequence[str]) -> None:
+        for record, problem in zip(records, problems, strict=True):
             key = record.key.decode("utf-8", "replace")
-            if record.tombstone:
-                self._forget(key)
-                self._call(self._callbacks, Change(key, None))
+            if problem:
+                self._refuse(key, problem)
                 continue
             message = decode(key, record.value)
+            if outdated(self._newest.get(key), message):
+                self._refuse(key, "it is older than what was said of its subject before")
+                continue
             if message is None:
                 self.ignored += 1
                 continue
@@ -135,6 +150,14 @@ class Control:
             # Also if it does not hold any more: what it replaced does not either.
             self._call(self._callbacks, Change(key, message))
 
+    def _refuse(self, key: str, problem: str) -> None:
+        self.refused += 1
+        self._untold += 1
+        if self._steady() - self._told_at >= REFUSED_SECONDS:
+            log.error("control message is not believed", key=key[:200], reason=problem, count=self._untold)
+            self._tell_refused(key, problem, self._untold)
+            self._untold, self._told_at = 0, self._steady()
+
     def _keep(self, key: str, message: Message | Unreadable, weight: int) -> None:
         if self._bytes + weight > self._max_bytes:
             now = self._clock()
@@ -146,7 +169,7 @@ class Control:
                 self._full = True
                 self.problem = (
                     f"control topic: the newest messages exceed {self._max_bytes} bytes, so that not all are known; "
-                    "withdraw what holds no more, then restart the proxy"
+                    "say less, or for a shorter time, then restart the proxy"
                 )
                 log.error(self.problem)
             return
@@ -193,7 +216,9 @@ class _Reader:
         open_log: Callable[[], Log],
         loop: asyncio.AbstractEventLoop,
         steady: Callable[[], float],
+        trust: ControlTrust,
     ) -> None:
+        self._trust = trust
         self._control, self._open, self._loop, self._steady = control, open_log, loop, steady
         self._stopping = threading.Event()
         self._log: Log | None = None
@@ -245,7 +270,7 @@ class _Reader:
     def _read_on(self, reader: Log) -> bool:
         records = reader.read(CONTROL.name, self._next, BATCH_RECORDS, BATCH_BYTES)
         if records:
-            self._hand_over(self._control._take, records)
+            self._hand_over(self._control._take, records, [self._trust.problem(record) for record in records])
             self._next = records[-1].offset + 1
         return bool(records)
 

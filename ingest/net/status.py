@@ -98,6 +98,7 @@ def status_of(worker: Worker) -> ProxyStatus:
         "ship_failures": sealer.ship_failures,
         "control_known": worker.control.known,
         "control_unreadable": worker.control.unreadable,
+        "control_refused": worker.control.refused,
         "cpu_seconds": used.ru_utime + used.ru_stime,
         "resident_bytes": _resident_bytes(),
     }

@@ -61,6 +61,7 @@ from processors.statements.catalogue import Catalogue
 from schemas.classes import DataClass
 from schemas.config import ClientTlsMode, Config, DatabaseSettings, OnFailure, Upstream
 from schemas.control import CatalogueTagged, catalogue_key
+from schemas.control_keys import ControlKeyError, load_control_trust
 from schemas.events import Estimate
 from schemas.local_socket import address_of
 from schemas.log import Log
@@ -68,6 +69,8 @@ from schemas.log.place import LogPlace
 
 CREDENTIAL_CHECK_SECONDS = 2.0
 """How often the tokens of open sessions are looked at again: an expired or revoked one ends its sessions."""
+MAX_REFUSED_KEY = 200
+"""Characters of a refused control message's key in its event: whoever wrote it may have written anything."""
 SHUTDOWN_SHIP_SECONDS = 10.0
 """How long a stopping worker waits for the log; what is left ships at the next start."""
 
@@ -115,7 +118,7 @@ class Worker:
             destination=Destination(self._place, data / "keys"),
         )
         self.gate = Gate(self.spool, config.audit.durability, loop)
-        self.control = Control(self._open_log, loop, now_us)
+        self.control = Control(self._open_log, loop, now_us, load_control_trust(data / "keys"), refused=self._control_refused)
         self.grants = GrantBook(self.control, config.identity.max_grant_stale_seconds)
         self.policy: PolicyFiles | None = None
         self.allowance = Allowance(config.approvals.max_open, config.approvals.max_hourly)
@@ -264,6 +267,11 @@ class Worker:
             return frozenset(DataClass(c) for c in message.classes) if known else EVERY  # type: ignore[union-attr]
 
         return said
+
+    def _control_refused(self, key: str, problem: str, count: int) -> None:
+        """Somebody wrote to the control topic what is not believed."""
+        body = {"key": key[:MAX_REFUSED_KEY], "reason": problem, "count": count}
+        self.note("ControlRefused", self.clock(), b"," + orjson.dumps(body)[1:-1])
 
     def _retag(self, change: Change) -> None:
         """Somebody said what a column holds."""
@@ -484,7 +492,7 @@ def run_worker(config: Config, index: int) -> int:
     """Run worker `index` until it is told to stop; return the exit code. Problems are one line on stderr."""
     try:
         uvloop.run(_serve(config, index))
-    except (IngestError, SpoolError, TokenStoreError) as error:
+    except (IngestError, SpoolError, TokenStoreError, ControlKeyError) as error:
         if os.environ.get("AFFIDAVIT_LOGS") == "json":
             structlog.get_logger().error(str(error), source=f"{config.proxy.name}/{index}")
         else:

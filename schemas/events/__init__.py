@@ -23,7 +23,7 @@ from schemas.events.approval import (
 )
 from schemas.events.base import Client, Database, Event, Principal, PrincipalKind
 from schemas.events.policy import LimitExceeded, PolicyChanged
-from schemas.events.proxy import Heartbeat, ProxyStarted, ProxyStopped, SpoolDamaged, TextObserved
+from schemas.events.proxy import ControlRefused, Heartbeat, ProxyStarted, ProxyStopped, SpoolDamaged, TextObserved
 from schemas.events.session import AuthenticationFailed, ProtocolGap, SessionClosed, SessionOpened
 from schemas.events.statement import (
     ColumnUse,
@@ -50,6 +50,7 @@ EVENT_TYPES: dict[str, type[Event]] = {
         ProxyStopped,
         Heartbeat,
         SpoolDamaged,
+        ControlRefused,
         TextObserved,
         AdminActionPerformed,
         AuditTrailRead,
@@ -76,6 +77,7 @@ __all__ = [
     "BreakGlassUsed",
     "Client",
     "ColumnUse",
+    "ControlRefused",
     "Danger",
     "Database",
     "Decision",

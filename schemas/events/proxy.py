@@ -39,6 +39,19 @@ class Heartbeat(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ControlRefused(Event):
+    """Somebody wrote to the control topic what is not believed: `reason` says why, for the last of `count` such messages.
+
+    `key` is what that one claimed to be about (`approval/…`, `grant/…`, `principal/…`), cut at 200 characters. Each proxy worker
+    that reads the topic says so, at most once a second, and again when it reads the topic after a restart.
+    """
+
+    key: str
+    reason: str
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SpoolDamaged(Event):
     """Recovery met bytes it could not read. The damaged file is kept beside the spool under `file`."""
 

@@ -21,6 +21,7 @@ from schemas.log.sqlite import SqliteLog
 from schemas.topics import CONTROL
 from tests.support.approval_events import Projected, body, closed, principal, requested
 from tests.support.browser import ARGS, CHROMIUM, MISSING, watched
+from tests.support.control_key import SIGNER, TRUST
 from tests.support.served import serving
 from tests.support.stored_events import SETTINGS, Recorded
 
@@ -45,7 +46,7 @@ class Site:
         self.log = SqliteLog(folder / "log.db")
         self.url = ""
         self.count = 0
-        ballot = ControlBallot(SqliteLog(folder / "log.db"), self._record, now)
+        ballot = ControlBallot(SqliteLog(folder / "log.db"), self._record, now, SIGNER, TRUST)
         self.app = create_app(
             [store.new_client() for _ in range(3)],
             SETTINGS,

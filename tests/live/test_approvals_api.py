@@ -24,6 +24,7 @@ from schemas.control import PrincipalResumed, PrincipalSuspended, publish
 from schemas.log.sqlite import SqliteLog
 from schemas.topics import CONTROL
 from tests.support.approval_events import REQUESTED, Projected, body, closed, decided, principal, requested
+from tests.support.control_key import SIGNER, TRUST
 from tests.support.ports import wait_for
 from tests.support.served import serving
 from tests.support.stored_events import SETTINGS, Recorded
@@ -121,7 +122,7 @@ def site(store: Store, tmp_path: Path) -> Iterator[Site]:
             lambda: {"ready": True},
             lambda: made.now,
             limits=Limits(stream_poll_seconds=0.05, stream_settle_us=50_000),
-            ballot=Ballot(ballot_log, record, lambda: made.now),
+            ballot=Ballot(ballot_log, record, lambda: made.now, SIGNER, TRUST),
         )
         with serving(app) as url, httpx.Client(base_url=url, timeout=60, trust_env=False) as http:
             made = Site(store, log, http, Projected(store), recorded, said)
@@ -381,21 +382,23 @@ class TestDeciding:
         other = control.ApprovalDecided(
             at=NOW, actor="dave", approval_id=approval_id, approved=False, binding="cd" * 32, principal="dave", kind="human"
         )
-        publish(site.log, [other])
+        publish(site.log, [other], SIGNER)
         assert site.decide(approval_id, "carol").status_code == 200
 
     def test_decisions_made_elsewhere_are_seen(self, site: Site) -> None:
         approval_id = site.ask()
         binding = site.get(f"/approvals/{approval_id}").json()["binding"]
         there = {"binding": binding, "principal": "dave", "kind": "human", "groups": ("dba",), "channel": "cli"}
-        publish(site.log, [control.ApprovalDecided(at=NOW, actor="dave", approval_id=approval_id, approved=True, **there)])
+        publish(
+            site.log, [control.ApprovalDecided(at=NOW, actor="dave", approval_id=approval_id, approved=True, **there)], SIGNER
+        )
         assert "approved by dave" in problem(site.decide(approval_id, "carol"), 409, "conflict")
 
     def test_the_suspended_do_not_decide(self, site: Site) -> None:
         approval_id = site.ask()
-        publish(site.log, [PrincipalSuspended(at=NOW, actor="erin", principal="carol", reason="gone")])
+        publish(site.log, [PrincipalSuspended(at=NOW, actor="erin", principal="carol", reason="gone")], SIGNER)
         assert "suspended" in problem(site.decide(approval_id, "carol"), 403, "forbidden")
-        publish(site.log, [PrincipalResumed(at=NOW, actor="erin", principal="carol")])
+        publish(site.log, [PrincipalResumed(at=NOW, actor="erin", principal="carol")], SIGNER)
         assert site.decide(approval_id, "carol").status_code == 200
 
     def test_what_cannot_be_recorded_is_not_told(self, site: Site) -> None:

@@ -31,6 +31,7 @@ from query_api.store.reader import Reader
 from schemas.log.sqlite import SqliteLog
 from schemas.topics import CONTROL
 from tests.support.approval_events import Projected, body, closed, principal, requested
+from tests.support.control_key import SIGNER, TRUST
 from tests.support.inbox import PASSWORD, Inbox
 from tests.support.ports import wait_for
 from tests.support.served import serving
@@ -60,7 +61,9 @@ class Site:
             self.recorded,
             lambda: {"ready": True},
             lambda: self.now,
-            ballot=ControlBallot(self.log, lambda e: self.said.append(orjson.loads(orjson.dumps(e))), lambda: self.now),
+            ballot=ControlBallot(
+                self.log, lambda e: self.said.append(orjson.loads(orjson.dumps(e))), lambda: self.now, SIGNER, TRUST
+            ),
             links=self.links,
             approver=self.approver,
         )

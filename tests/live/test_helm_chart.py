@@ -137,6 +137,7 @@ def test_what_a_database_may_lose_decides_its_kind() -> None:
         ("databases[0].upstream.password=x", "additional properties 'password' not allowed"),
         ("proces.replicas=3", "additional properties 'proces' not allowed"),
         ("api.ingress.enabled=true", "api.ingress"),
+        ("keys.controlSecret=", "keys.controlSecret is missing"),
     ],
 )
 def test_wrong_values_are_refused_in_words(wrong: str, said: str) -> None:

@@ -19,9 +19,14 @@ import psycopg
 import pytest
 import yaml
 
+from schemas.control import ApprovalDecided, encode
+from schemas.log import NewRecord
+from schemas.log.sqlite import SqliteLog
+from schemas.topics import CONTROL
 from tests.support import binaries
 from tests.support.affidavit import UNMASKED, Proxy
 from tests.support.affidavit import proxy as running_proxy
+from tests.support.control_key import STRANGER
 from tests.support.deciders import closed, closings, decide, executions, requests, the_execution, the_request
 from tests.support.pg_conversation import query
 from tests.support.ports import wait_for
@@ -309,6 +314,38 @@ def test_somebody_on_call_does_not_wait(held: Proxy) -> None:
     wait_for(lambda: bool(used()), "the event")
     assert (used()[0]["justification"], used()[0]["groups"], used()[0]["risk"]) == ("INC-12 payments are down", ["oncall"], 100)
     assert the_execution(held, used()[0])["outcome"]["rows_affected"] == 1
+
+
+def test_who_may_write_the_control_topic_can_approve_nothing(held: Proxy, waiting: ThreadPoolExecutor) -> None:
+    """Unsigned, signed by another key, and a true decision's signature put to another request."""
+    with connect(held, "forged") as connection, connect(held, "true") as other:
+        asks = waiting.submit(connection.execute, "DELETE FROM held_rows WHERE a = 55")
+        request = the_request(held, "forged")
+        also = waiting.submit(other.execute, "DELETE FROM held_rows WHERE a = 56")
+        decide(held, the_request(held, "true"))
+        also.result(30)
+        decide(held, request, signer=STRANGER)
+        message = ApprovalDecided(
+            at=time.time_ns() // 1000, actor="bob", approval_id=request["approval_id"], approved=True, binding=request["binding"],
+            expires_at=request["expires_at"], principal="bob", kind="human", groups=("dba",),
+        )  # fmt: skip
+        log = SqliteLog(held.data_dir / "log" / "log.db")
+        true = [r for r in log.read(CONTROL.name, 0, 1000) if r.key.startswith(b"approval/") and r.headers][-2]
+        for headers in ({}, true.headers):
+            log.append(CONTROL.name, [NewRecord(message.key.encode(), encode(message), headers)])
+        log.append(CONTROL.name, [NewRecord(message.key.encode(), true.value, true.headers)])
+        log.close()
+        named = {"key": message.key, "reason": "it is not signed"}
+
+        def told() -> list[dict[str, Any]]:
+            return [e for e in held.trail.refresh() if e["type"] == "ControlRefused"]
+
+        wait_for(lambda: sum(e["count"] for e in told()) >= 1, "the refusal to be told of", 30)
+        assert all(e["key"] == named["key"] for e in told())
+        assert not asks.done(), "nothing of that let it run"
+        decide(held, request)
+        asks.result(30)
+    assert closed(held, request)["deciders"] == ["bob"]
 
 
 def test_nobody_who_decides_in_time_is_a_denial_and_so_is_a_log_out_of_reach(pg: Postgres, policy: Path, held: Proxy) -> None:

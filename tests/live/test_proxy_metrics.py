@@ -97,7 +97,13 @@ def test_what_clients_do_is_counted(up: Machine) -> None:
             == now[f"affidavit_proxy_{histogram}_seconds_count"]
         )
     assert now["affidavit_proxy_ship_seconds_count"] == now["affidavit_proxy_blocks_shipped_total"]
-    for quiet in ("statements_unaudited_total", "events_lost_total", "statements_refused_total", "control_unreadable_total"):
+    for quiet in (
+        "statements_unaudited_total",
+        "events_lost_total",
+        "statements_refused_total",
+        "control_unreadable_total",
+        "control_refused_total",
+    ):
         assert now[f"affidavit_proxy_{quiet}"] == 0
     assert now["affidavit_proxy_up"] == now["affidavit_proxy_spool_accepting"] == now["affidavit_proxy_control_known"] == 2
 

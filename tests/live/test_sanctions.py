@@ -7,17 +7,21 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 import pytest
 
 from deploy.layout import DataDir
 from ingest.identity.tokens import TokenStore
+from schemas.control import PrincipalResumed, PrincipalSuspended, encode, publish
+from schemas.control_keys import load_control_signer
 from schemas.log import NewRecord
 from schemas.log.sqlite import SqliteLog
 from schemas.topics import CONTROL
 from tests.support import affidavit
 from tests.support.affidavit import Proxy
+from tests.support.control_key import STRANGER, record
 from tests.support.ports import wait_for
 from tests.support.postgres import Postgres
 
@@ -140,11 +144,49 @@ def test_what_a_suspended_principal_runs_is_cancelled(proxy: Proxy, pg: Postgres
 def test_what_cannot_be_read_is_a_suspension(proxy: Proxy) -> None:
     eve = connect(proxy, "eve")
     log = SqliteLog(DataDir(proxy.data_dir).log)
-    log.append(CONTROL.name, [NewRecord(b"principal/eve", b'{"type":"PrincipalResumed","v":99}')])
+    signer = load_control_signer(DataDir(proxy.data_dir).keys)
+    log.append(CONTROL.name, [record("principal/eve", b'{"type":"PrincipalResumed","v":99}', signer)])
     wait_for(lambda: over(eve), "eve's session to end")
     with pytest.raises(psycopg.OperationalError, match="eve is suspended"):
         connect(proxy, "eve")
-    log.append(CONTROL.name, [NewRecord(b"principal/eve", b"", tombstone=True)])
     log.close()
-    time.sleep(0.5)
-    connect(proxy, "eve").close()
+    assert command(proxy, "principal", "resume", "eve").returncode == 0
+
+    def back() -> bool:
+        try:
+            connect(proxy, "eve").close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    wait_for(back, "eve to be let in again")
+
+
+def test_who_may_write_the_topic_can_neither_suspend_nor_resume(proxy: Proxy) -> None:
+    """Unsigned, signed by a stranger, and what an administrator said once before, published again."""
+    assert command(proxy, "principal", "suspend", "mallory").returncode == 0
+    log = SqliteLog(DataDir(proxy.data_dir).log)
+    end = log.end_offset(CONTROL.name)
+    at = time.time_ns() // 1000
+    resumed = PrincipalResumed(at=at, actor="mallory", principal="mallory")
+    ago = PrincipalResumed(at=at - 3_600_000_000, actor="sam", principal="mallory")
+    log.append(CONTROL.name, [NewRecord(resumed.key.encode(), encode(resumed))])
+    publish(log, [resumed], STRANGER)
+    publish(log, [ago], load_control_signer(DataDir(proxy.data_dir).keys))
+    moved = log.read(CONTROL.name, end - 1, 1)[0]
+    log.append(CONTROL.name, [NewRecord(resumed.key.encode(), encode(resumed), moved.headers)])
+    log.append(CONTROL.name, [NewRecord(resumed.key.encode(), b"", tombstone=True)])
+    victim = connect(proxy, "vic")
+    publish(log, [PrincipalSuspended(at=at, actor="mallory", principal="vic")], STRANGER)
+    log.close()
+    wait_for(lambda: sum(e["count"] for e in refused(proxy)) >= 1, "the event", 30)
+    wait_for(lambda: any(e["reason"].startswith("it is") or "none of the keys" in e["reason"] for e in refused(proxy)), "why")
+    victim.execute("SELECT 1")
+    with pytest.raises(psycopg.OperationalError, match="mallory is suspended"):
+        connect(proxy, "mallory")
+    assert all(e["key"].startswith("principal/") for e in refused(proxy))
+    victim.close()
+
+
+def refused(proxy: Proxy) -> list[dict[str, Any]]:
+    return [e for e in proxy.trail.refresh() if e["type"] == "ControlRefused"]

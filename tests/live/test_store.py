@@ -29,6 +29,7 @@ from schemas.integrity import Block
 from schemas.topics import DLQ, EVENTS
 from tests.support import clickhouse
 from tests.support.approval_events import body, closed, requested
+from tests.support.control_key import SIGNER
 from tests.support.event_blocks import START, Source, record
 from tests.support.memory_log import MemoryLog
 
@@ -312,7 +313,7 @@ class TestPoison:
         with pytest.raises(PipelineError):
             bench.drain(max_rejected=3, max_blocks=1)
         assert len(bench.log.topics[DLQ.name]) == 3
-        publish(bench.log, [PipelineResumed(at=1, actor="ana", reason="a source that is gone")])
+        publish(bench.log, [PipelineResumed(at=1, actor="ana", reason="a source that is gone")], SIGNER)
         assert bench.drain(max_rejected=3, max_blocks=3).status["dlq"] == 2
         assert bench.positions() == positions_of(good)
         bench.ship([replace(b, body=b.body + b"x\n") for b in mixed(1)])

@@ -28,6 +28,7 @@ from deploy.config import load, to_wire
 from deploy.layout import DataDir
 from deploy.supervisor import pid_file
 from ingest.identity.tokens import TokenStore
+from schemas.control_keys import create_control_key
 from tests.support.ports import accepts, free_port, wait_for
 from tests.support.postgres import APP_PASSWORD, APP_USER, DATABASE, Postgres
 from tests.support.trail import Trail
@@ -90,6 +91,7 @@ class Affidavit:
                 settings[section] = {**settings.get(section, {}), **values}
         self.config_path.write_text(yaml.safe_dump(settings))
         DataDir(self.data_dir).prepare()
+        create_control_key(DataDir(self.data_dir).keys)
 
     # -- clients ---------------------------------------------------------------------------------------------------
 

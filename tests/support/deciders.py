@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from schemas.control import ApprovalDecided, publish
-from schemas.log.sqlite import SqliteLog
+from schemas.control_keys import ControlSigner, load_control_signer
 from tests.support.affidavit import Affidavit
 from tests.support.ports import wait_for
 
@@ -39,8 +39,15 @@ def closed(machine: Affidavit, request: Event) -> Event:
     return closings(machine)[request["approval_id"]]
 
 
-def decide(machine: Affidavit, request: Event, approved: bool = True, by: str = "bob", **changes: Any) -> None:
-    """Say somebody's decision."""
+def decide(
+    machine: Affidavit,
+    request: Event,
+    approved: bool = True,
+    by: str = "bob",
+    signer: ControlSigner | None = None,
+    **changes: Any,
+) -> None:
+    """Say somebody's decision, signed as the machine's API would unless a `signer` is given."""
     message: dict[str, Any] = {
         "at": time.time_ns() // 1000,
         "actor": by,
@@ -53,9 +60,9 @@ def decide(machine: Affidavit, request: Event, approved: bool = True, by: str = 
         "kind": "human",
         "groups": ("dba",),
     }
-    log = SqliteLog(machine.data_dir / "log" / "log.db")
+    log = machine.trail.open()
     try:
-        publish(log, [ApprovalDecided(**{**message, **changes})])
+        publish(log, [ApprovalDecided(**{**message, **changes})], signer or load_control_signer(machine.data_dir / "keys"))
     finally:
         log.close()
 

@@ -7,6 +7,7 @@ login to the store at all.
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from schemas.control_keys import PRIVATE, PUBLIC
 from schemas.log.kafka_topics import ensure
 from tests.support.affidavit import ROOT, Affidavit
 from tests.support.clickhouse import Server
@@ -59,6 +61,10 @@ class Apart:
                 "audit": {"heartbeat_seconds": 60, "seal_interval_ms": 50},
             }
             self.config(role).write_text(yaml.safe_dump(config))
+            keys = self.folder / f"data-{role}" / "keys"
+            keys.mkdir(parents=True, mode=0o700)
+            for name in (PRIVATE, PUBLIC):  # one administrator works on all of them
+                shutil.copy(self.proxy.data_dir / "keys" / name, keys / name)
 
     def config(self, role: str) -> Path:
         """A role's configuration file."""

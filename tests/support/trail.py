@@ -39,11 +39,15 @@ class Trail:
         self._heads: dict[str, BlockHeader] = {}
         self._blocks: dict[tuple[str, int], str] = {}
 
+    def open(self) -> Log:
+        """Open the log, for reading or for saying something; it is the caller's to close."""
+        return self._open_log() if self._open_log is not None else SqliteLog(self.path)
+
     def refresh(self) -> list[Event]:
         """Read what is new, verify each block and its chain, drop repeats, return every event so far."""
         if self._open_log is None and not self.path.exists():
             return self.events
-        log = self._open_log() if self._open_log is not None else SqliteLog(self.path)
+        log = self.open()
         try:
             for partition in range(log.partitions(topics.EVENTS.name)):
                 while records := log.read(topics.EVENTS.name, self._offsets.get(partition, 0), 1000, partition=partition):

@@ -164,6 +164,11 @@ volumes:
         {{- else if $v.keys.secret }}
         - secret: {name: {{ $v.keys.secret }}, items: [{key: token.key, path: token.key}]}
         {{- end }}
+        {{- if and $v.keys.controlSecret .database }}
+        - secret: {name: {{ $v.keys.controlSecret }}, items: [{key: control.pub, path: control.pub}]}
+        {{- else if and $v.keys.controlSecret (eq .role "api") }}
+        - secret: {name: {{ $v.keys.controlSecret }}}
+        {{- end }}
         {{- if and $v.keys.publicConfigMap (not .database) }}
         - configMap: {name: {{ $v.keys.publicConfigMap }}}
         {{- end }}
@@ -191,7 +196,7 @@ tolerations: {{- toYaml . | nindent 2 }}
 
 {{/* A proxy takes keys from the Secret alone, the others public ones too. */}}
 {{- define "affidavit.hasKeys" -}}
-{{- if or .root.Values.keys.secret (and .root.Values.keys.publicConfigMap (not .database)) }}yes{{ end -}}
+{{- if or .root.Values.keys.secret (and .root.Values.keys.controlSecret (or .database (eq .role "api"))) (and .root.Values.keys.publicConfigMap (not .database)) }}yes{{ end -}}
 {{- end }}
 
 {{- define "affidavit.mounts" -}}
