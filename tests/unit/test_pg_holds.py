@@ -454,6 +454,7 @@ def test_a_view_that_was_changed_while_it_waited_is_not_what_was_approved(prepar
     catalogue.current = catalogue.made("SELECT a FROM public.secrets")
     c.answer("a1", approval())
     assert "changed while it waited (reads: public.secrets)" in closed(c)[0][2]
+    assert all(b"denied it" not in said for said in (c.heard.to_client, orjson.dumps(c.heard.events))), "nobody did"
     assert REFUSED in c.heard.to_server[len(before) :]
     c.say(*server(syntax_error(), pg.ready()))
     c.say(*client(*run))

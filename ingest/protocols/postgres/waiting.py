@@ -171,7 +171,8 @@ class Waiting:
         self.released = hold
         if answer.approval is not None:
             if differs := guard.differs(hold, request.statements):
-                answer = Answer("denied", differs, answer.deciders)
+                self._close_wait(hold, Answer("denied", differs, answer.deciders))
+                answer = Answer("denied", differs)  # nobody did: those who decided approved something else
             else:
                 found = [guard.judge(s, request.claims, self._requests._now, answer.approval) for s in request.statements]
                 stopped = next((j for j in found if j.stops), None)
@@ -181,7 +182,8 @@ class Waiting:
                 else:
                     self._close_wait(hold, Answer("denied", stopped.message, answer.deciders))
                 return found
-        self._close_wait(hold, answer)
+        else:
+            self._close_wait(hold, answer)
         stops = any(j.stops for j in judgements)
         return [guard.unreleased(hold, answer, j) if j.holds or not stops else j for j in judgements]
 
