@@ -1,8 +1,8 @@
 """When may bytes leave for the database? Only after the intents before them are in the spool (invariant 1).
 
-Connections that have something for their server mark themselves; once per event loop tick one commit makes all their intents
-durable and lets all of them go. With durability `fsync` the release waits for fdatasync in a thread, and what arrives
-meanwhile joins the next group.
+A statement that is alone is committed at once. While others are under way, more are likely to be read in the same turn of the
+event loop: connections then mark themselves, and at the turn's end one commit makes all their intents durable and lets all of
+them go. With durability `fsync` the release waits for fdatasync in a thread, and what arrives meanwhile joins the next group.
 """
 
 from __future__ import annotations
@@ -15,6 +15,10 @@ from schemas.config import Durability
 
 LAZY_SECONDS = 0.002
 """How long an outcome may wait in memory: a proxy killed within it leaves that outcome `unknown`, never unrecorded."""
+
+
+TOGETHER = 2
+"""Statements under way from which on a commit waits for the end of the turn."""
 
 
 class Gated(Protocol):
@@ -40,9 +44,8 @@ class Gate:
         self._lazy: asyncio.TimerHandle | None = None
 
     def wait(self, connection: Gated) -> bool:
-        """Commit and return whether this connection may send now. If not, it is told, once: by `refuse` if the commit failed,
-        with durability `fsync` by either after the group's commit."""
-        if not self._fsync:
+        """Return whether this connection may send now. If not, it is told, once: by `release` or `refuse`, after the commit."""
+        if not self._fsync and self._spool.open_statements < TOGETHER:
             try:
                 self._spool.commit()
             except SpoolError as error:
@@ -58,13 +61,14 @@ class Gate:
     def touch(self) -> None:
         """Commit what was recorded soon, though nobody waits for it: with the next statement, or after LAZY_SECONDS."""
         if not self._scheduled and self._lazy is None:
-            self._lazy = self._loop.call_later(LAZY_SECONDS, self._commit)
+            self._lazy = self._loop.call_later(LAZY_SECONDS, self._commit_lazily)
+
+    def _commit_lazily(self) -> None:
+        self._lazy = None
+        self._commit()
 
     def _commit(self) -> None:
         self._scheduled = False
-        if self._lazy is not None:
-            self._lazy.cancel()
-            self._lazy = None
         if self._syncing:
             return
         waiting, self._waiting = self._waiting, []

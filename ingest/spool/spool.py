@@ -240,6 +240,11 @@ class Spool:
         """Where sealing and shipping stand, as told last."""
         return self._keeper.state()
 
+    @property
+    def open_statements(self) -> int:
+        """Intents that are not concluded."""
+        return len(self._open)
+
     # -- writing ------------------------------------------------------------------------------------------------------------
 
     def has_room(self, size: int) -> bool:
