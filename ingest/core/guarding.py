@@ -133,7 +133,10 @@ class SessionGuard(Protocol):
         """
 
     def passing(self, statement: Any, claims: Mapping[str, str], now: int) -> Judgement | None:
-        """Decide like `judge` on a statement if it passes; None where it is stopped or held: `judge` is asked then."""
+        """Decide like `judge` on a statement if it passes; None where it is stopped or held: `judge` is asked then.
+
+        Only for a statement that shows nothing sensitive (`Masking.sight` is None), or where nothing is masked.
+        """
 
     def ask(self, request: Request, judgements: Sequence[Judgement], now: int) -> Hold | Emergency | Judgement:
         """Say how a request that is held waits; a judgement where it cannot, which stops it. Never raises.

@@ -18,8 +18,10 @@ from ingest.core.actions import Action, Cancel, Close, Conclude, Forward, Intend
 from ingest.core.guarding import Answer
 from ingest.identity.tokens import Credential, TokenStoreError
 from ingest.net.described import Described
+from ingest.net.gate import Gate
 from ingest.net.logins import LoginRefusedError
-from ingest.net.upstream import ServerSide, UpstreamError, log_in
+from ingest.net.server_side import ServerSide
+from ingest.net.upstream import UpstreamError, log_in
 from ingest.protocols.postgres import messages
 from ingest.protocols.postgres.executions import Execution
 from ingest.protocols.postgres.session import PostgresSession
@@ -33,7 +35,7 @@ from ingest.protocols.postgres.startup import (
     StartupAction,
 )
 from ingest.protocols.postgres.upstream_login import LoginDone
-from ingest.spool import SpoolError
+from ingest.spool import Spool, SpoolError
 from schemas.config import DatabaseSettings
 from schemas.events import Client
 
@@ -64,6 +66,10 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, worker: Worker, listener: Listener) -> None:
         self.worker = worker
+        # Of the worker's, what each statement needs, by itself: read as typed fields where this is compiled.
+        self._spool: Spool = worker.spool
+        self._gate: Gate = worker.gate
+        self._clock: Callable[[], int] = worker.clock
         self.listener = listener
         self.session: PostgresSession | None = None
         self.credential: Credential | None = None
@@ -108,7 +114,7 @@ class Connection(asyncio.Protocol):
         session = self.session
         if session is not None:
             self._look_for_room(session, len(data))
-            now = self.worker.clock()
+            now = self._clock()
             execution = session.repeat(data, now)
             if execution is not None:
                 self._pass_on(data, execution, session.context)
@@ -393,10 +399,12 @@ class Connection(asyncio.Protocol):
             if self._drained > DRAIN_LIMIT:
                 self.apply(session.closed(Side.CLIENT, self.worker.clock()))
                 return
-        now = self.worker.clock()
-        execution = session.answered(data, now)
-        if execution is not None:
-            self._pass_back(data, execution)
+        now = self._clock()
+        answer = session.answer_of(data)
+        if answer is not None:
+            # Sent first, recorded after: the client need not wait for our book-keeping, and the intent is on record.
+            self._write_client(data)
+            self._conclude(session.answered(data, answer, now))
         else:
             self.apply(session.parse(SERVER, data, now))
         if self._crowded and len(session.expected) < EASED:
@@ -404,7 +412,7 @@ class Connection(asyncio.Protocol):
             self._read_client_if_eased()
 
     def _look_for_room(self, session: PostgresSession, size: int) -> None:
-        spool = self.worker.spool
+        spool = self._spool
         if not spool.has_room(ROOM + size):
             session.refusal = spool.refusal or "the audit spool does not accept records."
         elif session.refusal:
@@ -458,22 +466,21 @@ class Connection(asyncio.Protocol):
         self._out.append(data)
         self._send()
 
-    def _pass_back(self, data: bytes, execution: Execution) -> None:
-        """Record how one statement ended, then send its answer as it came."""
+    def _conclude(self, execution: Execution) -> None:
+        """Record how one statement ended."""
         if execution.intent:
             try:
-                self.worker.spool.conclude(execution.intent, execution.outcome)
+                self._spool.conclude(execution.intent, execution.outcome)
             except SpoolError as error:
                 self.refuse(str(error))
                 return
-            self.worker.gate.touch()
-        self._write_client(data)
+            self._gate.touch()
 
     def _send(self) -> None:
         """Let what is held go to the server once it is on record."""
         if not self._waiting:
             self._waiting = True
-            if self.worker.gate.wait(self):
+            if self._gate.wait(self):
                 self.release()
 
     def apply(self, actions: list[Action]) -> None:
@@ -486,10 +493,10 @@ class Connection(asyncio.Protocol):
         if self._out:
             self._send()
         elif recorded:
-            self.worker.gate.touch()
+            self._gate.touch()
 
     def _carry_out(self, actions: list[Action]) -> bool:
-        spool = self.worker.spool
+        spool = self._spool
         recorded = False
         for action in actions:
             kind = type(action)
@@ -555,7 +562,7 @@ class Connection(asyncio.Protocol):
     def _write_ahead(self, ticket: Ticket, at: int, context: bytes, statement: bytes, dynamic: bytes) -> bool:
         """Write ahead; return whether that is on record. Past `ROOM` the spool may fill up within one batch of statements."""
         try:
-            ticket.intent = self.worker.spool.intend(at, context, statement, dynamic)
+            ticket.intent = self._spool.intend(at, context, statement, dynamic)
         except SpoolError:
             if not self.worker.passes_unaudited or self.session is None:
                 raise

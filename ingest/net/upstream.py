@@ -6,11 +6,11 @@ import asyncio
 import os
 import secrets
 import ssl
-from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
 from ingest.core.errors import CertificateError, IngestError
+from ingest.net.server_side import ServerSide
 from ingest.net.tls import client_context, handshake_failure, peer_end_point_hash
 from ingest.protocols.postgres import messages
 from ingest.protocols.postgres.scram import ScramKeys
@@ -29,53 +29,6 @@ class UpstreamError(IngestError):
         self.logged = logged or message
         self.sqlstate = sqlstate
         self.retry_without_tls = retry_without_tls
-
-
-class ServerSide(asyncio.Protocol):
-    """The transport's protocol: first collects for the login, then passes everything to the connection."""
-
-    def __init__(self) -> None:
-        self.transport: asyncio.Transport | None = None
-        self.on_data: Callable[[bytes], None] | None = None
-        self.on_lost: Callable[[], None] | None = None
-        self.on_pause: Callable[[bool], None] | None = None
-        self._early: asyncio.Queue[bytes] = asyncio.Queue()
-        self._lost = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport  # type: ignore[assignment]
-
-    def data_received(self, data: bytes) -> None:
-        if self.on_data is not None:
-            self.on_data(data)
-        else:
-            self._early.put_nowait(data)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._lost = True
-        if self.on_lost is not None:
-            self.on_lost()
-        else:
-            self._early.put_nowait(b"")
-
-    def pause_writing(self) -> None:
-        if self.on_pause is not None:
-            self.on_pause(True)
-
-    def resume_writing(self) -> None:
-        if self.on_pause is not None:
-            self.on_pause(False)
-
-    async def early(self) -> bytes:
-        """Return the next bytes of the login; empty when the server is gone."""
-        return b"" if self._lost and self._early.empty() else await self._early.get()
-
-    def leftover(self) -> bytes:
-        """Bytes that arrived after the login's last and before `on_data` was set."""
-        parts = []
-        while not self._early.empty():
-            parts.append(self._early.get_nowait())
-        return b"".join(parts)
 
 
 _ABOUT_OURSELVES = frozenset(("", "28", "3D", "53", "57"))

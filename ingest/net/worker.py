@@ -39,6 +39,7 @@ from ingest.masking.tags import EVERY, Override
 from ingest.net.cancel import CancelKeys
 from ingest.net.catalogue import CatalogueWatch, read_catalogue
 from ingest.net.certificates import configured_certificate, generated_certificate
+from ingest.net.clock import now_us
 from ingest.net.connection import Connection
 from ingest.net.control import Change, Control
 from ingest.net.estimates import Estimates
@@ -73,11 +74,6 @@ MAX_REFUSED_KEY = 200
 """Characters of a refused control message's key in its event: whoever wrote it may have written anything."""
 SHUTDOWN_SHIP_SECONDS = 10.0
 """How long a stopping worker waits for the log; what is left ships at the next start."""
-
-
-def now_us() -> int:
-    """Microseconds since the epoch: the one clock of a worker."""
-    return time.time_ns() // 1000
 
 
 def uuid7() -> str:

@@ -226,7 +226,9 @@ def test_rows_are_counted_whichever_way_an_answer_comes() -> None:
     session = conversation.session
     answer = pg.row_description("a") + rows(3) + pg.complete("SELECT 3") + pg.ready()
     assert session.repeat(pg.query("SELECT a FROM t"), 10) is not None
-    assert session.answered(answer, 20) is not None, "taken as a whole"
+    found = session.answer_of(answer)
+    assert found is not None, "taken as a whole"
+    session.answered(answer, found, 20)
     assert session.rows == 3
     conversation.say(*client(pg.query("SELECT a FROM t")))
     for piece in (answer[:30], answer[30:]):

@@ -230,9 +230,11 @@ def test_plain_statements_are_taken_whole_and_their_answers_too() -> None:
         execution = conversation.session.repeat(asked, conversation.now)
         assert execution is not None and not execution.done
         for end in range(len(answer)):
-            assert conversation.session.answered(answer[:end], conversation.now) is None, "only part of the answer"
-        assert conversation.session.answered(answer + ready(), conversation.now) is None, "more than the answer"
-        assert conversation.session.answered(answer, conversation.now) is execution
+            assert conversation.session.answer_of(answer[:end]) is None, "only part of the answer"
+        assert conversation.session.answer_of(answer + ready()) is None, "more than the answer"
+        found = conversation.session.answer_of(answer)
+        assert found is not None and not execution.done and conversation.session.expected, "a look changes nothing"
+        assert conversation.session.answered(answer, found, conversation.now) is execution
         assert execution.done and not conversation.session.expected
 
 
@@ -264,7 +266,7 @@ def test_what_is_not_plain_is_not_taken_whole(asked: bytes) -> None:
 def test_answers_that_say_anything_else_are_not_taken_whole(answer: bytes) -> None:
     session = Conversation().session
     assert session.repeat(query("SELECT 1"), 1) is not None
-    assert session.answered(answer, 2) is None
+    assert session.answer_of(answer) is None
     assert len(session.expected) == 1 and not session.bytes_out
 
 

@@ -22,6 +22,7 @@ _ROW_DESCRIPTION: Final = ord("T")
 _COMPLETE: Final = ord("C")
 _BIND_COMPLETE_HEAD: Final = b"2\x00\x00\x00\x04"
 _READY_HEAD: Final = b"Z\x00\x00\x00\x05"
+_STATUSES: Final = b"ITE"
 _BIND: Final = Simple.BIND
 _DESCRIBE: Final = Simple.DESCRIBE
 _SYNC: Final = Simple.SYNC
@@ -73,7 +74,7 @@ def whole_answer(data: bytes, expected: deque[Expected]) -> Answer | None:
             rows += 1
             may_describe = False
         elif kind == _COMPLETE:
-            if length < 5 or end + 6 != size or not data.startswith(_READY_HEAD, end):
+            if length < 5 or end + 6 != size or not data.startswith(_READY_HEAD, end) or data[size - 1] not in _STATUSES:
                 return None
             return execution, rows, data[pos + 5 : end - 1], end, entries
         else:

@@ -14,7 +14,7 @@ from ingest.core.actions import Action, Forward, Side
 from ingest.core.errors import ServerProtocolError
 from ingest.core.guarding import QUERY_CANCELED
 from ingest.core.masking import Rows
-from ingest.protocols.postgres.answers import whole_answer
+from ingest.protocols.postgres.answers import Answer, whole_answer
 from ingest.protocols.postgres.executions import (
     ALLOW,
     Denial,
@@ -91,18 +91,18 @@ class Responses:
         self._held.clear()
         return held, self._pass or self._drop
 
-    def answered(self, data: bytes, now: int) -> Execution | None:
-        """Take the answer to one plain statement, whole, if `data` is that; return its execution, concluded, else None."""
+    def answer_of(self, data: bytes) -> Answer | None:
+        """Return what `data` answers if it is the answer to one plain statement, whole. Nothing changes."""
         session = self._session
         if self._held or self._pass or self._drop or session.swallowed or session.skipping:
             return None
-        found = whole_answer(data, session.expected)
-        if found is None:
-            return None
+        return whole_answer(data, session.expected)
+
+    def answered(self, data: bytes, answer: Answer, now: int) -> Execution:
+        """Take the answer that `answer_of` found `data` to be; return its execution, concluded."""
+        session = self._session
         status = data[-1:]
-        if status not in _STATUSES:
-            return None
-        execution, rows, tag, end, entries = found
+        execution, rows, tag, end, entries = answer
         execution.rows = rows
         affected = finished(tag, execution)
         for _ in range(entries):

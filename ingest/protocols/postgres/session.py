@@ -21,6 +21,7 @@ from ingest.core.errors import ProtocolError
 from ingest.core.guarding import Answer, Hold, SessionGuard
 from ingest.core.limits import Limits
 from ingest.core.masking import Masking
+from ingest.protocols.postgres.answers import Answer as WholeAnswer
 from ingest.protocols.postgres.bounds import Bounds
 from ingest.protocols.postgres.executions import Denial, Execution, outcome_fragment
 from ingest.protocols.postgres.expected import Batch, Expected, Parsed
@@ -119,15 +120,16 @@ class PostgresSession:
         self._responses.mask()
 
     def receive(self, origin: Side, data: bytes, now: int) -> list[Action]:
-        """Take bytes from a side and say what to do. What is common goes by `repeat` and `answered`, all else by `parse`."""
+        """Take bytes from a side and say what to do. What is common goes by `repeat` and `answer_of`, all else by `parse`."""
         if origin is CLIENT:
             execution = self.repeat(data, now)
             if execution is not None:
                 intend = Intend(execution, now, self.context, execution.statement.fragment, execution.dynamic)
                 return [intend, Forward(Side.SERVER, data)]
         else:
-            execution = self.answered(data, now)
-            if execution is not None:
+            answer = self.answer_of(data)
+            if answer is not None:
+                execution = self.answered(data, answer, now)
                 forward = Forward(CLIENT, data)
                 return [Conclude(execution, execution.outcome), forward] if execution.audited else [forward]
         return self.parse(origin, data, now)
@@ -145,16 +147,22 @@ class PostgresSession:
             self.bytes_in += len(data)
         return execution
 
-    def answered(self, data: bytes, now: int) -> Execution | None:
-        """Take bytes from the server that are one plain statement's answer, whole; return its execution. None: they are not,
-        nothing changed. The caller concludes it with its `outcome` if it is audited, then forwards the bytes as they are.
+    def answer_of(self, data: bytes) -> WholeAnswer | None:
+        """Return what bytes from the server answer if they are one plain statement's answer, whole. Nothing changes.
+
+        The caller may forward them as they are before it calls `answered`; None: they are for `parse`.
         """
         if self.ended or self.draining or self.bounds.active:
             return None
-        execution = self._responses.answered(data, now)
-        if execution is not None:
-            self.bytes_out += len(data)
-        return execution
+        return self._responses.answer_of(data)
+
+    def answered(self, data: bytes, answer: WholeAnswer, now: int) -> Execution:
+        """Take bytes with what `answer_of` just returned of them; return the execution, concluded.
+
+        The caller hands its `outcome` to the spool if it is audited.
+        """
+        self.bytes_out += len(data)
+        return self._responses.answered(data, answer, now)
 
     def parse(self, origin: Side, data: bytes, now: int) -> list[Action]:
         """Take any bytes from a side, message by message; on bytes that are not the protocol, record a gap and close."""

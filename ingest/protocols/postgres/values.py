@@ -23,7 +23,6 @@ UNSPECIFIED: Final = 0
 
 MAX_CONVERTED_BYTES: Final = 4096  # longest number, date or uuid worth converting; longer text is hashed as it is
 
-_CANONICAL_INTEGER: Final = re.compile(rb"0|-?[1-9][0-9]{0,18}")
 _INTEGER: Final = re.compile(rb"[ \t\n\r\f\v]*([+-]?)0*([0-9]{1,40})[ \t\n\r\f\v]*")
 _DECIMAL = re.compile(r"\s*([+-]?)([0-9]*)(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]{1,6}))?\s*", re.ASCII)
 _TIMESTAMP = re.compile(
@@ -58,7 +57,10 @@ def _as_is(word: str) -> Canoniser:
 def _unspecified_text(value: bytes) -> Canonised:
     # The client left the type to the server. A canonical integer is taken as one, so that it correlates with literals;
     # "007" and "+7" are text: as an identifier or a telephone number they are not 7.
-    return ("int" if len(value) <= 20 and _CANONICAL_INTEGER.fullmatch(value) else "text"), value
+    digits = value[1:] if value[:1] == b"-" else value
+    if digits.isdigit() and len(digits) <= 19 and (digits[:1] != b"0" or value == b"0"):
+        return "int", value
+    return "text", value
 
 
 # ---- numbers ----------------------------------------------------------------------------------------------------------
