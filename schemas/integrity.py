@@ -16,6 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
+# Hashes begun with their prefix and copied for each use: OpenSSL looks an algorithm up anew for each that is begun.
+_LEAF = sha256(b"\x00")
+_NODE = sha256(b"\x01")
+
 GENESIS = "0" * 64
 HEADER_MAGIC = "affidavit/block/v1"
 _HEX64 = re.compile(r"[0-9a-f]{64}\Z")
@@ -109,7 +113,9 @@ class Block:
 
 def leaf_hash(line: bytes) -> bytes:
     """Return the RFC 9162 leaf hash of one event line (no newline)."""
-    return sha256(b"\x00" + line).digest()
+    digest = _LEAF.copy()
+    digest.update(line)
+    return digest.digest()
 
 
 def merkle_root(leaves: Sequence[bytes]) -> bytes:
@@ -121,7 +127,11 @@ def merkle_root(leaves: Sequence[bytes]) -> bytes:
         return sha256(b"").digest()
     level = list(leaves)
     while len(level) > 1:
-        paired = [sha256(b"\x01" + a + b).digest() for a, b in zip(level[::2], level[1::2], strict=False)]
+        paired: list[bytes] = []
+        for at in range(0, len(level) - 1, 2):
+            digest = _NODE.copy()
+            digest.update(level[at] + level[at + 1])
+            paired.append(digest.digest())
         if len(level) & 1:
             paired.append(level[-1])
         level = paired

@@ -127,7 +127,7 @@ class BlockStore:
         )
         encoded = header.encode()
         signature = self._signer(encoded) if self._signer else b""
-        body = b"\n".join(batch.lines) + b"\n"
+        body = b"\n".join([*batch.lines, b""])
         stored = StoredBlock(encoded, signature, batch.intents, self._zstd.compress(body))
         payload = stored.encode()
         file = self._file_for(len(payload))

@@ -29,8 +29,12 @@ from schemas.latencies import Latencies
 
 log = structlog.get_logger(__name__)
 
-READ_BYTES: Final = 128 * 1024
-"""Bytes read of a write-ahead file at once; a larger frame is read whole."""
+READ_BYTES: Final = 96 * 1024
+"""Bytes read of a write-ahead file at once at most; a larger frame is read whole. From 128 KiB on, malloc maps new pages."""
+FEW_BYTES: Final = 8 * 1024
+"""What is read at least. Between the two, twice as much as there was the last time: what is behind it is zeros."""
+NEAR_END: Final = 64 * 1024
+"""A writer goes on to the next file when a commit does not fit: few take more than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,7 @@ class Sealer:
         self._replay = Replay()
         self._epoch = self._read_seq = 0
         self._fd, self._number, self._at, self._frames = -1, 0, 0, 0
+        self._read_bytes, self._size = READ_BYTES, 0
         self._passed: deque[tuple[Path, int]] = deque()
         self._path: Path | None = None
         self._marks: deque[tuple[int, int, int]] = deque()
@@ -103,7 +108,8 @@ class Sealer:
         try:
             self._seal_full(now)
             try:
-                while self._read():
+                # Looking for the next file takes longer than reading: not where this one goes on, nor will end soon.
+                while self._read() or ((flush or not progress or self._at > self._size - NEAR_END) and self._next_segment()):
                     progress = True
                     self._since = self._since or now
                     self._seal_full(now)
@@ -130,18 +136,19 @@ class Sealer:
 
     def _read(self) -> bool:
         if self._fd < 0:
-            return self._next_segment()
-        data = os.pread(self._fd, READ_BYTES, self._at)
-        if len(data) < READ_BYTES or frame_size(data) > len(data):
-            data = os.pread(self._fd, max(frame_size(data), READ_BYTES), self._at)
+            return False
+        data = os.pread(self._fd, self._read_bytes, self._at)
+        if (size := frame_size(data)) > len(data):
+            data = os.pread(self._fd, max(size, READ_BYTES), self._at)
         at = 0
         while (frame := frame_at(data, at)) is not None:
             self._take(frame)
             at = frame.end
         self._at += at
+        self._read_bytes = min(max(2 * at, FEW_BYTES), READ_BYTES)
         if at:
             self._marks.append((self._read_seq, self._number, self._at))
-        return at > 0 or self._next_segment()
+        return at > 0
 
     def _take(self, frame: Frame) -> None:
         if frame.number != self._frames or (self._epoch and frame.epoch != self._epoch):
@@ -191,6 +198,7 @@ class Sealer:
                 assert self._path is not None
                 self._passed.append((self._path, self._read_seq))
             self._fd, self._number, self._path, self._at, self._frames = fd, number, path, 0, 0
+            self._size = os.fstat(fd).st_size
             self._replay.begin_segment()
             return True
         return False
