@@ -18,6 +18,9 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("schemas", "processors", "ingest", "query_api", "deploy")
 HOT = (
     "ingest/core/actions.py",
+    "ingest/masking/cells.py",
+    "ingest/masking/cuts.py",
+    "ingest/masking/rows.py",
     "ingest/net/connection.py",
     "ingest/net/gate.py",
     "ingest/protocols/postgres/answers.py",

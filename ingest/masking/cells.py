@@ -29,7 +29,10 @@ NUMBERS = frozenset((20, 21, 23, 26, 700, 701, 1700))
 
 NULL_CELL = b"\xff\xff\xff\xff"
 _SIZE = Struct(">i")
+_SIZES = tuple(_SIZE.pack(size) for size in range(256))
 REDACTED = b"[masked]"
+_LONGEST = 255
+"""Bytes of a domain that is kept: as long as one may be (RFC 1035, section 2.3.4)."""
 _TAIL = {DataClass.PAYMENT_CARD: 4, DataClass.BANK_ACCOUNT: 4, DataClass.PHONE: 2}
 
 
@@ -50,21 +53,40 @@ def masked(value: bytes, data_class: DataClass, style: Style, type_oid: int, bin
     return partial(value, data_class) if style is Style.PARTIAL else REDACTED
 
 
+def sized(value: bytes) -> bytes:
+    """Return a value as a cell: its length before it."""
+    size = len(value)
+    return (_SIZES[size] if size < len(_SIZES) else _SIZE.pack(size)) + value
+
+
 def hider(
     data_class: DataClass, style: Style, type_oid: int, binary: bool, tokenizer: Tokenizer
-) -> Callable[[bytes], bytes] | bytes:
-    """Return what stands for the cells of one column, length before it: always the same, or made of each value."""
-
-    def written(value: bytes | None) -> bytes:
-        return NULL_CELL if value is None else _SIZE.pack(len(value)) + value
-
+) -> Callable[[list[bytes]], list[bytes]] | bytes:
+    """Return what stands for the cells of one column, length before it: always the same, or made of a list of values."""
     if type_oid not in TEXTS or type_oid == CHAR or style not in (Style.PARTIAL, Style.TOKEN):
-        return written(masked(b"", data_class, style, type_oid, binary, tokenizer))
+        value = masked(b"", data_class, style, type_oid, binary, tokenizer)
+        return NULL_CELL if value is None else sized(value)
     if style is Style.TOKEN:
-        return lambda value: written(tokenizer.token(data_class, value).encode())
-    if data_class is not DataClass.EMAIL and data_class not in _TAIL:
-        return written(REDACTED)
-    return lambda value: written(partial(value, data_class))
+        token = tokenizer.token
+        return lambda values: [sized(token(data_class, value).encode()) for value in values]
+    if data_class is DataClass.EMAIL:
+        return _domains
+    if data_class not in _TAIL:
+        return sized(REDACTED)
+    return lambda values: [sized(partial(value, data_class)) for value in values]
+
+
+def _domains(values: list[bytes]) -> list[bytes]:
+    """As `partial` of mail addresses, but most of what it looks at for all of them at once, and each domain once."""
+    text = b"".join(values)
+    if not text.isascii() or b" " in text or text.count(b"@") != len(values):
+        return [sized(partial(value, DataClass.EMAIL)) for value in values]
+    users, ats, domains = zip(*[value.partition(b"@") for value in values], strict=True)
+    different = set(domains)
+    if not all(users) or not all(ats) or len(max(different, key=len)) > _LONGEST:
+        return [sized(partial(value, DataClass.EMAIL)) for value in values]
+    shown = {domain: sized(b"***@" + domain) for domain in different}
+    return [shown[domain] for domain in domains]
 
 
 def partial(value: bytes, data_class: DataClass) -> bytes:
@@ -76,12 +98,19 @@ def partial(value: bytes, data_class: DataClass) -> bytes:
         return REDACTED
     if data_class is DataClass.EMAIL:
         user, at, domain = value.partition(b"@")
-        return b"***@" + domain if user and at and b"@" not in domain and b" " not in value and len(domain) <= 255 else REDACTED
+        return (
+            b"***@" + domain if user and at and b"@" not in domain and b" " not in value and len(domain) <= _LONGEST else REDACTED
+        )
     keep = _TAIL.get(data_class, 0)
     tail = value[-keep:] if keep else b""
     if keep and len(value) >= 3 * keep and tail.isalnum() and len(value) <= 64:
         return b"***" + tail
     return REDACTED
+
+
+def readable(type_oid: int, doubt: bool) -> bool:
+    """Return whether values of a type can hold text at all; of numbers there may be doubt, see `searched`."""
+    return type_oid not in _WITHOUT_TEXT or (doubt and type_oid in NUMBERS)
 
 
 def searched(value: bytes, type_oid: int, binary: bool, doubt: bool) -> bytes | None:

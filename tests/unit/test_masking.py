@@ -218,4 +218,4 @@ def test_a_row_too_long_is_a_row_of_nulls() -> None:
 )
 def test_a_row_that_does_not_fit_is_refused(bad: bytes) -> None:
     with pytest.raises(ValueError, match="row"):
-        masker(planned((1, 1, TEXT, 0), (1, 3, TEXT, 0))).run(bad, 0)
+        masker(planned((1, 3, TEXT, 0), (1, 1, TEXT, 0))).run(bad, 0)
