@@ -34,7 +34,7 @@ _CARRIERS = frozenset(
     )
 )
 """Dangers of functions that show their arguments to others, or later, or by how long they take."""
-_SETTERS = frozenset(("set_config", "pg_notify", "setval"))
+_SETTERS = frozenset(("set_config", "pg_notify", "setval", "setseed"))
 _OUT = frozenset((StatementFlag.COPY_FILE, StatementFlag.COPY_PROGRAM))
 _BY_NAME = frozenset(("fetch", "move"))
 _SAYING = frozenset(("output", "argument"))

@@ -53,9 +53,21 @@ ANALYZE masked.people;
 MORE = """
 CREATE VIEW masked.harmless AS SELECT id, label AS a FROM masked.orders;
 CREATE FUNCTION masked.nothing() RETURNS text LANGUAGE sql AS 'SELECT ''x''::text';
+CREATE TYPE masked.pair AS (a text, b int);
+CREATE DOMAIN masked.code AS text;
+CREATE TYPE masked.mood AS ENUM ('sad', 'ok');
+CREATE FUNCTION masked.same(a text, b text) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT a = b';
+CREATE FUNCTION masked.outs(i int, OUT x text, OUT y int) LANGUAGE sql AS 'SELECT full_name, age FROM masked.people WHERE id = i';
+CREATE FUNCTION masked.boom(t text) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RAISE EXCEPTION ''%'', t; END';
+CREATE FUNCTION masked.setof() RETURNS SETOF masked.people LANGUAGE sql AS 'SELECT * FROM masked.people';
+CREATE PROCEDURE masked.proc(INOUT x text) LANGUAGE plpgsql AS 'BEGIN SELECT full_name INTO x FROM masked.people WHERE id = 1; END';
+CREATE AGGREGATE masked.glue(text) (SFUNC = textcat, STYPE = text, INITCOND = '');
+CREATE VIEW masked.deepest AS SELECT v.x AS q FROM (SELECT * FROM masked.deeper) v;
+CREATE TABLE masked.letters AS SELECT chr(g) AS c FROM generate_series(32, 122) g;
 CREATE FUNCTION masked.imm() RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT email FROM masked.people WHERE id = 1';
 """
 P = "FROM masked.people"
+LETTERS = f"{P} p, generate_series(1, 30) i, generate_series(32, 122) g WHERE p.id = 1"
 
 SELECTS = [
     f"SELECT * {P}", f"SELECT email {P}", f"SELECT email AS id {P}", "TABLE masked.people", f"SELECT id, ssn {P}",
@@ -110,6 +122,50 @@ SELECTS = [
     f"SELECT chr(t.g) FROM (SELECT substr(email, i, 1) c, i {P}, generate_series(1, 20) i WHERE id = 1) s JOIN (SELECT chr(g) c, g FROM generate_series(32, 122) g) t USING (c) ORDER BY s.i",
     f"SELECT chr(t.g) FROM (SELECT substr(email, i, 1) c, i {P}, generate_series(1, 20) i WHERE id = 1) s NATURAL JOIN (SELECT chr(g) c, g FROM generate_series(32, 122) g) t ORDER BY s.i",
 
+    # Columns under other names, rows taken apart and put together.
+    f"SELECT x.id::text FROM (SELECT id AS email, email AS id {P}) x", "SELECT x.id FROM masked.people AS x(a, b, id)",
+    f"SELECT (x).* FROM (SELECT p AS x {P} p) y", f"SELECT (ROW(p.*)::masked.people).full_name {P} p", f"SELECT (array_agg(p))[1].full_name {P} p",
+    f"SELECT (json_populate_record(NULL::masked.people, row_to_json(p))).full_name {P} p", f"SELECT record_out(p) {P} p", f"SELECT concat(p) {P} p",
+    f"SELECT email FROM jsonb_to_record((SELECT to_jsonb(p) {P} p WHERE id = 1)) AS x(email text)", f"SELECT array_agg(p) {P} p",
+    f"SELECT v FROM unnest((SELECT array_agg(email) {P})) WITH ORDINALITY AS u(v, o)", f"SELECT (ROW(full_name, 1)::masked.pair).a {P}",
+    f"SELECT x.n FROM xmltable('/r/e' PASSING (SELECT xmlelement(name r, xmlelement(name e, full_name)) {P} WHERE id = 1) COLUMNS n text PATH '.') x",
+    f"SELECT xmlserialize(content xmlelement(name a, xmlattributes(full_name AS b)) AS text) {P}", f"SELECT xmlcomment(full_name) {P}",
+    # Functions that give rows, rows of functions, aggregates of one's own, views over views.
+    "SELECT n FROM ROWS FROM (masked.all_mails(), generate_series(1, 2)) AS r(n, o)", "SELECT full_name FROM masked.setof()", "SELECT masked.setof()",
+    "SELECT x FROM masked.outs(1)", "SELECT (masked.outs(1)).x", "CALL masked.proc('')", f"SELECT masked.glue(full_name) {P}", "SELECT q FROM masked.deepest",
+    f"SELECT m[1] {P}, regexp_matches(email, '([a-z]+)', 'g') m", f"SELECT string_to_table(email, '.') {P}", f"SELECT regexp_substr(email, '[a-z]+') {P}",
+    f"SELECT token {P}, ts_parse('default', full_name)", f"SELECT ts_headline('simple', full_name, to_tsquery('simple', 'x')) {P}",
+    "SELECT word FROM ts_stat('SELECT to_tsvector(''simple'', full_name) FROM masked.people')", f"SELECT lexeme {P}, unnest(to_tsvector('simple', full_name))",
+    f"SELECT mode() WITHIN GROUP (ORDER BY full_name) {P}", f"SELECT percentile_disc(0) WITHIN GROUP (ORDER BY full_name) {P}",
+    # Ranges, domains, casts there and back, bytes.
+    f"SELECT daterange(born, NULL) {P}", f"SELECT lower(daterange(born, NULL)) {P}", f"SELECT json_build_array(born) {P}", f"SELECT born::timestamp {P}",
+    f"SELECT full_name::masked.code {P}", f"SELECT full_name COLLATE \"C\" {P}", f"SELECT encode(email::bytea, 'escape') {P}", f"SELECT textsend(full_name) {P}",
+    # What errors say.
+    f"SELECT full_name::masked.mood {P}", f"SELECT current_setting(email) {P}", f"SELECT date_trunc(full_name, now()) {P}", f"SELECT timezone(full_name, now()) {P}",
+    f"SELECT full_name::uuid {P}", f"SELECT full_name::int[] {P}", f"SELECT masked.boom(full_name) {P}", f"SELECT 1 {P} WHERE masked.boom(full_name) = 1",
+    "UPDATE masked.people SET email = (SELECT email FROM masked.people WHERE id = 1) WHERE id = 2", "CREATE UNIQUE INDEX ON masked.orders ((masked.imm()))",
+    # A letter beside each letter of the value: what a condition, or how many rows there are, tells of them.
+    f"SELECT chr(g) {LETTERS} AND masked.same(chr(g), substr(p.email, i, 1)) ORDER BY i", f"SELECT chr(g) {LETTERS} AND nullif(chr(g), substr(p.email, i, 1)) IS NULL ORDER BY i",
+    f"SELECT chr(g) {LETTERS} AND int4range(g, g, '[]') @> ascii(substr(p.email, i, 1)) ORDER BY i", f"SELECT string_agg(chr(g), '' ORDER BY i) FILTER (WHERE chr(g) = substr(p.email, i, 1)) {LETTERS}",
+    f"SELECT chr(g) {LETTERS} GROUP BY i, g HAVING bool_or(chr(g) = substr(p.email, i, 1)) ORDER BY i",
+    f"SELECT c FROM masked.letters l, generate_series(1, 30) i WHERE (SELECT count(*) {P} WHERE id = 1 AND substr(email, i, 1) = l.c) = 1 ORDER BY i",
+    f"SELECT l.c FROM generate_series(1, 30) i, LATERAL (SELECT c FROM masked.letters ORDER BY (c = (SELECT substr(email, i, 1) {P} WHERE id = 1)) DESC LIMIT 1) l ORDER BY i",
+    f"SELECT (array(SELECT c FROM masked.letters ORDER BY ascii(c)))[(SELECT ascii(substr(email, i, 1)) - 31 {P} WHERE id = 1)] FROM generate_series(1, 30) i ORDER BY i",
+    f"SELECT chr(g) FROM (SELECT i, g, chr(g) = substr(p.email, i, 1) AS ok {LETTERS}) s WHERE ok ORDER BY i",
+    f"WITH s AS (SELECT i, g, chr(g) = substr(p.email, i, 1) AS ok {LETTERS}), t AS (SELECT i, g, NOT ok AS bad FROM s) SELECT chr(g) FROM t WHERE NOT bad ORDER BY i",
+    f"SELECT chr(g) FROM (SELECT i, g, count(*) OVER (PARTITION BY i, chr(g) = substr(p.email, i, 1)) n {LETTERS}) s WHERE n = 1 ORDER BY i",
+    f"SELECT chr(g) FROM (SELECT i, g, count(*) FILTER (WHERE chr(g) = substr(p.email, i, 1)) n {LETTERS} GROUP BY i, g) s WHERE n = 1 ORDER BY i",
+    f"SELECT chr(g) FROM (SELECT i, g, count(CASE WHEN chr(g) = substr(p.email, i, 1) THEN 1 END) n {LETTERS} GROUP BY i, g) s WHERE n = 1 ORDER BY i",
+    f"SELECT chr(g) FROM generate_series(1, 30) i, generate_series(32, 122) g WHERE (SELECT chr(g) = substr(email, i, 1) {P} WHERE id = 1) ORDER BY i",
+    f"SELECT chr(g) FROM generate_series(1, 30) i, generate_series(32, 122) g JOIN LATERAL (SELECT chr(g) = substr(email, i, 1) ok {P} WHERE id = 1) l ON l.ok ORDER BY i",
+    f"SELECT chr(g) FROM (SELECT i, g, ARRAY[chr(g), substr(p.email, i, 1)] a {LETTERS}) s WHERE a[1] = a[2] ORDER BY i",
+    f"SELECT string_agg(chr(g), '' ORDER BY i) FROM (SELECT i, g, chr(g) = substr(p.email, i, 1) AS t {LETTERS}) s NATURAL JOIN (VALUES (true)) v(t)",
+    f"SELECT string_agg(chr(g), '' ORDER BY i) FROM (SELECT i, g, chr(g) = substr(p.email, i, 1) AS ok {LETTERS}) w GROUP BY ok ORDER BY count(*)",
+    f"SELECT DISTINCT ON (i) chr(g) FROM (SELECT g, i, chr(g) = substr(p.email, i, 1) AS ok {LETTERS}) x ORDER BY i, ok DESC",
+    f"SELECT chr(g) {LETTERS.replace(' WHERE', ', unnest(CASE WHEN chr(g) = substr(p.email, i, 1) THEN ARRAY[1] END) WHERE')} ORDER BY i",
+    f"SELECT chr(g), unnest(CASE WHEN chr(g) = substr(p.email, i, 1) THEN ARRAY[''] END) {LETTERS} ORDER BY i",
+    f"SELECT chr(g) FROM (SELECT i, g, regexp_matches(substr(p.email, i, 1), '[' || chr(g) || ']') {LETTERS} AND g > 96) s ORDER BY i",
+
     f"SELECT w FROM unnest(ARRAY['zyxwana', 'other']) w WHERE EXISTS (SELECT 1 {P} WHERE email LIKE w || '%')",
     f"SELECT w FROM (VALUES ('zyxwana'), ('other')) v(w) WHERE w IN (SELECT split_part(email, '.', 1) {P})",
 ]  # fmt: skip
@@ -161,6 +217,21 @@ STORIES = [
     ["SET client_min_messages = debug1", f"SELECT email::int {P}"],
     ["SET client_encoding = 'LATIN1'", f"SELECT email {P}", f"SELECT upper(full_name) {P}"],
     ["SET search_path = masked", "SELECT email FROM people", "SELECT a FROM plain"],
+    ["CREATE TEMP VIEW tv AS SELECT full_name q FROM masked.people; SELECT q FROM tv"],
+    ["SET search_path = masked", "CREATE TEMP VIEW orders AS SELECT id, full_name AS label FROM people", "SELECT label FROM orders", "SELECT upper(label) FROM orders"],
+    [f"CREATE TEMP TABLE vt AS SELECT i, g, chr(g) = substr(p.email, i, 1) AS ok {LETTERS}", "SELECT string_agg(chr(g), '' ORDER BY i) FROM vt WHERE ok"],
+    [f"CREATE TEMP VIEW vw AS SELECT i, g, chr(g) = substr(p.email, i, 1) AS ok {LETTERS}", "SELECT string_agg(chr(g), '' ORDER BY i) FROM vw WHERE ok"],
+    ["BEGIN", "ALTER FUNCTION masked.nothing() RENAME TO x9", "ALTER FUNCTION masked.imm() RENAME TO nothing", "SELECT masked.nothing()"],
+    ["BEGIN", "ALTER SCHEMA masked RENAME TO m9", "SELECT full_name FROM m9.people", "SELECT upper(full_name) FROM m9.people"],
+    ["BEGIN", "ALTER TABLE masked.people SET SCHEMA public", "SELECT upper(full_name) FROM public.people"],
+    ["BEGIN", "ALTER VIEW masked.plain RENAME COLUMN b TO z", "SELECT z FROM masked.plain"],
+    ["BEGIN", f"DECLARE b BINARY CURSOR FOR SELECT full_name || '' {P}", "FETCH ALL FROM b"],
+    ["BEGIN", f"DECLARE s SCROLL CURSOR FOR SELECT upper(full_name) {P}", "MOVE 2 FROM s", "FETCH BACKWARD ALL FROM s"],
+    [f"PREPARE z9 AS SELECT full_name {P}", "CREATE TEMP TABLE z8 AS EXECUTE z9", "SELECT * FROM z8"],
+    ["BEGIN", f"DO $$ BEGIN CREATE TEMP TABLE dd AS SELECT full_name q {P}; END $$", "SELECT q FROM dd"],
+    ["BEGIN", f"DO $$ BEGIN ASSERT false, (SELECT full_name {P} WHERE id = 1); END $$"],
+    ["BEGIN", "CREATE TABLE masked.lk (LIKE masked.people)", "INSERT INTO masked.lk SELECT * FROM masked.people", "ALTER TABLE masked.lk RENAME full_name TO g", "SELECT upper(g) FROM masked.lk"],
+    ["BEGIN", "UPDATE masked.people SET profile = jsonb_build_object('k', full_name)", "SELECT profile FROM masked.people"],
 ]  # fmt: skip
 """Several statements in one session."""
 

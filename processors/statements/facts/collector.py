@@ -109,6 +109,7 @@ class Collector:
         self.outputs: tuple[frozenset[str] | str | None, ...] | None = None
         self.flows: dict[tuple[str, frozenset[str]], None] = {}
         self.compared: dict[frozenset[frozenset[str]], None] = {}
+        self.mixed: dict[frozenset[str], frozenset[frozenset[str]]] = {}
         self.counted: set[str] = set()
         self.code_reads: set[str] = set()
         self.code_writes: set[str] = set()
@@ -168,8 +169,28 @@ class Collector:
         if behind:
             self.flows[target, behind] = None
 
+    def mix(self, behind: frozenset[str], references: Iterable[frozenset[str]]) -> None:
+        """Note that the value of an output column, with these columns behind it, is made of several references."""
+        found = self.unmixed(references)
+        if len(found) > 1:
+            self.mixed[behind] = self.mixed.get(behind, frozenset()) | found
+
+    def unmixed(self, references: Iterable[frozenset[str]]) -> frozenset[frozenset[str]]:
+        """Return references with those that outputs of subqueries were made of: a condition on such an output compares these."""
+        found = frozenset(references)
+        return found.union(*(self.mixed[r] for r in found if r in self.mixed)) if self.mixed else found
+
+    def compare(self, references: Iterable[frozenset[str]]) -> None:
+        """Note what a part of a condition, or a sort key, refers to: where it is several columns, the one may tell the other."""
+        found = self.unmixed(references)
+        if len(found) > 1:
+            self.compared[found] = None
+
     def shape(self) -> Shape:
         """Return where its cells come from and where its values go."""
+        if next(iter(self.verbs), "").startswith(("create_", "alter_")):
+            # What a view is made of is compared by whoever asks it, then no more known as such.
+            self.compared.update(dict.fromkeys(self.mixed.values()))
         return Shape(
             self.outputs,
             tuple(self.flows),

@@ -15,7 +15,17 @@ from processors.statements.facts.scope import NOTHING, Names, Output, Scope
 from processors.statements.facts.trees import strings
 from schemas.events import StatementFlag
 
-_MULTIPLYING = frozenset(("generate_series", "repeat", "lpad", "rpad"))
+_MULTIPLYING = frozenset(("generate_series", "repeat", "lpad", "rpad", "array_fill"))
+_SETS = frozenset(
+    (  # noqa: SIM905 - a list of words
+        "generate_series generate_subscripts json_array_elements json_array_elements_text json_each json_each_text "
+        "json_object_keys json_populate_recordset json_to_recordset jsonb_array_elements jsonb_array_elements_text "
+        "jsonb_each jsonb_each_text jsonb_object_keys jsonb_path_query jsonb_path_query_tz jsonb_populate_recordset "
+        "jsonb_to_recordset regexp_matches regexp_split_to_table string_to_table ts_debug ts_parse ts_stat "
+        "ts_token_type unnest xpath_table each skeys svals"
+    ).split()
+)
+"""Functions of the server and its extensions that give as many rows as their arguments say, so that these are a condition."""
 _WHOLE_ROW = frozenset(
     (
         "row_to_json",
@@ -37,20 +47,32 @@ class ExpressionWalk:
     def __init__(self, facts: Collector) -> None:
         self.facts = facts
         self._references: list[Names] | None = None
+        self._sets = False
 
-    def condition(self, node: Any, scope: Scope, roles: tuple[str, ...]) -> None:
-        """Record what a condition or a sort key uses, and what each of its parts compares with what."""
-        stack = [node]
+    def condition(self, node: Any, scope: Scope, roles: tuple[str, ...]) -> Names:
+        """Record what a condition or a sort key uses, and what each of its parts compares with what; return what is behind it."""
+        stack, behind = [node], NOTHING
         while stack:
             part = stack.pop()
             if isinstance(part, dict) and "BoolExpr" in part:
                 stack += part["BoolExpr"].get("args", ())
                 continue
             outside, self._references = self._references, []
-            self.expression(part, scope, roles)
-            if len(self._references) > 1:
-                self.facts.compared[frozenset(self._references)] = None
+            behind |= self.expression(part, scope, roles)
+            self.facts.compare(self._references)
             self._references = outside
+        return behind
+
+    def value(self, node: Any, scope: Scope, roles: tuple[str, ...]) -> Names:
+        """Record what an output's value uses, as `expression` does, and what it is made of: `a = b AS c` may be a condition."""
+        outside, self._references = self._references, []
+        before, self._sets = self._sets, False
+        behind = self.expression(node, scope, roles)
+        self.facts.mix(behind, self._references)
+        if self._sets:
+            self.facts.compare(self._references)
+        self._references, self._sets = outside, before or self._sets
+        return behind
 
     def query(self, node: Node, outer: Scope | None = None, roles: tuple[str, ...] = ("output",)) -> Output:
         """Walk a query inside the expression."""
@@ -105,7 +127,8 @@ class ExpressionWalk:
 
     def window(self, fields: Node, scope: Scope) -> None:
         """Walk a window definition: PARTITION BY groups, ORDER BY orders."""
-        self.expression(fields.get("partitionClause", []), scope, ("group",))
+        for key in fields.get("partitionClause", ()):
+            self.condition(key, scope, ("group",))
         for key in fields.get("orderClause", []):
             self.condition(key, scope, ("order",))
 
@@ -175,11 +198,14 @@ class ExpressionWalk:
             signs.of_call(short, fields.get("args", []), self.facts)
             self.facts.counted |= self.expression(fields.get("args", [])[0 if short == "generate_series" else 1 :], scope, roles)
         self.facts.called(short)
+        self._sets = self._sets or short in _SETS
         if short == "set_config":
             self._set_config(fields.get("args", ()))
         if "over" in fields:
             self.window(fields["over"], scope)
         inner = roles if "argument" in roles else (*roles, "argument")
+        if "agg_filter" in fields:
+            self.condition(fields["agg_filter"], scope, ("filter",))
         return [
             (fields.get("args", []), inner),
             (fields.get("agg_order", []), ("order",)),

@@ -125,7 +125,7 @@ class QueryWalk(ExpressionWalk):
         columns: list[tuple[str, Names]] = []
         for row in fields["valuesLists"]:
             for i, value in enumerate(row.get("List", {}).get("items", ())):
-                behind = self.expression(value, scope, roles)
+                behind = self.value(value, scope, roles)
                 if i == len(columns):
                     columns.append((f"column{i + 1}", behind))
                 elif behind:
@@ -156,7 +156,7 @@ class QueryWalk(ExpressionWalk):
                         stars.update(dict.fromkeys(source.stars))
                         output.columns += source.outputs.items()
                 continue
-            behind = self.expression(value, scope, roles)
+            behind = self.value(value, scope, roles)
             name = fields.get("name") or (strings(reference)[-1] if reference else "")
             for whole in [b for b in behind if b.endswith(".*")]:
                 stars[whole[:-2]] = None
@@ -201,11 +201,13 @@ class QueryWalk(ExpressionWalk):
                     self.facts.use([f"{star}.*" for star in output.stars], role)
                 elif isinstance(position, int) and 1 <= position <= len(output.columns):
                     self.facts.use(output.columns[position - 1][1], role)
+                    self.facts.compare((output.columns[position - 1][1],))
                 continue
             names = strings(node.get("ColumnRef", {}).get("fields", ()))
             alias = self.facts.namer.plain(names[0]) if len(names) == 1 else ""
             if alias in scope.aliases:
                 self.facts.use(scope.aliases[alias], role)
+                self.facts.compare((scope.aliases[alias],))
                 if role == "order":
                     continue
             if not scope.sources and names:
@@ -248,7 +250,7 @@ class QueryWalk(ExpressionWalk):
             self.expression(fields.get("args", []), scope, ("argument",))
             return self._from(fields.get("relation", {"RangeVar": {}}), scope)
         else:
-            behind = self.expression(fields, scope, ("argument",))
+            behind = self.condition(fields, scope, ("argument",))  # of a function's arguments, how many rows there are
             outputs = dict.fromkeys(renamed, behind)
             source = Source(name or self.function_alias(fields), None, outputs, sealed=bool(renamed), behind=behind)
         scope.sources.append(source)
