@@ -174,6 +174,20 @@ class PolicyGuard:
             self._clear = policy, acting, clear
         return self._clear[2]
 
+    def granted(self, statement: Statement) -> frozenset[DataClass]:
+        """Return the data classes that this statement may show as they are by grants: everybody it is judged as must see them.
+
+        By the grants of the last statement that was judged, so that one that ended counts no more.
+        """
+        if not any(grant.classes for who in self._selves for grant in who.grants):
+            return _NONE
+        policy, touched = self._guard.policy, list(self.classes(statement)[0])
+        sees = [
+            policy.clear(who.values).union(DataClass(c) for c in given(who.grants, statement.facts, touched).classes)
+            for who in self._selves
+        ]
+        return sees[0].intersection(*sees[1:])
+
     def judge(self, statement: Statement, claims: Mapping[str, str], now: int, approval: Approval | None = None) -> Judgement:
         """Decide on one statement; see `SessionGuard`."""
         judgement = self._decided(statement, claims, now, approval)
@@ -356,13 +370,15 @@ class PolicyGuard:
         if policy.reads_approval:
             values.update(_UNAPPROVED)
         used = tuple(g.grant_id for g in grants if g.groups)
-        if policy.reads_statement and statement is not None:
+        masks = self.harms is not None
+        if (policy.reads_statement or (masks and grants)) and statement is not None:
             classes, known = self.classes(statement)
             touched = list(classes)
             values.update(statement_values(statement.facts, statement.fingerprint, claims, touched, known))
             if self.harms is not None:
-                values["statement.dangers"] += [str(danger) for danger in self.harms(statement, self.clear())]
-            gives = given(grants, statement.facts, touched) if grants and policy.reads_granted else NOTHING_GIVEN
+                clear = self.clear() | self.granted(statement) if grants else self.clear()
+                values["statement.dangers"] += [str(danger) for danger in self.harms(statement, clear)]
+            gives = given(grants, statement.facts, touched) if grants and (policy.reads_granted or masks) else NOTHING_GIVEN
             values.update(granted_values(gives.objects, gives.classes))
             used = tuple(g.grant_id for g in grants if g.groups or g.grant_id in gives.grants)
         if policy.reads_moment:
@@ -398,6 +414,7 @@ _CLOCK = "The proxy's clock went back, so rules about time cannot be applied; it
 
 
 _UNAPPROVED = approval_values()
+_NONE: frozenset[DataClass] = frozenset()
 
 
 def judged(ruling: Ruling, version: str, grants: tuple[str, ...] = (), approval: Approval | None = None) -> Judgement:

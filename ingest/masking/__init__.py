@@ -5,7 +5,7 @@ from __future__ import annotations
 from ingest.masking.cells import masked
 from ingest.masking.plan import ColumnPlan, ColumnTags, MaskPlan, Treatment, plan_result
 from ingest.masking.rows import RowMasker
-from ingest.masking.session import DatabaseMasking, MaskingGuard, SessionMasking, nothing_clear
+from ingest.masking.session import DatabaseMasking, MaskingGuard, SessionMasking
 from schemas.classes import Style
 
 __all__ = [
@@ -19,6 +19,5 @@ __all__ = [
     "Style",
     "Treatment",
     "masked",
-    "nothing_clear",
     "plan_result",
 ]

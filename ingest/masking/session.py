@@ -7,6 +7,7 @@ principal may see is asked anew when the policy changes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import orjson
@@ -188,14 +189,28 @@ def nothing_clear() -> Classes:
     return _NOTHING
 
 
+def nothing_granted(statement: Statement) -> Classes:
+    """Nothing is seen by a grant: where there is no policy."""
+    return _NOTHING
+
+
 class SessionMasking:
-    """Masks for one session (`ingest.core.masking.Masking`). `clear` tells what it may see at the moment."""
+    """Masks for one session (`ingest.core.masking.Masking`).
+
+    `clear` tells what it may see at the moment, `granted` what grants let one statement show beside that.
+    """
 
     max_row = MAX_ROW
 
-    def __init__(self, database: DatabaseMasking, clear: Callable[[], Classes]) -> None:
+    def __init__(
+        self,
+        database: DatabaseMasking,
+        clear: Callable[[], Classes] = nothing_clear,
+        granted: Callable[[Statement], Classes] = nothing_granted,
+    ) -> None:
         self._database = database
         self._clear = clear
+        self._granted = granted
         self._strict = MaskPlan(frozenset(), database.styles, database.default)
         self._plan = self._strict
         self._seen: Classes | None = None
@@ -214,12 +229,20 @@ class SessionMasking:
         """Return what a statement may show."""
         database = self._database
         found = database.sight(statement)
+        if found is not None and self._granted(statement):
+            found = replace(found, granted_by=statement)
         if not (self._changing or database.doubts):
             return found
         stale = database.stale
         if self._changing or stale:
             return doubted(statement, found, {*self._changing, *stale}, database.tags)
         return found
+
+    def shown(self, sight: Sight) -> MaskPlan:
+        """What may be seen now of what a statement shows: by a grant, while it lasts, more than by policy alone."""
+        plan = self.plan
+        granted = self._granted(sight.granted_by) if sight.granted_by is not None else _NOTHING
+        return MaskPlan(plan.clear | granted, plan.styles, plan.default) if granted else plan
 
     def changing(self, statement: Statement) -> None:
         """A statement is about to change objects: what uses them is not known any more."""
@@ -233,7 +256,7 @@ class SessionMasking:
 
     def hides(self, sight: Sight, strict: bool = False) -> bool:
         """Whether something that a statement may show is hidden from this session."""
-        clear = frozenset[DataClass]() if strict else self.plan.clear
+        clear = frozenset[DataClass]() if strict else self.shown(sight).clear
         if clear >= EVERY:
             return False
         return sight.watch or sight.touched is None or not sight.touched <= clear or sight.rest is None
@@ -241,20 +264,19 @@ class SessionMasking:
     def rows(self, sight: Sight, description: bytes, formats: tuple[int, ...] | None = None, strict: bool = False) -> RowMasker:
         """Return what masks the rows of a RowDescription's body. Raises ValueError."""
         database = self._database
-        principal = self._strict if strict else self.plan
+        principal = self._strict if strict else self.shown(sight)
         tags = None if sight.doubted else database.tags
         plan = plan_result(description, tags, principal, sight.computed, formats=formats, watch=sight.watch)
         if not sight.doubted and any(not c.known and c.table for c in plan):
             database.unknown_column()
-        clear = frozenset[DataClass]() if strict else self.plan.clear
-        return RowMasker(plan, database.scanner, database.tokenizer, database.name_of, clear, database.observed)
+        return RowMasker(plan, database.scanner, database.tokenizer, database.name_of, principal.clear, database.observed)
 
     def copied(self, sight: Sight, form: CopyFormat | None, header: bytes, encoding: str, strict: bool = False) -> CopyMasker:
         """Return what masks the rows of a COPY. Raises ValueError where they cannot be cut into fields for certain."""
         if form is None or (form.format == "binary") != (header[:1] == b"\x01"):
             raise ValueError("the rows of a COPY come in another format than it asked for")
         count = int.from_bytes(header[1:3], "big")
-        principal = self._strict if strict else self.plan
+        principal = self._strict if strict else self.shown(sight)
         plan = [planned(sight.computed(n, count), principal, 25, False, watched=sight.watch) for n in range(count)]
         return CopyMasker(plan, form, encoding, self._database.scanner, self._database.name_of)
 
@@ -278,7 +300,7 @@ class SessionMasking:
         sight = self.sight(statement)
         if sight is None:
             return ""
-        clear = self.plan.clear
+        clear = self.shown(sight).clear
         if clear >= EVERY:
             return ""
         if sight.leaks is None:

@@ -61,7 +61,7 @@ class Sight:
     `exact`: `front` has every column. `code`: messages may come from code, and say anything. `leaks` are the classes that would
     get to where nothing masks them, None if that cannot be told. `by_name`: it shows what something of a name shows.
     `watch`: it touches untagged columns of which too little was seen. `doubted`: the snapshot is not of
-    the objects as they are now.
+    the objects as they are now. `granted_by`: the session has grants, and what they let this statement show counts.
     """
 
     front: tuple[Classes | None, ...] = ()
@@ -74,6 +74,7 @@ class Sight:
     by_name: bool = False
     watch: bool = False
     doubted: bool = False
+    granted_by: Statement | None = None
 
     def computed(self, n: int, count: int) -> Classes | None:
         """Return the classes behind column `n` of `count`."""

@@ -34,7 +34,7 @@ from ingest.guard.guard import PolicyGuard
 from ingest.guard.loading import PolicyFiles
 from ingest.identity.throttle import Throttle
 from ingest.identity.tokens import Refusal, TokenStore, TokenStoreError
-from ingest.masking import DatabaseMasking, MaskingGuard, SessionMasking, nothing_clear
+from ingest.masking import DatabaseMasking, MaskingGuard, SessionMasking
 from ingest.masking.tags import EVERY, Override
 from ingest.net.cancel import CancelKeys
 from ingest.net.catalogue import CatalogueWatch, read_catalogue
@@ -245,7 +245,7 @@ class Worker:
                 self._tagged(database),
             )
         guard = session.guard
-        masking = SessionMasking(shared, guard.clear if isinstance(guard, PolicyGuard) else nothing_clear)
+        masking = SessionMasking(shared, guard.clear, guard.granted) if isinstance(guard, PolicyGuard) else SessionMasking(shared)
         session.mask(masking)
         if isinstance(guard, PolicyGuard):
             guard.classes = shared.classes

@@ -137,3 +137,55 @@ def test_what_makes_no_sense_is_not_granted(proxy: Proxy, capsys: pytest.Capture
         assert said in capsys.readouterr().err, words
     assert run(["grant", "revoke", "g0", "-c", str(proxy.config_path)]) == 1
     assert "no grant 'g0'" in capsys.readouterr().err
+
+
+def test_a_granted_class_is_seen_as_it_is_until_the_grant_ends(proxy: Proxy, pg: Postgres, grant: Any) -> None:
+    """In what the grant names alone, with an open cursor too; an agent sees what both it and its person may."""
+    email, ssn = "ada.lovelace@example.org", "536-90-4399"
+    with pg.superuser() as admin:
+        admin.execute("CREATE SCHEMA IF NOT EXISTS registry")
+        admin.execute(f"CREATE TABLE IF NOT EXISTS registry.people AS SELECT 1 AS id, '{email}' AS email, '{ssn}' AS ssn")
+        admin.execute("CREATE TABLE IF NOT EXISTS registry.more AS SELECT * FROM registry.people")
+        admin.execute("GRANT ALL ON SCHEMA registry TO public; GRANT ALL ON ALL TABLES IN SCHEMA registry TO public")
+    token = proxy.token("clerk", "agent", on_behalf_of="mona")
+    seen = "SELECT email, ssn FROM registry.people"
+    with (
+        psycopg.connect(**proxy.app("mona"), autocommit=True, prepare_threshold=0) as mona,
+        psycopg.connect(**proxy.app("clerk", token), autocommit=True) as clerk,
+    ):
+
+        def row(sql: str = seen, by: Client = mona) -> tuple[Any, ...] | None:
+            try:
+                return by.execute(sql).fetchone()  # type: ignore[call-overload, no-any-return]
+            except psycopg.errors.QueryCanceled:  # the grant ended while it ran
+                return None
+
+        wait_for(lambda: row() == ("[masked]", "[masked]"), "the catalogue to be read")
+        what = ("--verbs", "select,declare,fetch", "--objects", "registry.people", "--classes", "email", "--reason", "INC-4")
+        made = grant("create", "--principal", "mona", *what)
+        wait_for(lambda: row() == (email, "[masked]"), "the grant to be in force")
+        assert row("SELECT upper(email) FROM registry.people") == (email.upper(),)
+        assert row("SELECT email FROM registry.more") == ("[masked]",), "another table"
+        assert row("SELECT p.email FROM registry.people p, registry.more") == ("[masked]",), "and with another table"
+        assert row(by=clerk) == ("[masked]", "[masked]"), "the grant does not say that agents have it too"
+        with psycopg.connect(**proxy.app("mona"), autocommit=True) as other:
+            other.execute("BEGIN")
+            other.execute("DECLARE c CURSOR FOR SELECT email FROM registry.people, generate_series(1, 9)")
+            assert row("FETCH 1 FROM c", other) == (email,)
+            grant("revoke", made, "--reason", "done")
+            wait_for(lambda: row() == ("[masked]", "[masked]"), "the grant to end")
+            assert row("FETCH 1 FROM c", other) in ((("[masked]",), None)), "its cursors end, or show it no more"
+        grant("create", "--principal", "mona", *what, "--delegated")
+        grant("create", "--principal", "clerk", "--verbs", "*", "--objects", "*", "--classes", "*", "--reason", "INC-5")
+        wait_for(lambda: row(by=clerk) == (email, "[masked]"), "what both may see")
+
+    def shown() -> list[dict[str, Any]]:
+        found = [e for e in proxy.trail.refresh() if e["type"] == "QueryExecuted" and e["principal"]["id"] == "mona"]
+        return [e for e in found if e.get("exposed") and e["text"] == seen]
+
+    wait_for(lambda: shown() != [], "the event that counts what was seen")
+    event = shown()[0]
+    assert event["decision"]["policies"] == [f"grant:{made}"]
+    assert (event["exposure"], event["masked"], event["exposed"]) == (
+        {"email": 1, "national_id": 1}, {"national_id": 1}, {"registry.people.email": 1}
+    )  # fmt: skip
