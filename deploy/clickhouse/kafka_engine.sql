@@ -1,7 +1,7 @@
 -- ClickHouse reads affidavit.events by itself, with its own Kafka engine: an alternative to `affidavit process` for those who prefer
 -- it. Run `affidavit migrate` first, then this file once, on one server, with brokers, database and group as they are at your site.
--- Rows get the same columns as from the pipeline. What it does not do: verify blocks, keep the archive, record `blocks` and approvals,
--- and insert exactly once: a block that is delivered again makes rows again. Never run both on one database. A login to the brokers is
+-- Rows get the same columns as from the pipeline, but `data_classes` holds only what was seen in results, not what columns' names say.
+-- What it does not do: verify blocks, keep the archive, record `blocks`, approvals and activity, and insert exactly once: a block that is delivered again makes rows again. Never run both on one database. A login to the brokers is
 -- in the server's configuration (`kafka`), not here.
 CREATE TABLE IF NOT EXISTS affidavit.events_queue (published String)
 ENGINE = Kafka
@@ -49,7 +49,7 @@ SELECT
     e.decision.approval_id AS approval_id, e.outcome.status AS status, e.outcome.sqlstate AS sqlstate,
     e.outcome.rows_returned AS rows_returned, e.outcome.rows_affected AS rows_affected, e.outcome.bytes_in AS bytes_in,
     e.outcome.bytes_out AS bytes_out, e.outcome.db_us AS db_us, e.outcome.held_us AS held_us, e.outcome.total_us AS total_us,
-    e.exposure AS exposure, e.masked AS masked, e.exposed AS exposed,
+    arraySort(mapKeys(e.exposure)) AS data_classes, e.exposure AS exposure, e.masked AS masked, e.exposed AS exposed,
     toUInt64OrZero(splitByChar('\n', _headers.value[indexOf(_headers.name, 'block')])[4]) AS block_number,
     if(e.v > 1, published, '') AS line
 FROM affidavit.events_queue

@@ -90,7 +90,7 @@ def _query_events(q: Queries, batch: Batch) -> pa.Table:
     uses = [s["facts"]["columns"] for s in q.statements]
     columns["columns"] = _gather_words(statement, [[u["name"] for u in use] for use in uses])
     columns["column_roles"] = _gather_words(statement, [[",".join(u["roles"]) for u in use] for use in uses])
-    columns["data_classes"] = _gather_words(statement, [list(c) for c in q.data_classes])
+    columns["data_classes"] = _data_classes(q, statement, exposures)
     for name in ("verdict", "bundle", "approval_id"):
         columns[name] = _pick(decision, [d[name] for d in q.decisions])
     columns["policies"] = _gather_words(decision, [d["policies"] for d in q.decisions])
@@ -117,6 +117,15 @@ _CONTEXT_WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "driver": lambda c: c["client"]["driver"],
     "tls": lambda c: c["client"]["tls"],
 }
+
+
+def _data_classes(q: Queries, statement: pa.Array, exposures: Sequence[Mapping[str, int]]) -> pa.Array:
+    """What statements touch by their columns' names, and what was seen in the results of their executions."""
+    if not any(exposures):
+        return _gather_words(statement, q.data_classes)
+    at: dict[tuple[int, tuple[str, ...]], int] = {}
+    indices = [at.setdefault((s, tuple(e)), len(at)) for s, e in zip(q.statement_of, exposures, strict=True)]
+    return _gather_words(pa.array(indices, pa.int32()), [sorted({*q.data_classes[s], *seen}) for s, seen in at])
 
 
 def _pick(indices: pa.Array, words: Sequence[str]) -> pa.Array:

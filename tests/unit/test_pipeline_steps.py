@@ -272,6 +272,16 @@ class TestRows:
         assert (first["version"], first["reason"], second["version"], second["reason"]) == (1, "", 2, "terminated")
         assert len(rows(batch, "other_events")) == 2
 
+    def test_classes_are_of_what_a_statement_names_and_of_what_its_results_held(self) -> None:
+        source = Source()
+        lines = [
+            source.query().replace(b'"exposure":{}', b'"exposure":{"phone":3}' if n % 2 else b'"exposure":{}') for n in range(60)
+        ]
+        _, batch = project_lines(source, lines)
+        found = {("customers" in r["text"], bool(r["exposure"]), *r["data_classes"]) for r in rows(batch, "query_events")}
+        named = ("email", "person_name")
+        assert found == {(True, False, *named), (True, True, *named, "phone"), (False, True, "phone"), (False, False)}
+
     def test_long_texts_have_their_table(self) -> None:
         source = Source()
         line = source.event("TextObserved", {"text_hash": "ab" * 32, "text": "SELECT " + "x, " * 9000})
@@ -314,7 +324,14 @@ def expected_row(line: bytes) -> dict[str, Any]:
     row |= {n: list(e.get(n, {}).items()) for n in ("exposure", "masked", "exposed")}
     row |= {"policies": list(d["policies"]), "delegation": list(p["delegation"])}
     row |= {"columns": [u["name"] for u in f["columns"]], "column_roles": [",".join(u["roles"]) for u in f["columns"]]}
-    row |= {"data_classes": [], "block_number": 1, "line": b"", "at": _time(e["at"]), "ended_at": _time(e["ended_at"])}
+    touched = {"email", "person_name"} if "FROM customers" in e["text"] else set()
+    row |= {
+        "data_classes": sorted({*touched, *e["exposure"]}),
+        "block_number": 1,
+        "line": b"",
+        "at": _time(e["at"]),
+        "ended_at": _time(e["ended_at"]),
+    }
     return row
 
 
