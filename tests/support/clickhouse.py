@@ -118,6 +118,12 @@ class Server:
         """Whether the process lives."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """The process that was started last."""
+        assert self._process is not None
+        return self._process.pid
+
     def end(self, number: signal.Signals = signal.SIGTERM) -> None:
         """End the process, and wait for its end."""
         if self._process is not None:
