@@ -30,6 +30,7 @@ from faust.transport.utils import DefaultSchedulingStrategy
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from processors.archive import Archive, ArchiveError, ArchiveUnavailableError
+from processors.runtimes.bearer import Tokens
 from processors.runtimes.metrics import exposition
 from processors.runtimes.state import Plan
 from processors.runtimes.waiting import Waiting
@@ -418,13 +419,15 @@ def _application(settings: KafkaSettings, group: str, partitions: int, session_s
     )
 
 
-def _credentials(settings: KafkaSettings) -> faust.SASLCredentials | faust.SSLCredentials | None:
+def _credentials(
+    settings: KafkaSettings,
+) -> faust.SASLCredentials | faust.SSLCredentials | faust.OAuthCredentials | None:
     security = settings.security
     context = ssl.create_default_context(cafile=str(security.ca_file) if security.ca_file else None) if security.tls else None
     if context is not None and security.cert_file is not None:
         context.load_cert_chain(security.cert_file, security.key_file)
     if security.mechanism is KafkaMechanism.OAUTHBEARER:
-        raise PipelineError("log.kafka.security: workers do not log in with OAUTHBEARER yet; give them SCRAM or a certificate")
+        return faust.OAuthCredentials(oauth_cb=Tokens(security), ssl_context=context)
     if security.mechanism is not KafkaMechanism.NONE:
         password = security.password.get_secret_value() if security.password else ""
         return faust.SASLCredentials(

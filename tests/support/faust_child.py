@@ -2,7 +2,8 @@
 
 python -m tests.support.faust_child <options as JSON>
 
-Options: data (folder), broker, prefix, group, most (rejected), slow (seconds an insert), store (settings), archive (folder).
+Options: data (folder), broker and prefix (or kafka: settings), group, most (rejected), slow (seconds an insert), store
+(settings), archive (folder).
 """
 
 from __future__ import annotations
@@ -47,7 +48,12 @@ async def main(arguments: list[str]) -> int:
     store.migrate()
     if o.get("slow"):
         store.__class__, SlowStore.seconds = SlowStore, o["slow"]
-    reached = {"bootstrap_servers": [o["broker"]], "topic_prefix": o["prefix"], "replication": 1, "security": {"tls": False}}
+    reached = o.get("kafka") or {
+        "bootstrap_servers": [o["broker"]],
+        "topic_prefix": o["prefix"],
+        "replication": 1,
+        "security": {"tls": False},
+    }
     archive = Archive(Path(o.get("archive") or data / "archive"))
     runtime = FaustRuntime(
         KafkaSettings.model_validate(reached),
