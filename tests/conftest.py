@@ -9,7 +9,7 @@ from hypothesis import settings
 
 pytest.register_assert_rewrite("tests.support")
 
-from tests.support import affidavit, clients, kafka_jars, postgres  # noqa: E402 - assertions in support explain themselves as well
+from tests.support import affidavit, clients, kafka_jars, log_under_test, postgres  # noqa: E402 - assertions in support explain themselves as well
 from tests.support import kafka as kafka_cluster  # noqa: E402
 
 settings.register_profile("affidavit", deadline=None)  # how long an example takes is the machine's affair
@@ -43,3 +43,20 @@ def kafka() -> Iterator[kafka_cluster.Kafka]:
         pytest.skip(reason)
     with kafka_cluster.running() as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _log_under_test(request: pytest.FixtureRequest) -> None:
+    """Start the broker for all, where the run's switch asks for it; see tests.support.log_under_test."""
+    if log_under_test.kind() == "kafka":
+        if reason := kafka_jars.missing():
+            pytest.exit(f"{log_under_test.VARIABLE}=kafka: {reason}", 4)  # asked for: to skip everything would look like success
+        log_under_test.use(request.getfixturevalue("kafka"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out what is about the embedded log where the run is on another one."""
+    if log_under_test.kind() != "embedded":
+        for item in items:
+            if marker := item.get_closest_marker("embedded_log"):
+                item.add_marker(pytest.mark.skip(reason=f"about the embedded log: {marker.args[0]}"))

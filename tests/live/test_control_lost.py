@@ -11,6 +11,7 @@ from tests.support.ports import wait_for
 from tests.support.postgres import Postgres
 
 
+@pytest.mark.embedded_log("its file is spoilt; test_kafka_shipping.py has a broker that is away")
 def test_nobody_logs_in_until_the_topic_was_read_once(pg: Postgres) -> None:
     running = Proxy(pg)
     log = DataDir(running.data_dir).log

@@ -23,11 +23,9 @@ from typing import Any
 
 import pytest
 
-from schemas.log.kafka import KafkaLog
 from schemas.log.kafka_topics import ensure
 from tests.support import affidavit, kafka, kafka_jars, postgres
 from tests.support.inserting import CLIENTS, Inserting, inserts_go_on, make_ledger, tickets
-from tests.support.trail import Trail
 
 KILLS = 20 if os.environ.get("AFFIDAVIT_SOAK") else 3
 
@@ -58,7 +56,6 @@ def _on_kafka(server: postgres.Postgres) -> Iterator[tuple[affidavit.Machine, ka
         settings = cluster.settings(timeout_seconds=5.0)
         ensure(settings)
         with affidavit.machine(server, {"log": cluster.written(settings)}) as machine:
-            machine.trail = Trail(machine.data_dir, lambda: KafkaLog(settings))
             yield machine, cluster
 
 

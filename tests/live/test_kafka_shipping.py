@@ -24,7 +24,6 @@ from tests.support.certificates import issue
 from tests.support.kafka import SCRAM_PASSWORD, SCRAM_USER, Kafka
 from tests.support.ports import wait_for
 from tests.support.postgres import Postgres
-from tests.support.trail import Trail
 
 LOGIN = {"mechanism": "SCRAM-SHA-512", "username": SCRAM_USER, "password": SCRAM_PASSWORD}
 
@@ -40,9 +39,7 @@ def cluster() -> Iterator[Kafka]:
 
 def shipping(server: Postgres, settings: KafkaSettings, **audit: object) -> Proxy:
     """Return a proxy, not started, whose log is on Kafka; its trail reads from there."""
-    made = Proxy(server, {"log": Kafka.written(settings), "audit": audit})
-    made.trail = Trail(made.data_dir, lambda: KafkaLog(settings))
-    return made
+    return Proxy(server, {"log": Kafka.written(settings), "audit": audit})
 
 
 def statements(proxy: Proxy, application: str) -> Counter[str]:

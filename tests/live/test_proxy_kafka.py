@@ -40,15 +40,11 @@ def over(connection: psycopg.Connection[tuple[object, ...]]) -> bool:
 def test_topics_proxy_suspension_restart(pg: Postgres, kafka: Kafka) -> None:
     security = {"mechanism": "SCRAM-SHA-512", "username": SCRAM_USER, "password": SCRAM_PASSWORD}
     settings = kafka.settings("SCRAM", topic_prefix="operator.", security=security)
-    machine = Affidavit(pg, {"proxy": {"workers": 2}})
-    password = machine.folder / "kafka.password"
-    password.write_text(SCRAM_PASSWORD + "\n")
-    text = machine.config_path.read_text()
-    machine.config_path.write_text(
-        f"{text}\nlog:\n  kind: kafka\n  kafka:\n    bootstrap_servers: [{settings.bootstrap_servers[0]}]\n"
-        f"    topic_prefix: operator.\n    replication: 1\n    security:\n      ca_file: {kafka.certificate.ca}\n"
-        f"      mechanism: SCRAM-SHA-512\n      username: {SCRAM_USER}\n      password_file: {password}\n"
-    )
+    written = Kafka.written(settings)
+    del written["kafka"]["security"]["password"]
+    written["kafka"]["security"]["password_file"] = "kafka.password"
+    machine = Affidavit(pg, {"proxy": {"workers": 2}, "log": written})
+    (machine.folder / "kafka.password").write_text(SCRAM_PASSWORD + "\n")
     machine.trail = Trail(machine.data_dir, lambda: KafkaLog(settings))
     process = None
     try:

@@ -17,7 +17,6 @@ from ingest.identity.tokens import TokenStore
 from schemas.control import PrincipalResumed, PrincipalSuspended, encode, publish
 from schemas.control_keys import load_control_signer
 from schemas.log import NewRecord
-from schemas.log.sqlite import SqliteLog
 from schemas.topics import CONTROL
 from tests.support import affidavit
 from tests.support.affidavit import Proxy
@@ -143,7 +142,7 @@ def test_what_a_suspended_principal_runs_is_cancelled(proxy: Proxy, pg: Postgres
 
 def test_what_cannot_be_read_is_a_suspension(proxy: Proxy) -> None:
     eve = connect(proxy, "eve")
-    log = SqliteLog(DataDir(proxy.data_dir).log)
+    log = proxy.trail.open()
     signer = load_control_signer(DataDir(proxy.data_dir).keys)
     log.append(CONTROL.name, [record("principal/eve", b'{"type":"PrincipalResumed","v":99}', signer)])
     wait_for(lambda: over(eve), "eve's session to end")
@@ -165,7 +164,7 @@ def test_what_cannot_be_read_is_a_suspension(proxy: Proxy) -> None:
 def test_who_may_write_the_topic_can_neither_suspend_nor_resume(proxy: Proxy) -> None:
     """Unsigned, signed by a stranger, and what an administrator said once before, published again."""
     assert command(proxy, "principal", "suspend", "mallory").returncode == 0
-    log = SqliteLog(DataDir(proxy.data_dir).log)
+    log = proxy.trail.open()
     end = log.end_offset(CONTROL.name)
     at = time.time_ns() // 1000
     resumed = PrincipalResumed(at=at, actor="mallory", principal="mallory")

@@ -22,7 +22,7 @@ import yaml
 
 from deploy.layout import DataDir
 from deploy.supervisor import pid_file
-from tests.support import affidavit, certificates, postgres
+from tests.support import affidavit, certificates, log_under_test, postgres
 from tests.support.ports import accepts, free_port, wait_for
 from tests.support.trail import Trail
 
@@ -44,12 +44,14 @@ class Node:
             "data_dir": "data",
             "api": {"listen": f"127.0.0.1:{self.port}"},
             "audit": {"heartbeat_seconds": 60},
+            **log_under_test.section(),
             **sections,
         }
         self.config.write_text(yaml.safe_dump(settings))
         self.data = DataDir(folder / "data")
         self.output = folder / "output"
-        self.trail = Trail(self.data.root)
+        self.log = log_under_test.place(settings, self.data.root)
+        self.trail = Trail(self.data.root, self.log.open if self.log.kafka is not None else None)
         self.process: subprocess.Popen[bytes] | None = None
 
     def launch(self) -> Node:
@@ -109,6 +111,7 @@ def node(tmp_path: Path) -> Iterator[Node]:
     yield made
     if made.process is not None and made.process.poll() is None:
         made.stop()
+    log_under_test.forget(made.log.kafka)
 
 
 def test_it_says_what_listens_where_serves_and_stops_in_order(node: Node) -> None:

@@ -29,6 +29,7 @@ from deploy.layout import DataDir
 from deploy.supervisor import pid_file
 from ingest.identity.tokens import TokenStore
 from schemas.control_keys import create_control_key
+from tests.support import log_under_test
 from tests.support.ports import accepts, free_port, wait_for
 from tests.support.postgres import APP_PASSWORD, APP_USER, DATABASE, Postgres
 from tests.support.trail import Trail
@@ -57,7 +58,6 @@ class Affidavit:
         self.data_dir = self.folder / "data"
         self.port = free_port()
         self.api_port = free_port()
-        self.trail = Trail(self.data_dir)
         self.output = self.folder / "output"
         self.output.touch()
         database: dict[str, Any] = {
@@ -89,6 +89,10 @@ class Affidavit:
                 database.update({**values, "upstream": {**database["upstream"], **upstream}})
             else:
                 settings[section] = {**settings.get(section, {}), **values}
+        if "log" not in settings:
+            settings |= log_under_test.section()
+        self.log = log_under_test.place(settings, self.data_dir)
+        self.trail = Trail(self.data_dir, self.log.open if self.log.kafka is not None else None)
         self.config_path.write_text(yaml.safe_dump(settings))
         DataDir(self.data_dir).prepare()
         create_control_key(DataDir(self.data_dir).keys)
@@ -132,7 +136,8 @@ class Affidavit:
         return self.output.read_text(errors="replace")
 
     def remove(self) -> None:
-        """Delete the folder."""
+        """Delete the folder, and the topics that were made for it."""
+        log_under_test.forget(self.log.kafka)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def assert_nowhere(self, *needles: str) -> None:

@@ -50,6 +50,8 @@ class Trail:
         log = self.open()
         try:
             for partition in range(log.partitions(topics.EVENTS.name)):
+                if log.end_offset(topics.EVENTS.name, partition) <= self._offsets.get(partition, 0):
+                    continue  # to read where nothing is costs brokers a fetch that waits
                 while records := log.read(topics.EVENTS.name, self._offsets.get(partition, 0), 1000, partition=partition):
                     for record in records:
                         self._take(Block.from_log(record.value, dict(record.headers)))
