@@ -87,7 +87,7 @@ class NodeSource:
             body = {"actor": action.actor, "action": action.action, "target": action.target, "details": details}
             self._record("AdminActionPerformed", action.at, body)
             self._tokens.settle([action.number])
-        if now - self._last >= self._beat_us:
+        if not 0 <= now - self._last < self._beat_us:  # also when the clock was set back
             self._record("Heartbeat", now, {"open_sessions": 0, "open_statements": 0})
         with self._lock:
             if self.spool.seal_due(now):

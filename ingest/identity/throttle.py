@@ -39,4 +39,4 @@ class Throttle:
 
     def _current(self, address: str, now: int) -> tuple[int, int]:
         count, last = self._failures.get(address, (0, now))
-        return (0, now) if now - last > FORGET_SECONDS * 1_000_000 else (count, last)
+        return (count, last) if 0 <= now - last <= FORGET_SECONDS * 1_000_000 else (0, now)

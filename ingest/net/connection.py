@@ -684,7 +684,7 @@ class Connection(asyncio.Protocol):
                 statements=self.session.statements,
                 seconds=round((now - self._opened_at) / 1e6, 3),
             )
-            self.worker.note("SessionClosed", now, self._described.closed(self.session, reason, now - self._opened_at))
+            self.worker.note("SessionClosed", now, self._described.closed(self.session, reason, max(0, now - self._opened_at)))
         self.worker.forget(self)
 
     def _abandon_later(self, transport: asyncio.Transport) -> None:

@@ -94,7 +94,7 @@ class Holds:
                 "status": ApprovalStatus.LOST,
                 "reason": "the proxy died; it was not executed",
                 "deciders": (),
-                "held_us": self._clock() - at,
+                "held_us": max(0, self._clock() - at),
             }
             self._record("ApprovalClosed", self._clock(), body + b"," + orjson.dumps(said)[1:-1])
         return len(left)

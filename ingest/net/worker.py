@@ -374,7 +374,7 @@ class Worker:
             self.counted.loop_lag.observe(int((time.monotonic() - self._tick_due) * 1e6))
         for watch in self._catalogues.values():
             watch.look()
-        if now - self._last_beat >= self.config.audit.heartbeat_seconds * 1_000_000:
+        if not 0 <= now - self._last_beat < self.config.audit.heartbeat_seconds * 1_000_000:  # also when the clock was set back
             self._last_beat = now
             open_sessions = [c.session for c in self.connections if c.session is not None]
             body = {

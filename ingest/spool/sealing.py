@@ -115,6 +115,7 @@ class Sealer:
                     self._seal_full(now)
             except DamagedError as error:
                 damage = error
+            self._since = min(self._since, now)  # the clock may have been set back: nobody waits until it is there again
             if self._lines and (flush or now - self._since >= self._rules.interval_us):
                 self._seal_some(now, len(self._lines))
             if not self._lines:

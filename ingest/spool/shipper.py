@@ -5,6 +5,7 @@ A crash between append and acknowledgement sends a block twice; readers drop rep
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from threading import Event, Thread
 from typing import Protocol
@@ -94,7 +95,7 @@ class Shipper(Thread):
         self._spool.blocks.ack(newest)
         self.blocks_shipped += len(blocks)
         now = self._clock()
-        self.last_latency_us = now - newest.sealed_at
+        self.last_latency_us = max(0, now - newest.sealed_at)
         for block, _ in blocks:
             self.latencies.observe(now - block.header.sealed_at)
         if self.problem:
@@ -104,8 +105,8 @@ class Shipper(Thread):
 
     def stop(self, drain_seconds: float = 0.0) -> bool:
         """Stop, and the log with it; first try for `drain_seconds` to ship what is left. Return whether nothing is left."""
-        deadline = self._clock() + int(drain_seconds * 1_000_000)
-        while self.is_alive() and self._spool.blocks.unacked_blocks and self._clock() < deadline:
+        deadline = time.monotonic() + drain_seconds
+        while self.is_alive() and self._spool.blocks.unacked_blocks and time.monotonic() < deadline:
             self._ending.wait(0.005)
         self._ending.set()
         self._log.interrupt()  # brokers that are away would be waited for

@@ -382,6 +382,7 @@ class Spool:
         """Whether there is anything for `seal` to do. Cheap."""
         if not self._in_process:
             return True
+        self._unsealed_since = min(self._unsealed_since, now)  # the clock may have been set back
         waits = self._unsealed_since and now - self._unsealed_since >= self._rules.interval_us
         return bool(waits) or not self.accepting or self._spare is None
 

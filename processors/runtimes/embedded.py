@@ -204,7 +204,7 @@ class EmbeddedRuntime:
         s.last_error = ""
         s.last_batch_at = now
         if batch.fresh:
-            s.last_latency_us = now - min(a.block.header.sealed_at for a in batch.fresh)
+            s.last_latency_us = max(0, now - min(a.block.header.sealed_at for a in batch.fresh))
 
     def _count(self, state: State) -> None:
         s = self._status

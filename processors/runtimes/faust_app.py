@@ -323,7 +323,7 @@ class FaustRuntime:
         c["repeats"] += len(batch.records) - len(batch.blocks) - len(batch.rejected)
         c["rejected"] += len(batch.rejected)
         if batch.fresh:
-            self._latency_us = self._clock() - min(a.block.header.sealed_at for a in batch.fresh)
+            self._latency_us = max(0, self._clock() - min(a.block.header.sealed_at for a in batch.fresh))
 
     async def _assigned(self, app: Any, assigned: set[Any], **_: Any) -> None:
         name = self._settings.topic_prefix + EVENTS.name

@@ -26,3 +26,11 @@ def test_addresses_are_bounded() -> None:
     for n in range(throttle.MAX_ADDRESSES):
         t.failed(f"a{n}", 1)
     assert t.wait("victim", 1) == 0 and len(t._failures) == throttle.MAX_ADDRESSES
+
+
+def test_a_clock_set_back_keeps_nobody_waiting() -> None:
+    t, hour = Throttle(), 3600 * SECOND
+    for _ in range(12):
+        t.failed("10.0.0.1", hour)
+    assert t.wait("10.0.0.1", hour) > 0
+    assert t.wait("10.0.0.1", 0) == 0

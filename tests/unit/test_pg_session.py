@@ -491,3 +491,13 @@ def test_a_prepared_statement_that_changes_objects_says_so_each_time() -> None:
         talk.say(Side.CLIENT, bind("", "s") + execute("") + SYNC)
         talk.say(Side.SERVER, BIND_COMPLETE + complete("CREATE TABLE") + ready())
         assert noticed.times == time
+
+
+def test_a_statement_during_which_the_clock_is_set_back_took_no_time() -> None:
+    c = Conversation()
+    c.now = 3_700_000_000
+    c.say(Side.CLIENT, query("SELECT a FROM t WHERE b = 5"))
+    c.now -= 3_600_000_000
+    c.say(Side.SERVER, row_description("a") + row(b"1") + complete("SELECT 1") + ready())
+    [event] = c.heard.events
+    assert (event["outcome"]["status"], event["outcome"]["db_us"], event["outcome"]["total_us"]) == ("ok", 0, 0)

@@ -232,3 +232,25 @@ def test_the_log_stores_a_compressed_block_as_it_is(tmp_path: Path) -> None:
     assert log._db.execute("SELECT value FROM records").fetchone()[0] == zstd
     log.close()
     spool.close(1)
+
+
+def test_a_clock_set_back_by_an_hour_holds_up_no_block(tmp_path: Path) -> None:
+    clock, reader = Clock(), Reader()
+    spool = open_spool(tmp_path, clock)
+    assert isinstance(spool._keeper, OwnSealer)
+    sealer = spool._keeper.sealer
+    spool.seal(clock())
+    for hours in (0, -1, 1):
+        now = clock.now + hours * 3_600_000_000
+        spool.record("ProxyStarted", now, STARTED)
+        spool.commit()
+        assert sealer.step(now), "it was read, and waits for its interval"
+        before = sealer.blocks.number
+        sealer.step(now - 3_600_000_000)
+        assert sealer.blocks.number == before
+        sealer.step(now - 3_600_000_000 + spool.settings.seal_interval_ms * 1000)
+        assert sealer.blocks.number == before + 1
+    assert min(sealer.seals.numbers()) >= 0
+    reader.drain(spool)
+    assert len(reader.lines) == 3
+    spool.close(clock())

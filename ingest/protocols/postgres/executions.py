@@ -95,9 +95,14 @@ def dynamic_fragment(kind: bytes, transaction: bytes, params: Sequence[str], cla
 def outcome_fragment(
     execution: Execution, now: int, began: int, status: bytes, sqlstate: bytes, affected: int, bytes_out: int
 ) -> bytes:
-    """Return the part of the event known at its end; `began` is when the database could first work on it."""
+    """Return the part of the event known at its end; `began` is when the database could first work on it.
+
+    The clock may have been set back meanwhile: then nobody knows how long it took, and it is said to have taken no time.
+    """
     started = execution.started
     ready = started + execution.held
+    worked = now - (began if began > ready else ready)
+    total = now - started
     return _OUTCOME % (
         now,
         status,
@@ -106,9 +111,9 @@ def outcome_fragment(
         affected,
         execution.bytes_in,
         bytes_out,
-        now - (began if began > ready else ready),
+        worked if worked > 0 else 0,
         execution.held,
-        now - started,
+        total if total > 0 else 0,
         _exposure(execution) if execution.masker is not None else b"{}",
     )
 

@@ -228,7 +228,7 @@ class Requests:
         execution = Execution(statement, self._now, size, not self._session.refusal)
         if self.waiting.released is not None:
             execution.started = self.waiting.released.at
-            execution.held = self._now - execution.started
+            execution.held = max(0, self._now - execution.started)
         return execution
 
     def _see(self, execution: Execution, decision: bytes) -> None:

@@ -120,7 +120,7 @@ class Waiting:
             "status": answer.status,
             "reason": answer.reason,
             "deciders": answer.deciders,
-            "held_us": self._requests._now - hold.at,
+            "held_us": max(0, self._requests._now - hold.at),
         }
         self._requests._actions.append(Waited(hold, answer.status))
         self._requests._actions.append(
