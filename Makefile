@@ -16,13 +16,13 @@ help: ## list what can be done
 demo: $(VENV)/.installed ## run the demonstration (ARGS=--once: do the work, print a summary, exit)
 	$(BIN)/affidavit demo $(ARGS)
 
-test: $(VENV)/.installed-dev provision ## set up the real servers and run the whole suite (ARGS: pytest's arguments)
+test: $(VENV)/.installed-dev provision ## set up the real servers and run the whole suite (ARGS: pytest's; AFFIDAVIT_TEST_LOG=kafka: on Kafka)
 	$(BIN)/python -m pytest $(ARGS)
 
-soak: $(VENV)/.installed-dev provision ## ten million fuzzed inputs, then the crash, fault and size tests at their full count: two hours
+soak: $(VENV)/.installed-dev provision ## ten million fuzzed inputs, then the crash, fault and size tests at their full count: three hours
 	AFFIDAVIT_FUZZ_INPUTS=10000000 $(BIN)/python -m pytest -s --timeout=10800 tests/fuzz $(ARGS)
 	AFFIDAVIT_SOAK=1 $(BIN)/python -m pytest tests/live/test_crash.py tests/live/test_bounded.py tests/live/test_kafka_faults.py \
-		tests/live/test_roles_apart.py $(ARGS)
+		tests/live/test_roles_apart.py tests/live/test_site_faults.py $(ARGS)
 
 lint: $(VENV)/.installed-dev ## ruff's checks and formatting, and the import contracts between folders
 	$(BIN)/ruff check $(CHECKED)

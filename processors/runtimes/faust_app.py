@@ -61,7 +61,10 @@ after a start, would wait for the next one of its partition."""
 CONFIRM_SECONDS = 30.0
 LEAVE_SECONDS = 30.0
 FIRST_WAIT_SECONDS, LAST_WAIT_SECONDS = 0.1, 10.0
-PASSING = (StoreUnavailableError, ArchiveUnavailableError, LogUnavailableError, KeyFileError)
+PASSING = (StoreUnavailableError, ArchiveUnavailableError, LogError, KeyFileError)
+"""What is waited for. The log's errors all: that its topics are there, and that we may read them, was seen at the start, and
+brokers that have just started know neither for a while."""
+
 _COUNTERS = tuple(f.name for f in fields(State) if f.name != "sources")
 
 
@@ -254,7 +257,7 @@ class FaustRuntime:
                 self._state, self._last_error = "stopped", str(error)
                 log.error("pipeline stopped", error=str(error))
                 self._failure = error if isinstance(error, PipelineError) else PipelineError(f"{type(error).__name__}: {error}")
-                if not isinstance(error, PipelineError | StoreError | ArchiveError | LogError):
+                if not isinstance(error, PipelineError | StoreError | ArchiveError):
                     log.exception("pipeline failed")
             else:
                 self._state, self._last_error = "running", ""

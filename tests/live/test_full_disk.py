@@ -7,8 +7,6 @@ server's log is the oracle: of what ran while the disk was full, and that what r
 from __future__ import annotations
 
 import contextlib
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,25 +17,10 @@ from tests.support import affidavit
 from tests.support.clients import Parameters
 from tests.support.ports import wait_for
 from tests.support.postgres import Postgres
+from tests.support.small_disk import fill, mounted
 
 SIZE = 12 * 1024 * 1024
 MOST = 20_000  # statements that fit beside a full disk: the spool's segments hold room made before; far fewer than this
-
-
-@contextlib.contextmanager
-def _small_disk(folder: Path) -> Iterator[Path]:
-    if os.geteuid() != 0:
-        pytest.skip("needs root to mount a small file system for the spool")
-    folder.mkdir(parents=True, exist_ok=True)
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "affidavit-test", str(folder)], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"cannot mount a small file system for the spool here: {mounted.stderr.strip()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 @contextlib.contextmanager
@@ -54,7 +37,7 @@ def _proxy(pg: Postgres, on_failure: str) -> Iterator[tuple[affidavit.Proxy, Pat
         },
     )
     try:
-        with _small_disk(running.data_dir / "spool") as disk:
+        with mounted(running.data_dir / "spool", SIZE) as disk:
             running.start()
             yield running, disk / "ballast"
             if running.process is not None:
@@ -63,16 +46,6 @@ def _proxy(pg: Postgres, on_failure: str) -> Iterator[tuple[affidavit.Proxy, Pat
         if running.process is not None:
             running.kill()
         running.remove()
-
-
-def _fill(ballast: Path) -> None:
-    """Take every byte the disk has left."""
-    with ballast.open("ab", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(b"x" * 65536)
-    with ballast.open("ab", buffering=0) as file, contextlib.suppress(OSError):
-        while file.write(b"x"):
-            pass
 
 
 def _insert(connection: psycopg.Connection[tuple[object, ...]], n: int) -> None:
@@ -103,7 +76,7 @@ def test_refusing(pg: Postgres, ledger: None) -> None:
             n = ran = 0
             refused: psycopg.Error | None = None
             _insert(connection, n)
-            _fill(ballast)
+            fill(ballast)
             while refused is None and n < MOST:
                 n, ran = n + 1, n + 1
                 try:
@@ -146,7 +119,7 @@ def test_passing_is_counted(pg: Postgres, ledger: None) -> None:
         to: Parameters = {**proxy.app(), "application_name": "full-pass"}
         with psycopg.connect(**to, autocommit=True) as connection:
             _insert(connection, 0)
-            _fill(ballast)
+            fill(ballast)
             n = 0
             while "spool refuses" not in proxy.said() and n < MOST:
                 n += 1

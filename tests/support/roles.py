@@ -6,7 +6,9 @@ login to the store at all.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -19,6 +21,8 @@ from typing import Any
 
 import yaml
 
+from deploy.layout import DataDir
+from deploy.supervisor import pid_file
 from schemas.control_keys import PRIVATE, PUBLIC
 from schemas.log.kafka_topics import ensure
 from tests.support.affidavit import ROOT, Affidavit
@@ -26,6 +30,7 @@ from tests.support.clickhouse import Server
 from tests.support.kafka import Kafka
 from tests.support.ports import accepts, free_port, wait_for
 from tests.support.postgres import Postgres
+from tests.support.stepped_clock import Clock
 
 _CLI = "import sys; from deploy.cli import main; sys.exit(main())"
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -37,14 +42,30 @@ USERS: Mapping[str, Mapping[str, Any]] = {
 
 
 class Apart:
-    """The roles' configurations and processes; the store's server belongs to the caller, and knows `USERS`."""
+    """The roles' configurations and processes; the store's server belongs to the caller, and knows `USERS`.
 
-    def __init__(self, server: Postgres, cluster: Kafka, store: Server, prefix: str) -> None:
-        self.store = store
+    Proxies reach the brokers by `listener`; `proxies` are further sections of their configuration. Workers share `archive`, where
+    there is one. `clocks` are of roles whose time steps.
+    """
+
+    def __init__(
+        self,
+        server: Postgres,
+        cluster: Kafka,
+        store: Server,
+        prefix: str,
+        *,
+        listener: str = "CLEAR",
+        proxies: Mapping[str, Any] | None = None,
+        archive: Path | None = None,
+        clocks: Mapping[str, Clock] | None = None,
+    ) -> None:
+        self.store, self._clocks = store, clocks or {}
         settings = cluster.settings(topic_prefix=prefix, timeout_seconds=30.0)
         ensure(settings)
         log = Kafka.written(settings)
-        self.proxy = Affidavit(server, {"log": log, "proxy": {"workers": 3}})
+        reached = Kafka.written(cluster.settings(listener, topic_prefix=prefix, timeout_seconds=30.0))
+        self.proxy = Affidavit(server, {"proxy": {"workers": 3}, **(proxies or {}), "log": reached})
         self.folder = self.proxy.folder
         self.api_port, self._ports = free_port(), {"process": free_port(), "process2": free_port()}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -57,7 +78,7 @@ class Apart:
                 "log": log,
                 "clickhouse": {**reached, "timeout_seconds": 20},
                 "api": {"listen": f"127.0.0.1:{self.api_port}"},
-                "process": {"listen": f"127.0.0.1:{self._ports.get(role, 1)}"},
+                "process": {"listen": f"127.0.0.1:{self._ports.get(role, 1)}"} | ({"archive": str(archive)} if archive else {}),
                 "audit": {"heartbeat_seconds": 60, "seal_interval_ms": 50},
             }
             self.config(role).write_text(yaml.safe_dump(config))
@@ -79,9 +100,9 @@ class Apart:
 
     def start(self, role: str, wait: bool = True) -> None:
         """Start a role (`process2` is another worker); return when it is ready, or at once."""
-        self._processes[role] = self.proxy._spawn(
-            ["-c", _CLI, role.rstrip("2"), "-c", str(self.config(role))], subprocess.DEVNULL
-        )
+        clock = self._clocks.get(role.rstrip("2"))
+        arguments = ["-c", _CLI, role.rstrip("2"), "-c", str(self.config(role))]
+        self._processes[role] = self.proxy._spawn(arguments, subprocess.DEVNULL, clock.environment if clock else None)
         if wait:
             self.await_ready(role)
 
@@ -105,6 +126,33 @@ class Apart:
             return error.code
         except OSError:
             return 0
+
+    def share_keys(self) -> None:
+        """Register the proxies' public keys with the workers, as an operator does who copies them."""
+        for worker in ("process", "process2"):
+            folder = DataDir(self.folder / f"data-{worker}").keys
+            folder.mkdir(parents=True, exist_ok=True)
+            for key in DataDir(self.proxy.data_dir).keys.glob("*.pub"):
+                shutil.copy(key, folder)
+
+    def kill_proxy(self, number: int) -> None:
+        """Kill -9 one of the proxies' processes."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid_file(DataDir(self.proxy.data_dir).run, f"proxy/{number}").read_text()), signal.SIGKILL)
+
+    def worker_status(self, role: str) -> dict[str, Any]:
+        """What /readyz of a worker shows, ready or not; nothing if it does not answer."""
+        try:
+            with _DIRECT.open(f"http://127.0.0.1:{self._ports[role]}/readyz", timeout=30) as answer:
+                return dict(json.loads(answer.read()))
+        except urllib.error.HTTPError as error:
+            return dict(json.loads(error.read()))
+        except OSError:
+            return {}
+
+    def runs(self, role: str) -> bool:
+        """Whether a role's process lives."""
+        return role in self._processes and self._processes[role].poll() is None
 
     def api_status(self) -> int:
         """What /readyz of the API answers."""
