@@ -626,6 +626,24 @@ def test_a_text_too_long_to_read_cannot_wait() -> None:
     assert c.heard.closed == "protocol_gap" and c.heard.holds == [] and not c.heard.to_server.endswith(b"\0")
 
 
+@every_cut
+def test_nobody_is_asked_for_what_stands_behind_a_refusal_in_a_pipeline(cut: Cut) -> None:
+    c = held()
+    group = BUNCH[:-1]
+    said(c, cut, *client(*group, *group, *group, pg.SYNC, pg.query("SELECT 1")))
+    assert [h.approval_id for h in c.heard.holds] == ["a1"]
+    c.answer("a1", Answer("denied", "no", ("bob",)))
+    assert [h.approval_id for h in c.heard.holds] == ["a1"], "the server will skip the others, whoever approves them"
+    assert b"DELETE" not in c.heard.to_server and c.heard.to_server.endswith(pg.SYNC + pg.query("SELECT 1"))
+    said(c, cut, *server(syntax_error(), pg.ready(), pg.row_description("a"), pg.complete("SELECT 1"), pg.ready()))
+    assert [(status, id) for _, status, _, _, id in told(c)] == [
+        ("denied", "a1"), ("not_executed", ""), ("not_executed", ""), ("ok", "")
+    ]  # fmt: skip
+    assert c.heard.to_client.count(b"C42501\0") == 1 and not c.session.expected and c.open_intents == 0
+    c.say(*client(*BUNCH))
+    assert [h.approval_id for h in c.heard.holds] == ["a1", "a2"]
+
+
 # How much may be asked
 
 

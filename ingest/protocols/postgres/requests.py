@@ -283,7 +283,7 @@ class Requests:
             self._intend(execution, kind, params, claims, judgement.fragment)
         session.statements += 1
         status, sqlstate = b"denied", judgement.sqlstate
-        if not judgement.stops or (judgement.holds and session.skipping):
+        if not judgement.stops or (judgement.holds and self.waiting.useless):
             status, sqlstate = b"not_executed", b""
         elif sqlstate == QUERY_CANCELED:
             status = b"cancelled"

@@ -15,8 +15,8 @@ from ingest.core.actions import Action, Forward, ObserveText, Record, Wait, Wait
 from ingest.core.errors import ClientProtocolError
 from ingest.core.guarding import Answer, Emergency, Hold, Judgement, Request
 from ingest.protocols.postgres.bounds import exceeded
-from ingest.protocols.postgres.executions import DENY
-from ingest.protocols.postgres.expected import Portal, Prepared
+from ingest.protocols.postgres.executions import DENY, Execution
+from ingest.protocols.postgres.expected import Batch, Parsed, Portal, Prepared, Simple
 from ingest.protocols.postgres.holding import (
     HOLD,
     MORE,
@@ -74,6 +74,20 @@ class Waiting:
     def behind(self) -> int:
         """Bytes kept back because a statement waits."""
         return len(self._behind)
+
+    @property
+    def useless(self) -> bool:
+        """Whether the server skips what is sent now, or will: something of its pipeline was refused. Then nobody is asked."""
+        session = self._session
+        if session.skipping:
+            return True
+        for entry in reversed(session.expected):
+            if isinstance(entry, Execution | Parsed):
+                if entry.denial is not None:
+                    return True
+            elif entry is Simple.SYNC or isinstance(entry, Batch):
+                return False
+        return False
 
     def release(self, answer: Answer, now: int, actions: list[Action]) -> None:
         """Read on from the message that waited, judged again as the answer allows. Raises ClientProtocolError."""
@@ -147,7 +161,7 @@ class Waiting:
         if settled is not None:
             return self._judge_again(*settled, request, judgements)
         held = any(j.holds for j in judgements) and all(j.holds or not j.stops for j in judgements)
-        if not held or session.skipping or not waits:
+        if not held or not waits or self.useless:
             return judgements
         asked = guard.ask(request, judgements, self._requests._now)
         if isinstance(asked, Hold):
