@@ -15,8 +15,7 @@ from schemas.classes import DataClass, Style
 
 TEXTS = frozenset((18, 19, 25, 1042, 1043, 705))
 """char, name, text, bpchar, varchar, unknown: the same bytes in both formats."""
-CHAR, JSON, XML, JSONB = 18, 114, 142, 3802
-DOCUMENTS = frozenset((JSON, XML, JSONB))
+CHAR, TEXT, JSON, XML, JSONB = 18, 25, 114, 142, 3802
 BYTEA = 17
 _WITHOUT_TEXT = frozenset(
     (
@@ -131,18 +130,14 @@ def searched(value: bytes, type_oid: int, binary: bool, doubt: bool) -> bytes | 
 def detected(value: bytes, type_oid: int, spans: Sequence[Span]) -> bytes | None:
     """Return a cell with the values found in what `searched` read of it masked: itself where there is nothing to mask.
 
-    A document with a value in it, or with escapes, which could hide one, is masked whole; what is no text becomes NULL.
+    XML with a value in it, or with escapes, which could hide one, is masked whole; what is no text becomes NULL.
     """
-    if type_oid in DOCUMENTS:
-        if not spans and not (b"&" in value if type_oid == XML else b"\\" in value):
-            return value
-        if type_oid == XML:
-            return b"<masked/>"
-        return b'\x01"[masked]"' if value[:1] == b"\x01" and type_oid == JSONB else b'"[masked]"'
-    if spans and (type_oid not in TEXTS or value[:2] == b"\\x"):
-        return None
+    if type_oid == XML:
+        return value if not spans and b"&" not in value else b"<masked/>"
     if not spans:
         return value
+    if type_oid not in TEXTS or value[:2] == b"\\x":
+        return None
     out: list[bytes] = []
     at = 0
     for span in spans:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from struct import Struct
 
 from ingest.masking.cells import REDACTED
 from ingest.masking.plan import ColumnPlan, Treatment
 from ingest.masking.rows import Exposure
+from ingest.masking.structures import ANYONE, Members
 from processors.sensitivity import Scanner
 from processors.statements.statement import CopyFormat
+from schemas.classes import DataClass
 
 _LENGTH = Struct(">i")
 _COPY = ord("d")
@@ -39,6 +42,7 @@ class CopyMasker:
         encoding: str,
         scanner: Scanner,
         names: Callable[[ColumnPlan], str],
+        clear: frozenset[DataClass] = frozenset(),
     ) -> None:
         if not _SAFE.match(form.encoding or encoding):
             raise ValueError(f"rows in encoding {(form.encoding or encoding)[:40]!r} cannot be cut into fields for certain")
@@ -46,6 +50,8 @@ class CopyMasker:
         self.exposure = Exposure()
         self.passes = all(c.treatment is Treatment.PASS for c in self.plan)
         self._scanner = scanner
+        self._clear = clear
+        self._members = Members(scanner, clear, self._found)
         self._names = names
         self._binary = form.format == "binary"
         self._csv = form.format == "csv"
@@ -117,8 +123,17 @@ class CopyMasker:
         return changed
 
     def _searched(self, value: bytes) -> Field:
-        """Free text with the values found in it masked; NULL where escapes could hide one, or bytes are not text."""
-        spans = self._scanner.scan((value,))
+        """Free text with the values found in it masked; NULL where escapes could hide one, or bytes are not text.
+
+        A document keeps its structure, whatever its type; a jsonb in binary format begins with its version.
+        """
+        spans = [span for span in self._scanner.scan((value,)) if span.data_class not in self._clear]
+        head = 1 if self._binary and value[:1] == b"\x01" else 0
+        if value[head : head + 1] in (b"{", b"["):
+            moved = [replace(s, start=s.start - head, end=s.end - head) for s in spans]
+            document = self._members.document(value[head:], moved, ANYONE)
+            if document is not None and not (spans and document == value[head:]):
+                return value if document == value[head:] else value[:head] + document
         if b"\\" in value or (spans and self._binary):
             return None
         if not spans:
@@ -128,6 +143,9 @@ class CopyMasker:
             out += [value[at : span.start], REDACTED]
             at = max(at, span.end)
         return b"".join(out) + value[at:]
+
+    def _found(self, data_class: DataClass) -> None:
+        """Exposure counts fields here, not the members in them."""
 
     def _text_fields(self, line: bytes) -> list[Field]:
         if b"\\" not in line:

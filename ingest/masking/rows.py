@@ -6,15 +6,31 @@ that stands for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from struct import Struct, error
 
-from ingest.masking.cells import DOCUMENTS, NULL_CELL, TEXTS, detected, hider, readable, searched, sized
+from ingest.masking.cells import (
+    BYTEA,
+    JSON,
+    JSONB,
+    NULL_CELL,
+    TEXT,
+    TEXTS,
+    XML,
+    detected,
+    hider,
+    masked,
+    readable,
+    searched,
+    sized,
+)
 from ingest.masking.cuts import Cut
 from ingest.masking.plan import ColumnPlan, Treatment
+from ingest.masking.structures import ANYONE, ARRAYS, DOCUMENT_ARRAYS, Members, has_keys, members
 from processors.sensitivity import Scanner, Span
 from processors.statements import Tokenizer
-from schemas.classes import DataClass
+from schemas.classes import DataClass, Style
 
 MAX_ROW = 16 * 1024**2
 """Bytes of one row held to be masked; longer cells are documents that nobody reads cell by cell."""
@@ -63,12 +79,9 @@ class RowMasker:
         self._names = names
         self._clear = clear
         self._observed = observed
+        self._members = Members(scanner, clear, self._count)
         columns = list(enumerate(self.plan))
-        self._masked = [
-            (n, c, hider(c.data_class, c.style, c.type_oid, c.binary, tokenizer))
-            for n, c in columns
-            if c.treatment is Treatment.MASK
-        ]
+        self._masked = [(n, c, self._hider(c, tokenizer)) for n, c in columns if c.treatment is Treatment.MASK]
         self._searched = [(n, c) for n, c in columns if c.treatment in (Treatment.DETECT, Treatment.WATCH)]
         self._shown = [(n, c) for n, c in columns if c.treatment is Treatment.PASS and c.classes]
         self._walked = max((n + 1 for n, c in columns if c.treatment is not Treatment.PASS or c.classes), default=0)
@@ -122,8 +135,19 @@ class RowMasker:
     def _name(self, column: ColumnPlan) -> str:
         return self._names(column) if self._names is not None else ""
 
+    def _hider(self, column: ColumnPlan, tokenizer: Tokenizer) -> Callable[[list[bytes]], list[bytes]] | bytes:
+        """As `hider`, and arrays of texts by their elements: not computed ones, whose length may tell something."""
+        data_class, style, binary = column.data_class, column.style, column.binary
+        if column.type_oid not in ARRAYS or not column.table or not column.known or style is Style.NULL:
+            return hider(data_class, style, column.type_oid, binary, tokenizer)
+
+        def element(value: bytes) -> bytes | None:
+            return masked(value, data_class, style, TEXT, binary, tokenizer)
+
+        return lambda values: [_cell(self._members.array(value, binary, element)) for value in values]
+
     def _search(self, cut: Cut, n: int, column: ColumnPlan) -> list[bytes] | None:
-        """Return the cells of a searched column with what value detection finds in them masked; None where nothing changes."""
+        """Return the cells of a searched column with what is found in them masked; None where nothing changes."""
         values = cut.cells(n)
         type_oid, doubt = column.type_oid, column.treatment is Treatment.DETECT
         changes: dict[int, bytes] = {}
@@ -131,7 +155,7 @@ class RowMasker:
         if not readable(type_oid, doubt):
             texts = ()
         elif type_oid not in TEXTS or b"\\" in b"".join(values):
-            texts = [searched(v, type_oid, column.binary, doubt) if v else b"" for v in values]
+            texts = [self._text(v, column, doubt) if v else b"" for v in values]
             for row, text in enumerate(texts):
                 if text is None:
                     changes[row] = NULL_CELL
@@ -140,9 +164,19 @@ class RowMasker:
         for span in self._scanner.scan(texts):
             if span.data_class not in self._clear:
                 by_cell.setdefault(span.cell, []).append(span)
-        for row in range(len(values)) if type_oid in DOCUMENTS else by_cell:
-            if values[row]:
-                self._replace(row, values[row], column, by_cell.get(row, []), changes)
+        rows: Iterable[int] = by_cell
+        if type_oid in (JSON, JSONB, XML):
+            rows = range(len(values))
+        elif type_oid in TEXTS:
+            rows = by_cell.keys() | {row for row, v in enumerate(values) if v[:1] in (b"{", b"[")}
+        elif type_oid != BYTEA and readable(type_oid, doubt):
+            rows = by_cell.keys() | {row for row, v in enumerate(values) if b"{" in v or b"[" in v}  # documents among its members
+        for row in rows:
+            if values[row] and row not in changes:
+                found = by_cell.get(row, [])
+                after = self._replaced(values[row], column, found)
+                if after is not values[row]:
+                    changes[row] = _cell(after)
         if self._observed is not None and not doubt:
             self._observed(column, cut.count, bool(by_cell))
         if not changes:
@@ -154,14 +188,51 @@ class RowMasker:
             cells[row] = cell
         return cells
 
-    def _replace(self, row: int, value: bytes, column: ColumnPlan, found: list[Span], changes: dict[int, bytes]) -> None:
-        after = detected(value, column.type_oid, found)
-        for span in found:
+    @staticmethod
+    def _text(value: bytes, column: ColumnPlan, doubt: bool) -> bytes | None:
+        text = searched(value, column.type_oid, column.binary, doubt)
+        taken_apart = column.type_oid in TEXTS or column.type_oid in (BYTEA, JSON, JSONB, XML)
+        return text if taken_apart or text is not value else members(value, column.type_oid, column.binary)
+
+    def _replaced(self, value: bytes, column: ColumnPlan, spans: list[Span]) -> bytes | None:
+        """Return a cell in which these values were found without them, itself where nothing of it is to be masked."""
+        type_oid, binary = column.type_oid, column.binary
+        if type_oid in (JSON, JSONB):
+            return self._document(value, column, spans)
+        if type_oid in TEXTS and value[:1] in (b"{", b"[") and has_keys(value, self._around(column), self._clear):
+            document = self._members.document(value, spans, self._around(column))
+            if document is not None:
+                return document
+        if type_oid in ARRAYS or type_oid in DOCUMENT_ARRAYS:
+            after = self._members.array(value, binary)
+            return None if after is None or (spans and after == value) else value if after == value else after
+        if type_oid not in TEXTS and type_oid not in (BYTEA, XML):
+            after = self._members.row(value, binary)
+            if after is not None and not (spans and after == value):
+                return value if after == value else after
+        for span in spans:
             self._count(span.data_class)
-        if after is not value:
-            changes[row] = NULL_CELL if after is None else sized(after)
-            if not found:
-                self._count(DataClass.FREE_TEXT)
+        after = detected(value, type_oid, spans)
+        if after is not value and not spans:
+            self._count(DataClass.FREE_TEXT)
+        return after
+
+    def _around(self, column: ColumnPlan) -> bytes:
+        """Return the name of the table whose members a document has."""
+        return self._name(column).rpartition(".")[0].rpartition(".")[2].encode() if column.table else ANYONE
+
+    def _document(self, value: bytes, column: ColumnPlan, spans: list[Span]) -> bytes | None:
+        head = value[:1] if column.type_oid == JSONB and column.binary else b""
+        text = value[len(head) :]
+        table = self._around(column)
+        if not spans and b"\\" not in text and not has_keys(text, table, self._clear):
+            return value
+        moved = [replace(s, start=s.start - len(head), end=s.end - len(head)) for s in spans]
+        document = self._members.document(text, moved, table)
+        if document is None or (document is text and spans):
+            self._count(DataClass.FREE_TEXT)
+            return head + b'"[masked]"'
+        return value if document is text else head + document
 
     def _count(self, data_class: DataClass) -> None:
         for counts in (self.exposure.seen, self.exposure.masked):
@@ -170,3 +241,7 @@ class RowMasker:
 
 def _number(changed: tuple[int, list[bytes] | bytes]) -> int:
     return changed[0]
+
+
+def _cell(value: bytes | None) -> bytes:
+    return NULL_CELL if value is None else sized(value)

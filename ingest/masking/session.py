@@ -278,7 +278,7 @@ class SessionMasking:
         count = int.from_bytes(header[1:3], "big")
         principal = self._strict if strict else self.shown(sight)
         plan = [planned(sight.computed(n, count), principal, 25, False, watched=sight.watch) for n in range(count)]
-        return CopyMasker(plan, form, encoding, self._database.scanner, self._database.name_of)
+        return CopyMasker(plan, form, encoding, self._database.scanner, self._database.name_of, principal.clear)
 
     def counter(self, sight: Sight) -> RowMasker:
         """Return what counts rows that nothing masks and nothing describes, by what the statement may show."""

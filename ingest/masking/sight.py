@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ingest.masking.structures import member
 from ingest.masking.tags import EVERY, NOTHING, CatalogueTags, Classes
 from processors.statements import Statement
 from processors.statements.dangers.functions import of_function
+from processors.statements.statement import Shape
 from schemas.classes import DataClass
 from schemas.events import Danger, StatementFlag
 
@@ -112,7 +114,7 @@ def look(statement: Statement, tags: CatalogueTags | None) -> Sight | None:
         return Sight(code=True) if touched or facts.functions else Sight(rest=NOTHING, code=True) if code else None
     code = code or any(name.rpartition(".")[2] in tags.catalogue.functions for name in facts.functions)
     held = [tags.any_of((name,)) for name in touched]
-    if all(h == NOTHING for h in held) and not foreign:
+    if all(h == NOTHING for h in held) and not foreign and (shape.keys == () or not touched):
         if any(map(tags.watching, touched)):
             plain = facts.verbs == ("select",) and not facts.writes and not code
             if not plain or tags.watching_any((c.name for c in facts.columns), touched):
@@ -126,10 +128,12 @@ def look(statement: Statement, tags: CatalogueTags | None) -> Sight | None:
     if StatementFlag.EXPLAIN in facts.flags:
         # A plan shows what the client wrote; and what functions gave that the planner ran, which says `rest`.
         return Sight((), (), None if by_code else PROSE, False, code, leaks, everything)
-    front, back, exact = _outputs(shape.outputs, by_code, touched, tags)
+    front, back, exact = _outputs(shape, by_code, touched, tags)
     if not {name.rpartition(".")[2] for name in facts.functions} <= _KEEPING:
         # Free text cut into pieces or encoded is text that value detection finds nothing in.
         front, back, rest = tuple(map(_whole, front)), tuple(map(_whole, back)), _whole(rest)
+    elif rest is not None:
+        rest = member(rest | PROSE, shape.keys, touched) if shape.keys != () else rest
     return Sight(front, back, rest, exact, code, leaks, everything, watch=any(map(tags.watching, touched)))
 
 
@@ -172,22 +176,22 @@ def _whole(classes: Classes | None) -> Classes | None:
 
 
 def _outputs(
-    outputs: tuple[frozenset[str] | str | None, ...] | None,
+    shape: Shape,
     by_code: Classes | None,
     touched: tuple[str, ...],
     tags: CatalogueTags,
 ) -> tuple[tuple[Classes | None, ...], tuple[Classes | None, ...], bool]:
-    if outputs is None or by_code is None:
+    if shape.outputs is None or by_code is None:
         return (), (), False
     parts: list[list[Classes | None] | None] = []
-    for output in outputs:
+    for output in shape.outputs:
         if output is None:
             parts.append(None)
         elif isinstance(output, str):
             columns = tags.columns(output)
             parts.append(None if columns is None else [c | by_code for c in columns.values()])
         else:
-            classes = tags.behind(output, touched)
+            classes = tags.taken(output, shape.keys, touched)
             parts.append([None if classes is None else classes | by_code])
     if None not in parts:
         return tuple(c for part in parts for c in part or ()), (), True

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 import orjson
 from pglast import parser
 
+from ingest.masking.structures import member
 from processors.sensitivity import Column as Described
 from processors.sensitivity import Scanner, classify
 from processors.sensitivity.columns import by_name
@@ -188,8 +189,21 @@ class CatalogueTags:
         schema, _, table = name.partition(".")
         return any(self._watches(r, c) for r in self.catalogue.find(schema, table) for c in r.columns)
 
-    def watching_any(self, names: Iterable[str], touched: Iterable[str]) -> bool:
-        """Return whether one of these columns, as facts name them, is such a column or may be. `touched` may own `?.column`."""
+    def taken(self, behind: Iterable[str], keys: tuple[str, ...] | None, touched: tuple[str, ...]) -> Classes | None:
+        """Return the classes of an output with these columns behind it, by a statement that takes members by these keys."""
+        names = tuple(behind)
+        classes = self.behind(names, touched)
+        if classes is None or keys == () or (DataClass.FREE_TEXT not in classes and not self.watching_any(names, touched, True)):
+            return classes
+        prose = classes | {DataClass.FREE_TEXT}
+        found = member(prose, keys, touched)
+        return classes if found == prose else found
+
+    def watching_any(self, names: Iterable[str], touched: Iterable[str], ever: bool = False) -> bool:
+        """Return whether one of these columns, as facts name them, is such a column or may be. `touched` may own `?.column`.
+
+        `ever`: whether it once was, by its type.
+        """
         owners = tuple(touched)
         for name in names:
             relation, _, column = name.rpartition(".")
@@ -197,15 +211,17 @@ class CatalogueTags:
                 schema, _, table = owner.partition(".")
                 for found in self.catalogue.find(schema, table):
                     named = [c for c in found.columns if c.name == column]
-                    if any(self._watches(found, c) for c in named or found.columns):  # `*`, or a name concealed: any of them
+                    if any(
+                        self._watches(found, c, ever) for c in named or found.columns
+                    ):  # `*`, or a name concealed: any of them
                         return True
         return False
 
-    def _watches(self, relation: Relation, column: Column) -> bool:
+    def _watches(self, relation: Relation, column: Column, ever: bool = False) -> bool:
         kind = _MODIFIER.sub("", column.type).removesuffix("[]")
         return (
             kind not in _UNWATCHED
-            and not self._observations.enough((relation.oid, column.number))
+            and (ever or not self._observations.enough((relation.oid, column.number)))
             and (not self._relation(relation)[column.number])
         )
 
@@ -337,7 +353,8 @@ class CatalogueTags:
             return dict.fromkeys(numbers, EVERY)
         outputs = made.outputs
         if outputs is not None and len(outputs) == len(numbers) and all(isinstance(o, frozenset) for o in outputs):
-            found = [self.behind(o, touched) for o in outputs]  # type: ignore[arg-type]
+            keys = None if made.keys is None else tuple(made.keys)
+            found = [self.taken(o, keys, tuple(touched)) for o in outputs]  # type: ignore[arg-type]
             return {n: EVERY if c is None else c | code for n, c in zip(numbers, found, strict=True)}
         every = self.any_of(touched)
         return dict.fromkeys(numbers, EVERY if every is None else every)

@@ -39,7 +39,8 @@ class Shape:
     (`SELECT *`), None for columns of unknown number; None as a whole where nothing is known. `flows` are (target column,
     columns behind the value). `compared` has for each part of a condition and each sort key the columns behind each of its
     references, where it has several; `counted` are columns that say how many rows there are. `code_reads` and `code_writes` are
-    tables that code it calls reads and writes.
+    tables that code it calls reads and writes. `keys` are the names by which it takes members out of documents, None where one is
+    not known.
     """
 
     outputs: tuple[frozenset[str] | str | None, ...] | None = None
@@ -49,6 +50,7 @@ class Shape:
     code_reads: frozenset[str] = frozenset()
     code_writes: frozenset[str] = frozenset()
     copy: CopyFormat | None = None
+    keys: tuple[str, ...] | None = ()
 
 
 UNSHAPED = Shape()

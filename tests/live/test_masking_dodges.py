@@ -64,6 +64,11 @@ CREATE PROCEDURE masked.proc(INOUT x text) LANGUAGE plpgsql AS 'BEGIN SELECT ful
 CREATE AGGREGATE masked.glue(text) (SFUNC = textcat, STYPE = text, INITCOND = '');
 CREATE VIEW masked.deepest AS SELECT v.x AS q FROM (SELECT * FROM masked.deeper) v;
 CREATE TABLE masked.letters AS SELECT chr(g) AS c FROM generate_series(32, 122) g;
+CREATE TABLE masked.docs (id int, body jsonb, words text, many text[], pairs masked.pair);
+INSERT INTO masked.docs VALUES (1, '{"full_name": "zyxwana quorvath", "customer": {"name": "brimolda fenwick", "n": 1.10}, "theme": "dark"}',
+  '{"full_name": "zyxwana quorvath"}', '{"zyxwana.quorvath@example.org","b c"}', ROW('zyxwana.quorvath@example.org', 3));
+CREATE VIEW masked.seen AS SELECT body->>'full_name' AS f, body->'customer' AS c FROM masked.docs;
+CREATE FUNCTION masked.taken() RETURNS text LANGUAGE sql AS $$SELECT body->>'full_name' FROM masked.docs$$;
 CREATE FUNCTION masked.imm() RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT email FROM masked.people WHERE id = 1';
 """
 P = "FROM masked.people"
@@ -166,6 +171,16 @@ SELECTS = [
     f"SELECT chr(g), unnest(CASE WHEN chr(g) = substr(p.email, i, 1) THEN ARRAY[''] END) {LETTERS} ORDER BY i",
     f"SELECT chr(g) FROM (SELECT i, g, regexp_matches(substr(p.email, i, 1), '[' || chr(g) || ']') {LETTERS} AND g > 96) s ORDER BY i",
 
+    # Documents, arrays and rows whose members hold it, and members taken out of them.
+    "SELECT body FROM masked.docs", "SELECT words FROM masked.docs", "SELECT many FROM masked.docs", "SELECT many[1] FROM masked.docs",
+    "SELECT pairs FROM masked.docs", "SELECT (pairs).a FROM masked.docs", "SELECT body->>'full_name' FROM masked.docs", "SELECT body['full_name'] FROM masked.docs",
+    "SELECT body->'customer' FROM masked.docs", "SELECT body->'customer'->>'name' FROM masked.docs", "SELECT body #>> '{customer,name}' FROM masked.docs",
+    "SELECT body->>('full' || '_name') FROM masked.docs", "SELECT jsonb_path_query(body, '$.full_name') FROM masked.docs",
+    "SELECT e.v FROM masked.docs, jsonb_each_text(body) AS e(k, v)", "SELECT jsonb_extract_path_text(body, 'customer', 'name') FROM masked.docs",
+    "SELECT jsonb_build_object('theme', body->>'full_name') FROM masked.docs", "SELECT json_agg(body->'full_name') FROM masked.docs",
+    "SELECT words::json->>'full_name' FROM masked.docs", "SELECT body::text FROM masked.docs", "SELECT x->>'name' FROM (SELECT body->'customer' AS x FROM masked.docs) s",
+    "SELECT f FROM masked.seen", "SELECT c FROM masked.seen", "SELECT masked.taken()", "SELECT array_agg(body) FROM masked.docs",
+
     f"SELECT w FROM unnest(ARRAY['zyxwana', 'other']) w WHERE EXISTS (SELECT 1 {P} WHERE email LIKE w || '%')",
     f"SELECT w FROM (VALUES ('zyxwana'), ('other')) v(w) WHERE w IN (SELECT split_part(email, '.', 1) {P})",
 ]  # fmt: skip
@@ -239,7 +254,8 @@ COPIES = [
     "COPY masked.people TO STDOUT", "COPY masked.people TO STDOUT (FORMAT csv, HEADER)", "COPY masked.people TO STDOUT (FORMAT binary)",
     "COPY masked.people (email) TO STDOUT (FORMAT csv, FORCE_QUOTE *, QUOTE '!')", f"COPY (SELECT upper(email), notes {P}) TO STDOUT",
     f"COPY (SELECT email AS id {P}) TO STDOUT (DELIMITER '@')", f"COPY (SELECT 1, full_name {P}) TO STDOUT (FORMAT binary)",
-    "COPY (SELECT * FROM masked.deeper) TO STDOUT", "COPY (SELECT * FROM masked.all_mails()) TO STDOUT",
+    "COPY masked.docs TO STDOUT", "COPY masked.docs (body, words) TO STDOUT (FORMAT binary)", "COPY masked.docs TO STDOUT (FORMAT csv)",
+    "COPY (SELECT body->>'full_name' FROM masked.docs) TO STDOUT", "COPY (SELECT * FROM masked.deeper) TO STDOUT", "COPY (SELECT * FROM masked.all_mails()) TO STDOUT",
     "COPY (DELETE FROM masked.orders o USING masked.people p WHERE p.id = o.person RETURNING p.email) TO STDOUT",
 ]  # fmt: skip
 
@@ -465,6 +481,17 @@ def test_everyday_work_is_not_hindered(shop: Postgres, masking: Proxy) -> None:
                     heard.append((statement, ear.heard[:-1]))
                 given.append(heard)
         assert given[0] == given[1]
+
+
+def test_documents_and_arrays_keep_their_structure(masking: Proxy) -> None:
+    with connected(masking) as connection:
+        for binary in (False, True):
+            rows = connection.execute("SELECT body, many, body->>'theme', body->'customer' FROM masked.docs", binary=binary)
+            body, many, theme, customer = rows.fetchone() or ((),) * 4
+            assert body == {"full_name": "[masked]", "customer": {"name": "[masked]", "n": 1.10}, "theme": "dark"}
+            assert (many, theme, customer) == (["[masked]", "b c"], "dark", {"name": "[masked]", "n": 1.10})
+        with connection.cursor().copy("COPY (SELECT body FROM masked.docs) TO STDOUT") as copy:
+            assert b'"theme": "dark"' in b"".join(bytes(part) for part in copy)
 
 
 def test_who_sees_what_is_policy(shop: Postgres, tmp_path: Path) -> None:

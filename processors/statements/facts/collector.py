@@ -111,6 +111,7 @@ class Collector:
         self.compared: dict[frozenset[frozenset[str]], None] = {}
         self.mixed: dict[frozenset[str], frozenset[frozenset[str]]] = {}
         self.counted: set[str] = set()
+        self.keys: dict[str, None] | None = {}
         self.code_reads: set[str] = set()
         self.code_writes: set[str] = set()
         self.copy_format: CopyFormat | None = None
@@ -199,7 +200,17 @@ class Collector:
             frozenset(self.code_reads),
             frozenset(self.code_writes),
             self.copy_format,
+            None if self.keys is None else tuple(self.keys),
         )
+
+    def takes(self, keys: Iterable[str] | None) -> None:
+        """Note by which names members are taken out of a document; None: by one that is not known."""
+        if keys is None or self.keys is None:
+            self.keys = None
+            return
+        self.keys.update(dict.fromkeys(keys))
+        if len(self.keys) > MAX_NAMES:
+            self.keys = None
 
     def constant(self, fields: Node) -> Any:
         """Return the Python value of an A_Const's fields (None for NULL), and note that it was read."""

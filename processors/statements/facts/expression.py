@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from processors.statements.dangers import of_setting
-from processors.statements.facts import signs
+from processors.statements.facts import members, signs
 from processors.statements.facts.collector import FOLLOWED_SETTINGS, UNKNOWN, Collector, Node
 from processors.statements.facts.scope import NOTHING, Names, Output, Scope
 from processors.statements.facts.trees import strings
@@ -109,7 +109,9 @@ class ExpressionWalk:
                     elif key == "IndexElem" and "name" in value:
                         self.facts.use(scope.unqualified(self.facts.namer.plain(value["name"])), *now)
                     elif key == "A_Expr" and isinstance(value, dict):
-                        self.facts.operators.update(strings(value.get("name", ()))[-1:])
+                        operator = strings(value.get("name", ()))[-1:]
+                        self.facts.operators.update(operator)
+                        members.of_operator(operator[0] if operator else "", value, self.facts)
                         stack.append((value, now))
                     elif key == "TypeCast":
                         self.facts.types.update(strings(value.get("typeName", {}).get("names", ()))[-1:])
@@ -180,6 +182,7 @@ class ExpressionWalk:
     ) -> list[tuple[Any, tuple[str, ...]]]:
         """`(u).ssn` is a column of `u` when `u` is a FROM item; anything else keeps its own columns."""
         arg, path = fields.get("arg", {}), fields.get("indirection", [])
+        members.of_subscripts(path, self.facts)
         names = strings(arg.get("ColumnRef", {}).get("fields", ()))
         source = scope.source(names[0]) if len(names) == 1 else None
         first = path[0].get("String", {}).get("sval") if path else None
@@ -199,6 +202,7 @@ class ExpressionWalk:
             self.facts.counted |= self.expression(fields.get("args", [])[0 if short == "generate_series" else 1 :], scope, roles)
         self.facts.called(short)
         self._sets = self._sets or short in _SETS
+        members.of_call(short, fields.get("args", []), self.facts)
         if short == "set_config":
             self._set_config(fields.get("args", ()))
         if "over" in fields:

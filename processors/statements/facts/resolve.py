@@ -210,6 +210,7 @@ class _Resolution:
         facts.flows.update(inner.flows)
         facts.compared.update(inner.compared)
         facts.counted |= inner.counted
+        facts.takes(inner.keys)
         facts.code_reads |= inner.reads.keys()
         facts.code_writes |= inner.writes.keys()
         facts.dangers |= inner.dangers

@@ -1,0 +1,343 @@
+"""Masks inside of documents, arrays and rows of members: what holds a value is masked, the rest stays as it came.
+
+Values are looked for in members taken apart: in binary format a length before a member could hide where it begins, in text format
+escapes could hide what it is. A member of a JSON document is also masked where a key above it says what it holds: `full_name`, or
+`name` in `customer`. What cannot be taken apart for certain is not shown at all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from struct import Struct, error
+
+import orjson
+
+from ingest.masking.cells import JSON, JSONB, REDACTED, TEXTS
+from processors.sensitivity import Scanner, Span
+from processors.sensitivity.columns import by_name
+from schemas.classes import DataClass
+
+ARRAYS = frozenset((1003, 1009, 1014, 1015))
+"""name[], text[], bpchar[], varchar[]."""
+DOCUMENT_ARRAYS = frozenset((199, 3807))
+"""json[], jsonb[]."""
+ANYONE = b"person"
+"""What a document may have been in that was taken out of another: a `name` in it may be somebody's."""
+MAX_DEPTH = 64
+"""Levels of a document that are followed; deeper ones are masked whole."""
+
+_TOKEN = re.compile(rb'\s*(?:("(?:[^"\\\x00-\x1f]|\\.)*")|([{}\[\],:])|(true|false|null|-?[0-9][0-9.eE+-]*))')
+_KEY = re.compile(rb'"((?:[^"\\\x00-\x1f]|\\.)*)"\s*:')
+_ELEMENT = re.compile(rb'([{},])|"((?:[^"\\]|\\.)*)"|([^{},"\\]+)', re.DOTALL)
+_BOUNDS = re.compile(rb"(?:\[-?[0-9]+:-?[0-9]+\])+=")
+_FIELD = re.compile(rb'(?:"((?:[^"\\]|\\.|"")*)"|([^,()"\\]*))(,|\)$)', re.DOTALL)
+_ESCAPED = re.compile(rb"\\(.)|\"(\")", re.DOTALL)
+_INT = Struct(">i")
+_HEAD = Struct(">iiI")
+_MASKED = b'"[masked]"'
+_NONE: frozenset[DataClass] = frozenset()
+
+
+@lru_cache(maxsize=4096)
+def key_classes(key: bytes, above: bytes = b"") -> frozenset[DataClass]:
+    """Return the classes of what stands under a key of a document, by its name and that of what it is in."""
+    return by_name(_word(key), _word(above)) - {DataClass.FREE_TEXT} if len(key) <= 128 else _NONE
+
+
+def _word(key: bytes) -> str:
+    if b"\\" in key:
+        try:
+            return str(orjson.loads(b'"' + key + b'"'))
+        except orjson.JSONDecodeError:
+            return ""
+    return key.decode("utf-8", "replace")
+
+
+def has_keys(text: bytes, above: bytes, clear: frozenset[DataClass]) -> bool:
+    """Return whether a document has keys that may say of a class that is not clear. Documents of a column are alike."""
+    return not _telling(tuple(_KEY.findall(text)[:256]), above) <= clear
+
+
+@lru_cache(maxsize=1024)
+def _telling(keys: tuple[bytes, ...], above: bytes) -> frozenset[DataClass]:
+    if len(keys) >= 256:  # too many to look at each
+        return frozenset(DataClass)
+    return telling(keys, (b"", above, *keys))
+
+
+def telling(keys: Iterable[bytes], around: Iterable[bytes]) -> frozenset[DataClass]:
+    """Return the classes that keys may say of, whichever of the names around them they are in."""
+    outer = tuple(around)
+    return _NONE.union(*(key_classes(key, name) for key in keys for name in outer))
+
+
+def member(
+    classes: frozenset[DataClass] | None, keys: tuple[str, ...] | None, around: Iterable[str]
+) -> frozenset[DataClass] | None:
+    """Return the classes of what comes of a document by these keys, from tables `around`; None where it may be anything."""
+    if classes is None or DataClass.FREE_TEXT not in classes or keys == ():
+        return classes
+    if keys is None:
+        return None
+    names = [key.encode() for key in keys]
+    return classes | telling(names, (b"", *names, *(table.rpartition(".")[2].encode() for table in around)))
+
+
+class Members:
+    """Masks members for those who see `clear`; `found` is told the class of each that is masked."""
+
+    def __init__(self, scanner: Scanner, clear: frozenset[DataClass], found: Callable[[DataClass], None]) -> None:
+        self._scanner = scanner
+        self._clear = clear
+        self._found = found
+
+    def text(self, value: bytes) -> bytes:
+        """Return a text, or a document of its own, with the values in it masked: itself where there are none."""
+        spans = [s for s in self._scanner.scan((value,)) if s.data_class not in self._clear]
+        head = 1 if value[:1] == b"\x01" else 0  # the version of a jsonb in binary format
+        if head or value[:1] in (b"{", b"["):
+            moved = [replace(s, start=s.start - head, end=s.end - head) for s in spans]
+            document = self.document(value[head:], moved, ANYONE)
+            if document is not None and not (spans and document == value[head:]):
+                return value if document == value[head:] else value[:head] + document
+        return self._without(value, spans) if spans else value
+
+    def _without(self, value: bytes, spans: Iterable[Span]) -> bytes:
+        out: list[bytes] = []
+        at = 0
+        for span in spans:
+            self._found(span.data_class)
+            out += [value[at : span.start], REDACTED]
+            at = max(at, span.end)
+        return b"".join(out) + value[at:]
+
+    def document(self, value: bytes, spans: Sequence[Span], above: bytes = b"") -> bytes | None:
+        """Return a JSON document with values, and what stands under telling keys, masked; None where it cannot be read.
+
+        `spans` are what was found in the document as it stands: members that these touch are masked whole. `above` is the name of
+        the table.
+        """
+        out: list[bytes] = []
+        stack: list[tuple[bytes, bytes, frozenset[DataClass]]] = []  # bracket, name of what it is in, classes of all within
+        key: bytes | None = None
+        size, at, names, classes, changed = len(value), 0, above, _NONE, False
+        leaves: list[tuple[int, bytes, int, int]] = []
+        while at < size:
+            match = _TOKEN.match(value, at)
+            if match is None:
+                if value[at:].strip():
+                    return None
+                break
+            text, mark, scalar = match.groups()
+            end = match.end()
+            start = end - len(text or mark or scalar)
+            out.append(value[at:start])
+            at = end
+            if mark:
+                out.append(mark)
+                if mark in b"{[":
+                    if len(stack) >= MAX_DEPTH:
+                        return None
+                    stack.append((mark, names, classes))
+                    names, classes = key if key is not None else names, classes | self._under(key, names)
+                    key = None
+                elif mark in b"}]":
+                    if not stack:
+                        return None
+                    _, names, classes = stack.pop()
+                    key = None
+                elif mark == b",":
+                    key = None
+                continue
+            if text and key is None and stack and stack[-1][0] == b"{":
+                key = text[1:-1]
+                leaves.append((len(out), text, start, end))
+                out.append(text)
+                continue
+            hidden = classes | self._under(key, names)
+            if hidden and scalar != b"null":
+                self._found(min(hidden))
+                out.append(_MASKED if text else b"null")
+                changed = True
+            else:
+                leaves.append((len(out), text or scalar, start, end))
+                out.append(text or scalar)
+        if stack:
+            return None
+        return b"".join(out) if self._leaves(out, leaves, spans) or changed else value
+
+    def _under(self, key: bytes | None, names: bytes) -> frozenset[DataClass]:
+        return key_classes(key, names) - self._clear if key is not None else _NONE
+
+    def _leaves(self, out: list[bytes], leaves: Sequence[tuple[int, bytes, int, int]], spans: Sequence[Span]) -> bool:
+        """Mask values in what stands under no telling key, keys themselves among it; return whether there were any."""
+        texts = [_unescaped(leaf) for _, leaf, _, _ in leaves]
+        within: dict[int, list[Span]] = {}
+        for span in self._scanner.scan(texts):
+            if span.data_class not in self._clear:
+                within.setdefault(span.cell, []).append(span)
+        changed = False
+        for n, (place, leaf, start, end) in enumerate(leaves):
+            found = within.get(n)
+            touching = [s for s in spans if s.start < end and s.end > start]
+            inside = texts[n][:1] in (b"{", b"[") and has_keys(texts[n], b"", self._clear)  # a document as a string of another
+            if not found and not touching and not inside:
+                continue
+            changed = True
+            if found and not inside and leaf[:1] == b'"' and leaf.isascii() and b"\\" not in leaf:
+                out[place] = b'"' + self._without(texts[n], found) + b'"'
+            else:
+                self._found(DataClass.FREE_TEXT if inside else (found or touching)[0].data_class)
+                out[place] = _MASKED if leaf[:1] == b'"' else b"null"
+        return changed
+
+    def array(self, value: bytes, binary: bool, mask: Callable[[bytes], bytes | None] | None = None) -> bytes | None:
+        """Return an array of texts with its elements masked, by `mask` or by what is found; None where it cannot be read."""
+        mask = mask or self.text
+        try:
+            return _binary_array(value, mask) if binary else _text_array(value, mask)
+        except (ValueError, error):
+            return None
+
+    def row(self, value: bytes, binary: bool) -> bytes | None:
+        """Return a composite value with what is found in its fields masked; None where it cannot be read."""
+        try:
+            return self._binary_row(value) if binary else self._text_row(value)
+        except (ValueError, error):
+            return None
+
+    def _binary_row(self, value: bytes) -> bytes:
+        out = [value[:4]]
+        for oid, field in binary_fields(value):
+            after = field if field is None else self.text(field)
+            if after is not field and oid not in TEXTS and oid not in (JSON, JSONB):
+                after = None
+            out.append(oid.to_bytes(4, "big") + (b"\xff\xff\xff\xff" if after is None else _INT.pack(len(after)) + after))
+        return b"".join(out)
+
+    def _text_row(self, value: bytes) -> bytes:
+        """What is masked becomes NULL: no type says whether a word could stand there."""
+        out = [b"("]
+        for raw, field, mark in text_fields(value):
+            out += [raw if self.text(field) == field else b"", mark]
+        return b"".join(out)
+
+
+def members(value: bytes, type_oid: int, binary: bool) -> bytes:
+    """Return what to search of an array's or a row's bytes: its members apart by zero bytes, where it can be taken apart."""
+    try:
+        if type_oid in ARRAYS or type_oid in DOCUMENT_ARRAYS:
+            found: list[bytes] = []
+            (_binary_array if binary else _text_array)(value, lambda element: found.append(element) or element)  # type: ignore[func-returns-value]
+            return b"\x00".join(found)
+        if binary:
+            return b"\x00".join([value, *(field for _, field in binary_fields(value) if field)])
+        if value[:1] == b"(":
+            return b"\x00".join([value, *(field for _, field, _ in text_fields(value))])
+    except (ValueError, error):
+        pass
+    return value
+
+
+def _binary_array(value: bytes, mask: Callable[[bytes], bytes | None]) -> bytes:
+    dimensions = _HEAD.unpack_from(value)[0]
+    at = 12 + 8 * dimensions
+    if not 0 <= dimensions <= 6 or at > len(value):
+        raise ValueError("not an array")
+    out, nulls = [value[4:at]], value[7:8] == b"\x01"
+    while at < len(value):
+        length = _INT.unpack_from(value, at)[0]
+        at += 4
+        if length < 0:
+            out.append(b"\xff\xff\xff\xff")
+            continue
+        if at + length > len(value):
+            raise ValueError("an element is longer than its array")
+        after = mask(value[at : at + length])
+        nulls = nulls or after is None
+        out.append(b"\xff\xff\xff\xff" if after is None else _INT.pack(len(after)) + after)
+        at += length
+    if nulls:
+        out[0] = b"\x00\x00\x00\x01" + out[0][4:]
+    return value[:4] + b"".join(out)
+
+
+def _text_array(value: bytes, mask: Callable[[bytes], bytes | None]) -> bytes:
+    bounds = _BOUNDS.match(value)
+    at = bounds.end() if bounds else 0
+    out, depth = [value[:at]], 0
+    if value[at : at + 1] != b"{" or value[-1:] != b"}":
+        raise ValueError("not an array")
+    while at < len(value):
+        match = _ELEMENT.match(value, at)
+        if match is None:
+            raise ValueError("an element cannot be read")
+        mark, quoted, bare = match.groups()
+        at = match.end()
+        if mark:
+            depth += (mark == b"{") - (mark == b"}")
+            if depth < 0 or (depth == 0 and at != len(value)):
+                raise ValueError("an array ends before its end")
+            out.append(mark)
+        elif bare is not None and bare.upper() == b"NULL":
+            out.append(bare)
+        else:
+            element = bare if quoted is None else _ESCAPED.sub(rb"\1\2", quoted)
+            after = mask(element)
+            if after == element:
+                out.append(match[0])
+            else:
+                out.append(b"NULL" if after is None else b'"' + after.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"')
+    if depth:
+        raise ValueError("an array does not end")
+    return b"".join(out)
+
+
+def binary_fields(value: bytes) -> list[tuple[int, bytes | None]]:
+    """Return type and bytes of each field of a row in binary format. Raises ValueError, struct.error where it is none."""
+    count, at = _INT.unpack_from(value)[0], 4
+    if not 0 <= count <= 1664:
+        raise ValueError("not a row")
+    fields: list[tuple[int, bytes | None]] = []
+    for _ in range(count):
+        oid, length = int.from_bytes(value[at : at + 4], "big"), _INT.unpack_from(value, at + 4)[0]
+        at += 8
+        if length > len(value) - at:
+            raise ValueError("a field is longer than its row")
+        fields.append((oid, None if length < 0 else value[at : at + length]))
+        at += max(length, 0)
+    if at != len(value):
+        raise ValueError("a row is longer than its fields")
+    return fields
+
+
+def text_fields(value: bytes) -> list[tuple[bytes, bytes, bytes]]:
+    """Return each field of a row in text format: as written, as meant, and what stands behind it. Raises ValueError."""
+    if value[:1] != b"(" or value[-1:] != b")":
+        raise ValueError("not a row")
+    at, fields = 1, []
+    while at < len(value):
+        match = _FIELD.match(value, at)
+        if match is None:
+            raise ValueError("a field cannot be read")
+        quoted, bare, mark = match.groups()
+        fields.append((match[0][: -len(mark)], bare if quoted is None else _ESCAPED.sub(rb"\1\2", quoted), mark))
+        at = match.end()
+    if not fields or fields[-1][2] != b")":
+        raise ValueError("a row does not end")
+    return fields
+
+
+def _unescaped(leaf: bytes) -> bytes:
+    """The text of a string of a document, or a number as it stands."""
+    if leaf[:1] != b'"':
+        return leaf
+    if b"\\" not in leaf:
+        return leaf[1:-1]
+    try:
+        return str(orjson.loads(leaf)).encode("utf-8", "replace")
+    except (orjson.JSONDecodeError, UnicodeEncodeError):
+        return leaf[1:-1].replace(b"\\", b"")
