@@ -29,12 +29,16 @@ class DataClass(StrEnum):
 
 
 class Style(StrEnum):
-    """What stands for a masked value. `token`: equal values have equal tokens, under the key of the data directory."""
+    """What stands for a masked value. `token`: equal values have equal tokens, under the key of the data directory.
+
+    `bucket`: the year of a date, the first digits of a postcode, a number with one digit that counts.
+    """
 
     PARTIAL = "partial"
     TOKEN = "token"
     REDACT = "redact"
     NULL = "null"
+    BUCKET = "bucket"
 
 
 CHECKSUMMED = frozenset({DataClass.NATIONAL_ID, DataClass.PAYMENT_CARD, DataClass.BANK_ACCOUNT, DataClass.DEVICE_ID})

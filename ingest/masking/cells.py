@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from struct import Struct
 
+from ingest.masking.buckets import CLASSES, text_bucket, typed_bucket
 from processors.sensitivity import Span
 from processors.statements import Tokenizer
 from schemas.classes import DataClass, Style
@@ -36,7 +37,7 @@ _TAIL = {DataClass.PAYMENT_CARD: 4, DataClass.BANK_ACCOUNT: 4, DataClass.PHONE: 
 
 
 def masked(value: bytes, data_class: DataClass, style: Style, type_oid: int, binary: bool, tokenizer: Tokenizer) -> bytes | None:
-    """Return what stands for a cell; None is NULL. Nothing of the value is in it but what `partial` keeps."""
+    """Return what stands for a cell; None is NULL. Nothing of the value is in it but what `partial` and `bucket` keep."""
     if style is Style.NULL:
         return None
     if type_oid == JSON:
@@ -46,7 +47,9 @@ def masked(value: bytes, data_class: DataClass, style: Style, type_oid: int, bin
     if type_oid == XML:
         return b"<masked/>"
     if type_oid not in TEXTS or type_oid == CHAR:
-        return None
+        return typed_bucket(value, data_class, type_oid, binary) if style is Style.BUCKET else None
+    if style is Style.BUCKET:
+        return text_bucket(value, data_class) or REDACTED
     if style is Style.TOKEN:
         return tokenizer.token(data_class, value).encode()
     return partial(value, data_class) if style is Style.PARTIAL else REDACTED
@@ -58,10 +61,16 @@ def sized(value: bytes) -> bytes:
     return (_SIZES[size] if size < len(_SIZES) else _SIZE.pack(size)) + value
 
 
+def _cell(value: bytes | None) -> bytes:
+    return NULL_CELL if value is None else sized(value)
+
+
 def hider(
     data_class: DataClass, style: Style, type_oid: int, binary: bool, tokenizer: Tokenizer
 ) -> Callable[[list[bytes]], list[bytes]] | bytes:
     """Return what stands for the cells of one column, length before it: always the same, or made of a list of values."""
+    if style is Style.BUCKET and data_class in CLASSES and type_oid not in (JSON, JSONB, XML):
+        return lambda values: [_cell(masked(value, data_class, style, type_oid, binary, tokenizer)) for value in values]
     if type_oid not in TEXTS or type_oid == CHAR or style not in (Style.PARTIAL, Style.TOKEN):
         value = masked(b"", data_class, style, type_oid, binary, tokenizer)
         return NULL_CELL if value is None else sized(value)

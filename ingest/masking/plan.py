@@ -138,4 +138,4 @@ def planned(
 
 
 def _strict(style: Style) -> Style:
-    return Style.REDACT if style is Style.PARTIAL else style
+    return Style.REDACT if style in (Style.PARTIAL, Style.BUCKET) else style

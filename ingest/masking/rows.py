@@ -152,9 +152,10 @@ class RowMasker:
         type_oid, doubt = column.type_oid, column.treatment is Treatment.DETECT
         changes: dict[int, bytes] = {}
         texts: Sequence[bytes | None] = values
+        every = b"".join(values)
         if not readable(type_oid, doubt):
             texts = ()
-        elif type_oid not in TEXTS or b"\\" in b"".join(values):
+        elif type_oid not in TEXTS or b"\\" in every:
             texts = [self._text(v, column, doubt) if v else b"" for v in values]
             for row, text in enumerate(texts):
                 if text is None:
@@ -167,10 +168,9 @@ class RowMasker:
         rows: Iterable[int] = by_cell
         if type_oid in (JSON, JSONB, XML):
             rows = range(len(values))
-        elif type_oid in TEXTS:
-            rows = by_cell.keys() | {row for row, v in enumerate(values) if v[:1] in (b"{", b"[")}
-        elif type_oid != BYTEA and readable(type_oid, doubt):
-            rows = by_cell.keys() | {row for row, v in enumerate(values) if b"{" in v or b"[" in v}  # documents among its members
+        elif (b"{" in every or b"[" in every) and type_oid != BYTEA and readable(type_oid, doubt):
+            # A document, or one among the members of what it is.
+            rows = by_cell.keys() | {row for row, v in enumerate(values) if b"{" in v or b"[" in v}
         for row in rows:
             if values[row] and row not in changes:
                 found = by_cell.get(row, [])
