@@ -103,9 +103,9 @@ class Process:
         while not self._writer.gone:
             self._open_log()
             now = self._clock()
-            busy = self._sealer.step(now, flush)
+            self._sealer.step(now, flush)
             self._show(now)
-            flush = self._writer.listen(POLL_SECONDS / 2 if busy else POLL_SECONDS)
+            flush = self._writer.listen(POLL_SECONDS)
         while self._sealer.step(self._clock(), flush=True):
             pass
         self._show(self._clock())
