@@ -18,12 +18,19 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("schemas", "processors", "ingest", "query_api", "deploy")
 HOT = (
     "ingest/core/actions.py",
+    "ingest/core/guarding.py",
+    "ingest/guard/guard.py",
     "ingest/masking/cells.py",
     "ingest/masking/cuts.py",
     "ingest/masking/rows.py",
+    "ingest/masking/session.py",
+    "ingest/net/clock.py",
     "ingest/net/connection.py",
     "ingest/net/gate.py",
+    "ingest/net/server_side.py",
     "ingest/protocols/postgres/answers.py",
+    "ingest/protocols/postgres/bounds.py",
+    "ingest/protocols/postgres/cursors.py",
     "ingest/protocols/postgres/executions.py",
     "ingest/protocols/postgres/expected.py",
     "ingest/protocols/postgres/parameters.py",
@@ -42,8 +49,11 @@ HOT = (
     "ingest/spool/segments.py",
     "ingest/spool/spool.py",
     "processors/statements/analyser.py",
+    "processors/statements/cache.py",
     "processors/statements/shapes.py",
+    "processors/statements/statement.py",
     "processors/statements/tokens.py",
+    "schemas/integrity.py",
 )
 
 
