@@ -8,7 +8,7 @@ SOURCES := schemas processors ingest query_api deploy
 CHECKED := $(SOURCES) tests bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lint format types compiled bench provision constraints clean
+.PHONY: help demo test soak lint format types compiled checked bench provision constraints clean
 
 help: ## list what can be done
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -38,6 +38,11 @@ types: $(VENV)/.installed-dev ## mypy --strict on schemas, processors and ingest
 
 compiled: $(VENV)/.installed-dev ## build/compiled: the packages with the hot modules compiled to C (needs cc)
 	$(BIN)/python -m deploy.compiled build/compiled
+
+checked: $(VENV)/.installed-dev compiled ## the unit tests of what is compiled, over the compiled copy
+	rm -rf build/checked && cp -r build/compiled build/checked && cp -r tests bench docs *.md Makefile constraints.txt build/checked
+	cd build/checked && $(abspath $(BIN))/python -m pytest -m "not replaces" -k "pg_ or spool or guard or mask or statements or integrity \
+	  or gate or fail_closed" tests/unit $(ARGS)
 
 bench: $(VENV)/.installed-dev provision compiled ## run every benchmark of bench/, one after the other (see bench/README.md)
 	@set -e; for file in $$(grep -l '^if __name__ == "__main__"' bench/*.py); do \

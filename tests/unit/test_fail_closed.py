@@ -48,6 +48,7 @@ def stopped(conversation: Conversation, road: tuple[bytes, ...], policy: str) ->
     return event
 
 
+@pytest.mark.replaces
 @pytest.mark.parametrize("files", STARTER, ids=["production", "with agents"])
 @pytest.mark.parametrize("road", ROADS.values(), ids=list(ROADS))
 def test_an_analyser_that_crashes(files: list[Path], road: tuple[bytes, ...], monkeypatch: pytest.MonkeyPatch) -> None:

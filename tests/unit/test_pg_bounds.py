@@ -195,6 +195,7 @@ def test_a_stream_that_is_bound_in_its_middle_keeps_its_place(cut: Callable[[byt
     assert conversation.heard.to_client.startswith(answer + pg.row_description("a") + rows(3) + b"E")
 
 
+@pytest.mark.replaces
 def test_a_statement_ends_with_the_grant_it_relies_on_and_a_session_whose_cursor_does() -> None:
     conversation = limited()
     lapsed: set[str] = set()

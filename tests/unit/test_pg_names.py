@@ -262,6 +262,7 @@ def test_the_shortest_way_records_what_the_long_one_does(seed: int, monkeypatch:
     assert len(short.events) > 5
 
 
+@pytest.mark.replaces
 def test_the_scripts_do_take_the_shortest_way(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = []
     match = Repeats.match

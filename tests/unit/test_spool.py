@@ -287,6 +287,7 @@ def test_open_statements_larger_than_a_segment_are_carried(tmp_path: Path) -> No
     spool.close(1)
 
 
+@pytest.mark.replaces
 def test_a_record_beyond_all_measure_is_refused_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spool_module, "MAX_RECORD_BYTES", 500_000)
     spool = open_spool(tmp_path)
@@ -299,6 +300,7 @@ def test_a_record_beyond_all_measure_is_refused_alone(tmp_path: Path, monkeypatc
     spool.close(1)
 
 
+@pytest.mark.replaces
 def test_too_many_bytes_open_at_once_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spool_module, "MAX_SEGMENT_BYTES", 1_000_000)
     spool, reader, numbers = open_spool(tmp_path), Reader(), []
@@ -317,6 +319,7 @@ def test_too_many_bytes_open_at_once_are_refused(tmp_path: Path, monkeypatch: py
     spool.close(1)
 
 
+@pytest.mark.replaces
 def test_a_write_that_fails_is_told_kept_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spool, reader = open_spool(tmp_path), Reader()
     statement(spool, "before")
@@ -428,6 +431,7 @@ def test_each_source_has_its_directory(tmp_path: Path) -> None:
     assert spool_directory(tmp_path, "proxy/3") == tmp_path / "spool" / "proxy_3"
 
 
+@pytest.mark.replaces
 def test_after_a_failed_sync_a_new_segment_is_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spool = open_spool(tmp_path, settings=small(durability="fsync"))
     first = spool._segment

@@ -122,6 +122,7 @@ def test_a_sealer_replaced_after_every_step_loses_and_doubles_nothing(tmp_path: 
     spool.close(clock())
 
 
+@pytest.mark.replaces
 def test_what_no_sealer_takes_is_refused_past_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spool_module, "MAX_UNSEALED_BYTES", 300_000)
     spool, names = open_spool(tmp_path), []
