@@ -11,6 +11,7 @@ import pytest
 
 from ingest.core.actions import Side
 from ingest.core.limits import Limits
+from ingest.protocols.postgres.answers import Answers
 from tests.support.pg_conversation import (
     BIND_COMPLETE,
     CLOSE_COMPLETE,
@@ -268,6 +269,29 @@ def test_answers_that_say_anything_else_are_not_taken_whole(answer: bytes) -> No
     assert session.repeat(query("SELECT 1"), 1) is not None
     assert session.answer_of(answer) is None
     assert len(session.expected) == 1 and not session.bytes_out
+
+
+def test_an_answer_like_the_last_one_is_told_as_if_it_were_the_first() -> None:
+    rng = random.Random(7)
+    heads = [b"", BIND_COMPLETE, row_description("a"), row_description("b"), BIND_COMPLETE + row_description("a")]
+    rows = [b"", row(b"1"), row(b"23"), row(b"1") + row(b"2"), row(b"")[:-1], b"D\0\0\0\4", row(complete("SELECT 1"))]
+    tails = [complete(tag) + ready(status) for tag in ("SELECT 1", "SELECT 2", "UPDATE 1") for status in "IT"] + [ready(), b""]
+    asked = [query("SELECT 1"), query("UPDATE t SET a = 1"), bind("", "s") + execute() + SYNC]
+    asked.append(bind("", "s") + describe("P", "") + execute() + SYNC)
+    conversation = Conversation()
+    conversation.say(*client(parse("s", "SELECT 1"), SYNC))
+    conversation.say(*server(PARSE_COMPLETE, ready()))
+    session, taken, alike = conversation.session, 0, 0
+    for _ in range(20_000):
+        if not session.expected:
+            session.receive(Side.CLIENT, rng.choice(asked), 1)
+        answer = rng.choice(heads) + rng.choice(rows) + rng.choice(tails)
+        found, anew = session.answer_of(answer), Answers().find(answer, session.expected)
+        assert found == anew, answer
+        if found is not None:
+            execution = session.answered(answer, found, 2)
+            taken, alike = taken + 1, alike + (execution.rows == 1)
+    assert taken > 500 and alike > 100
 
 
 def _random_cuts(data: bytes, rng: random.Random) -> list[bytes]:

@@ -564,9 +564,10 @@ class Requests:
         decision = self._passing(statement, claims, now)
         if not decision:
             return None
-        if self._prepared.pop(b"", None) is not None:
+        if self._prepared and self._prepared.pop(b"", None) is not None:
             self._repeats.forget()
-        self._portals.pop(b"", None)
+        if self._portals:
+            self._portals.pop(b"", None)
         execution = Execution(statement, now, size, True)
         execution.dynamic = dynamic_fragment(b"simple", session.transaction, analysis.params[0], claims, decision)
         session.statements += 1

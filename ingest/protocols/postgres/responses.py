@@ -14,7 +14,7 @@ from ingest.core.actions import Action, Forward, Side
 from ingest.core.errors import ServerProtocolError
 from ingest.core.guarding import QUERY_CANCELED
 from ingest.core.masking import Rows
-from ingest.protocols.postgres.answers import Answer, whole_answer
+from ingest.protocols.postgres.answers import Answer, Answers
 from ingest.protocols.postgres.executions import (
     ALLOW,
     Denial,
@@ -54,6 +54,7 @@ class Responses:
 
     def __init__(self, session: PostgresSession) -> None:
         self._session = session
+        self._answers = Answers()
         self._held = bytearray()
         self._need = 0
         self._pass = 0
@@ -96,7 +97,7 @@ class Responses:
         session = self._session
         if self._held or self._pass or self._drop or session.swallowed or session.skipping:
             return None
-        return whole_answer(data, session.expected)
+        return self._answers.find(data, session.expected)
 
     def answered(self, data: bytes, answer: Answer, now: int) -> Execution:
         """Take the answer that `answer_of` found `data` to be; return its execution, concluded."""
