@@ -22,8 +22,10 @@ from ingest.core.limits import Limits
 from ingest.guard.asking import Asking
 from ingest.guard.guard import Guard
 from ingest.masking import DatabaseMasking, MaskingGuard, SessionMasking
+from ingest.masking.session import MAX_ROW
 from ingest.protocols.postgres.executions import Execution
 from ingest.protocols.postgres.expected import Batch, Described, Parsed, Simple
+from ingest.protocols.postgres.responses import _MAX_DESCRIPTION
 from ingest.protocols.postgres.session import PostgresSession
 from ingest.protocols.postgres.startup import ClientStartup, StartTls
 from processors.policy import Approval, Policy, read_bundle
@@ -69,6 +71,7 @@ BUNDLE = {
 }
 LIMITS = Limits(statement=4096, bind=4096, control=1024, error=4096, prepared=20, portals=20, pending=2000)
 """Small, so that what is longer is tried, too."""
+MAX_ANSWER = max(_MAX_DESCRIPTION, MAX_ROW)
 
 
 class Snapshots:
@@ -163,8 +166,10 @@ class Fuzzed:
             self.carry_out(actions)
             assert time.process_time() - began < SECONDS
             session = self.session
-            held = len(session._requests._held), len(session._responses._held), len(session.bounds._held)
+            held = len(session._requests._held), len(session.bounds._held)
             assert max(held) <= LIMITS.statement + 5 + len(piece), held
+            # What is held of the server's answers is held until it can be masked; its limits are constants.
+            assert len(session._responses._held) <= MAX_ANSWER + 5 + len(piece), len(session._responses._held)
 
     def carry_out(self, actions: Iterable[object]) -> None:
         for action in actions:
