@@ -15,11 +15,11 @@ import orjson
 import structlog
 
 from ingest.core.errors import IngestError
+from ingest.net import catalogue_queries as queries
 from ingest.net.upstream import log_in
 from ingest.protocols.postgres.messages import message
 from ingest.protocols.postgres.scram import ScramKeys
 from processors.statements.catalogue import MAX_OBJECTS, Catalogue, Column, Function, Relation, build
-from processors.statements.dangers.objects import secret_columns
 from schemas.config import Upstream
 
 MAX_BYTES = 64 * 1024 * 1024
@@ -32,79 +32,15 @@ STALE_SECONDS = 300.0
 AFTER_DDL_SECONDS = 0.3
 RETRY_SECONDS = 30.0
 
-_OURS = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' OR n.nspname ~ '^pg_temp_'"
-
-_RELATIONS = f"""
-SELECT json_build_object('schema', n.nspname, 'name', c.relname, 'kind', c.relkind, 'oid', c.oid::bigint, 'rows', c.reltuples,
-  'definition', CASE WHEN c.relkind IN ('v', 'm') THEN pg_catalog.pg_get_viewdef(c.oid) ELSE '' END,
-  'comment', coalesce(pg_catalog.obj_description(c.oid, 'pg_class'), ''),
-  'columns', (SELECT coalesce(json_agg(json_build_array(a.attname, a.attnum, pg_catalog.format_type(a.atttypid, a.atttypmod),
-      a.attnotnull, coalesce(pg_catalog.col_description(c.oid, a.attnum), '')) ORDER BY a.attnum), '[]')
-    FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
-  'kin', (SELECT coalesce(json_agg(k.nspname || '.' || r.relname), '[]')
-    FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class r ON r.oid IN (i.inhrelid, i.inhparent) AND r.oid <> c.oid
-    JOIN pg_catalog.pg_namespace k ON k.oid = r.relnamespace WHERE c.oid IN (i.inhrelid, i.inhparent)),
-  'triggers', (SELECT coalesce(json_agg(DISTINCT lower(fn.nspname || '.' || p.proname)), '[]')
-    FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
-    JOIN pg_catalog.pg_namespace fn ON fn.oid = p.pronamespace
-    WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'),
-  'rules', (SELECT coalesce(json_agg(pg_catalog.pg_get_ruledef(w.oid)), '[]') FROM pg_catalog.pg_rewrite w
-    WHERE w.ev_class = c.oid AND w.rulename <> '_RETURN'),
-  'expressions', (SELECT coalesce(json_agg(e.text), '[]') FROM (
-      SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid) AS text FROM pg_catalog.pg_attrdef d WHERE d.adrelid = c.oid
-      UNION ALL SELECT pg_catalog.pg_get_expr(k.conbin, k.conrelid) FROM pg_catalog.pg_constraint k
-        WHERE k.conrelid = c.oid AND k.contype = 'c'
-      UNION ALL SELECT pg_catalog.pg_get_expr(x.indexprs, x.indrelid) FROM pg_catalog.pg_index x
-        WHERE x.indrelid = c.oid AND x.indexprs IS NOT NULL) e WHERE e.text ~ '\\('),
-  'wrapper', coalesce((SELECT w.fdwname FROM pg_catalog.pg_foreign_table f
-    JOIN pg_catalog.pg_foreign_server s ON s.oid = f.ftserver
-    JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid = s.srvfdw WHERE f.ftrelid = c.oid), ''))
-FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'v', 'm', 'p', 'f') AND (c.relkind = 'v' OR n.nspname !~ '^pg_temp_')
-  AND ({_OURS}) LIMIT {MAX_OBJECTS + 1}"""  # noqa: S608 - constants of ours
-
-_FUNCTIONS = f"""
-SELECT json_build_object('schema', n.nspname, 'name', p.proname, 'language', l.lanname, 'volatility', p.provolatile,
-  'body', p.prosrc, 'oid', p.oid::bigint, 'definer', p.prosecdef,
-  'extension', coalesce((SELECT x.extname FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension x ON x.oid = d.refobjid
-    WHERE d.objid = p.oid AND d.classid = 'pg_catalog.pg_proc'::regclass AND d.deptype = 'e' LIMIT 1), ''),
-  'definition', CASE WHEN l.lanname = 'sql' AND p.prokind <> 'a' AND p.prosrc = ''
-    THEN pg_catalog.pg_get_functiondef(p.oid) ELSE '' END)
-FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-JOIN pg_catalog.pg_language l ON l.oid = p.prolang
-WHERE {_OURS} LIMIT {MAX_OBJECTS + 1}"""  # noqa: S608 - constants of ours
-
-_BUILTINS = """
-SELECT json_build_array(p.oid::bigint, p.proname) FROM pg_catalog.pg_proc p
-WHERE p.pronamespace = 'pg_catalog'::regnamespace LIMIT 20000"""
-
-_SECRETS = f"""
-SELECT json_build_array(c.oid::bigint, n.nspname || '.' || c.relname, (SELECT json_agg(json_build_array(a.attnum, a.attname))
-  FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0))
-FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname || '.' || c.relname IN ({", ".join(f"'{name}'" for name, _ in secret_columns())}) LIMIT 1000"""  # noqa: S608
-
-_EVENT_TRIGGERS = """
-SELECT to_json(lower(n.nspname || '.' || p.proname)) FROM pg_catalog.pg_event_trigger e
-JOIN pg_catalog.pg_proc p ON p.oid = e.evtfoid
-JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE e.evtenabled <> 'D' LIMIT 1000"""
-
-_OPERATORS = """
-SELECT json_build_array(o.oprname, lower(n.nspname || '.' || p.proname)) FROM pg_catalog.pg_operator o
-JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-WHERE n.nspname <> 'pg_catalog' LIMIT 20000"""
-
-_TYPES = """
-SELECT json_build_array(t.typname, lower(n.nspname || '.' || p.proname)) FROM pg_catalog.pg_cast c
-JOIN pg_catalog.pg_type t ON t.oid = c.casttarget JOIN pg_catalog.pg_proc p ON p.oid = c.castfunc
-JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname <> 'pg_catalog'
-UNION ALL SELECT json_build_array(t.typname, lower(n.nspname || '.' || p.proname)) FROM pg_catalog.pg_constraint k
-JOIN pg_catalog.pg_type t ON t.oid = k.contypid JOIN pg_catalog.pg_depend d ON d.objid = k.oid
-  AND d.classid = 'pg_catalog.pg_constraint'::regclass AND d.refclassid = 'pg_catalog.pg_proc'::regclass
-JOIN pg_catalog.pg_proc p ON p.oid = d.refobjid JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-WHERE n.nspname <> 'pg_catalog' LIMIT 20000"""
-
-
+_OBJECTS = (
+    queries.RELATIONS,
+    queries.FUNCTIONS,
+    queries.EVENT_TRIGGERS,
+    queries.OPERATORS,
+    queries.TYPES,
+    queries.BUILTINS,
+    queries.SECRETS,
+)
 APPLICATION = "affidavit catalogue"
 """What the proxy's own readings are called in the database's log and statistics."""
 
@@ -115,8 +51,7 @@ class CatalogueError(IngestError):
 
 async def read_catalogue(upstream: Upstream, password: bytes | None, keys: ScramKeys) -> Catalogue:
     """Return a snapshot; raise UpstreamError or CatalogueError."""
-    # Without a search path, definitions come with every name qualified.
-    parameters = {"application_name": APPLICATION, "search_path": "", "statement_timeout": "15000"}
+    parameters = {"application_name": APPLICATION, "statement_timeout": "15000"}
     side, _ = await log_in(upstream, password, parameters, 0, keys)
     assert side.transport is not None
     transport = side.transport
@@ -129,7 +64,7 @@ async def read_catalogue(upstream: Upstream, password: bytes | None, keys: Scram
     try:
         async with asyncio.timeout(READ_SECONDS):
             found = []
-            for query in (_RELATIONS, _FUNCTIONS, _EVENT_TRIGGERS, _OPERATORS, _TYPES, _BUILTINS, _SECRETS):
+            for query in (queries.PATH, "SET search_path = ''", *_OBJECTS):
                 transport.write(message(b"Q", query.encode() + b"\x00"))
                 found.append(await _rows(answers))
     except TimeoutError:
@@ -138,15 +73,17 @@ async def read_catalogue(upstream: Upstream, password: bytes | None, keys: Scram
         if not transport.is_closing():
             transport.write(message(b"X", b""))
             transport.close()
-    relations, functions, events, operators, types, builtins, system = found
+    (path,), _, relations, functions, events, operators, types, builtins, system = found
     if len(relations) + len(functions) > MAX_OBJECTS:
         raise CatalogueError(f"the database has more than {MAX_OBJECTS} tables and functions")
     return build(
         (_relation(r) for r in relations),
         (_function(f) for f in functions),
         event_triggers=events,
-        operators=[(o[0], o[1]) for o in operators],
-        types=[(t[0], t[1]) for t in types],
+        operators=[(o[0], o[1], o[2]) for o in operators],
+        types=_reached(types, "makes", "casts"),
+        casts=_reached(types, "casts"),
+        shadowed=path not in ([], ["public"]),
         builtins=[(b[0], b[1]) for b in builtins],
         system=[(s[0], s[1], [(c[0], c[1]) for c in s[2]]) for s in system],
     )
@@ -193,7 +130,7 @@ def _sqlstate(body: bytes) -> str:
 
 def _relation(r: dict[str, Any]) -> Relation:
     columns = tuple(Column(name, number, kind, not_null, comment) for name, number, kind, not_null, comment in r["columns"])
-    lists = {name: tuple(r[name]) for name in ("kin", "triggers", "rules", "expressions")}
+    lists = {name: tuple(r[name]) for name in ("kin", "triggers", "rules", "expressions", "policies")}
     return Relation(
         r["schema"],
         r["name"],
@@ -210,7 +147,39 @@ def _relation(r: dict[str, Any]) -> Relation:
 
 def _function(f: dict[str, Any]) -> Function:
     body = f["body"] or _standard_body(f["definition"])
-    return Function(f["schema"], f["name"], f["language"], f["volatility"], body, f["oid"], f["definer"], f["extension"])
+    return Function(
+        f["schema"],
+        f["name"],
+        f["language"],
+        f["volatility"],
+        body,
+        f["oid"],
+        f["definer"],
+        f["extension"],
+        f["defaults"],
+        tuple(f["settings"]),
+        tuple(name.removeprefix("pg_catalog.") for name in f["calls"]),
+        f["result"],
+    )
+
+
+def _reached(types: list[dict[str, Any]], *kinds: str) -> list[tuple[str, str]]:
+    """Return each type's name with every function that a value of it may run, by itself or by a type it is made of."""
+    by_oid = {t["oid"]: t for t in types}
+    found: dict[tuple[str, str], None] = {}
+    for first in types:
+        seen: set[int] = set()
+        stack = [first["oid"]]
+        while stack:
+            oid = stack.pop()
+            if oid in seen or oid not in by_oid:
+                continue
+            seen.add(oid)
+            made = by_oid[oid]
+            for kind in kinds:
+                found.update(dict.fromkeys((first["name"], function) for function in made[kind]))
+            stack += [*made["parts"], made["base"], made["element"]]
+    return list(found)
 
 
 def _standard_body(definition: str) -> str:

@@ -102,8 +102,11 @@ class _Reader:
         self.escaping = not self.conforming
         self.find = finder(self.conforming)
         self.tokenizer = tokenizer
-        self.namer = Namer(tokenizer, lexing.search_path)
         self.catalogue = lexing.catalogue
+        own = lexing.search_path == ("public",) or "$user" in lexing.search_path
+        self.namer = Namer(
+            tokenizer, () if own and self.catalogue is not None and self.catalogue.shadowed else lexing.search_path
+        )
         self.exact = exact
         self.templates = templates
         self.shapes = shapes

@@ -43,6 +43,9 @@ class Relation:
     triggers: tuple[str, ...] = ()
     rules: tuple[str, ...] = ()
     expressions: tuple[str, ...] = ()
+    """What a write computes: defaults, checks, index and partition keys, conditions of triggers; ANALYZE computes them too."""
+    policies: tuple[str, ...] = ()
+    """What row level security computes for whoever reads or writes."""
     wrapper: str = ""
     comment: str = ""
 
@@ -64,6 +67,14 @@ class Function:
     oid: int = 0
     definer: bool = False
     extension: str = ""
+    defaults: str = ""
+    """Expressions of arguments that a call may leave out."""
+    settings: tuple[str, ...] = ()
+    """Settings it runs under, as `name=value`."""
+    calls: tuple[str, ...] = ()
+    """Functions that an aggregate is made of."""
+    result: str = ""
+    """The type of its result, if that did not come with the server."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,8 +84,14 @@ class Catalogue:
     relations: Mapping[str, tuple[Relation, ...]]
     functions: Mapping[str, tuple[Function, ...]]
     event_triggers: tuple[str, ...] = ()
-    operators: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    operators: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+    """By name: (schema, function) of each operator that did not come with the server."""
     types: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By name: functions that making a value of the type may run, those of types it is made of included."""
+    casts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By name: functions that turn a value of the type into another, named or not."""
+    shadowed: bool = False
+    """Whether names without a schema may mean another than schema public before any search_path was set."""
     builtins: frozenset[str] = frozenset()
     by_oid: Mapping[int, str] = field(default_factory=dict)
     system: Mapping[int, tuple[str, Mapping[int, str]]] = field(default_factory=dict)
@@ -117,10 +134,12 @@ def build(
     functions: Iterable[Function],
     *,
     event_triggers: Iterable[str] = (),
-    operators: Iterable[tuple[str, str]] = (),
+    operators: Iterable[tuple[str, str, str]] = (),
     types: Iterable[tuple[str, str]] = (),
+    casts: Iterable[tuple[str, str]] = (),
     builtins: Iterable[tuple[int, str]] = (),
     system: Iterable[tuple[int, str, Iterable[tuple[int, str]]]] = (),
+    shadowed: bool = False,
 ) -> Catalogue:
     """Return the snapshot of what was read; row counts do not make another version."""
     by_name: dict[str, tuple[Relation, ...]] = {}
@@ -134,17 +153,30 @@ def build(
         called[short] = (*called.get(short, ()), function)
         by_oid[function.oid] = f"{function.schema}.{function.name}".lower()
     digest = sha256()
-    for part in _parts(by_name, called, tuple(event_triggers), tuple(operators), tuple(types)):
+    events, ordered = tuple(event_triggers), sorted(operators)
+    makes, turns = sorted(types), sorted(casts)
+    for part in _parts(by_name, called, events, ordered, makes, turns, shadowed):
         digest.update(part)
     own = {oid: (name, dict(columns)) for oid, name, columns in system}
-    version = digest.hexdigest()[:16]
-    return Catalogue(by_name, called, tuple(event_triggers), _grouped(operators), _grouped(types), names, by_oid, own, version)
+    return Catalogue(
+        by_name,
+        called,
+        events,
+        _grouped((name, (schema, function)) for name, schema, function in ordered),
+        _grouped(makes),
+        _grouped(turns),
+        shadowed,
+        names,
+        by_oid,
+        own,
+        digest.hexdigest()[:16],
+    )
 
 
-def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
-    found: dict[str, tuple[str, ...]] = {}
-    for name, function in pairs:
-        found[name] = (*found.get(name, ()), function)
+def _grouped(pairs: Iterable[tuple[str, Any]]) -> dict[str, tuple[Any, ...]]:
+    found: dict[str, tuple[Any, ...]] = {}
+    for name, value in pairs:
+        found[name] = (*found.get(name, ()), value)
     return found
 
 
@@ -154,10 +186,23 @@ def _parts(
     for name in sorted(relations):
         for r in relations[name]:
             yield orjson.dumps(
-                [r.schema, r.name, r.kind, r.oid, r.rows > 100_000, r.definition, r.kin, r.triggers, r.rules, r.expressions]
+                [
+                    r.schema,
+                    r.name,
+                    r.kind,
+                    r.oid,
+                    r.rows > 100_000,
+                    r.definition,
+                    r.kin,
+                    r.triggers,
+                    r.rules,
+                    r.expressions,
+                    r.policies,
+                ]
             )
             yield orjson.dumps([[c.name, c.number, c.type, c.not_null, c.comment] for c in r.columns])
     for name in sorted(functions):
         for f in functions[name]:
             yield orjson.dumps([f.schema, f.name, f.language, f.volatility, f.body, f.oid, f.definer])
+            yield orjson.dumps([f.defaults, f.settings, f.calls, f.result])
     yield orjson.dumps(rest)

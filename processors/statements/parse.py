@@ -103,6 +103,8 @@ def parse(
             if asked and facts.changes_objects():
                 facts.danger(Danger.INJECTION_SIGNS)
             asked = asked or (next(iter(facts.verbs), "") == "select" and bool(facts.columns))
+            if "search_path" in facts.settings or "*" in facts.settings:
+                namer = namer.uncertain()
         segment = template[text.template_index(start) : text.template_index(end)]
         statements.append(_statement(segment, facts, has_settings=has_settings))
         counts.append(sum("\x01" <= c <= "\x05" for c in segment))

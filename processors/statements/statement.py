@@ -102,6 +102,10 @@ class Statement:
         return f"Statement({self.text[:200]!r}, {self.facts!r})"
 
 
+RESTORED = "\0"
+"""The value of a setting that goes back to what it was when the session began; no text of SQL can say it."""
+
+
 class Analysis:
     """One text: its statements (at least one), the tokens of each one's literals, and the claims in its comments."""
 

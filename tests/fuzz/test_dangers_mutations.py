@@ -25,8 +25,10 @@ _TOKEN = re.compile(r"\s+|\w+|\$\w*\$|'(?:[^']|'')*'|\"[^\"]*\"|.", re.DOTALL)
 
 
 def seeds() -> list[list[str]]:
-    lines = [line.split(": ", 1)[-1] for line in (FOLDER / "dangerous.txt").read_text().splitlines() if not line.startswith("#")]
-    lines += [line for line in (FOLDER / "everyday.txt").read_text().splitlines() if not line.startswith("#")]
+    written = {name: (FOLDER / f"{name}.txt").read_text().splitlines() for name in ("dangerous", "dangerous_objects")}
+    lines = [line.split(": ", 1)[-1] for found in written.values() for line in found if not line.startswith("#")]
+    for name in ("everyday", "everyday_objects"):
+        lines += [line for line in (FOLDER / f"{name}.txt").read_text().splitlines() if not line.startswith("#")]
     lines += [sql for found in json.loads((FOLDER / "tools.json").read_text()).values() for sql in found if len(sql) < 1500]
     return [_TOKEN.findall(line) for line in lines if line]
 
@@ -48,17 +50,31 @@ def catalogue() -> Catalogue:
     return build(
         [
             Relation("public", "customers", "r", 1, 1e6, columns=columns, triggers=("public.f",), kin=("public.orders",)),
-            Relation("public", "orders", "p", 2, 10, columns=columns, kin=("public.customers",), expressions=("f(1)",)),
+            Relation(
+                "public",
+                "orders",
+                "p",
+                2,
+                10,
+                columns=columns,
+                kin=("public.customers",),
+                expressions=("f(1)",),
+                policies=("g(1)",),
+            ),
             Relation("public", "t", "v", 3, 0, "SELECT a.id, b.* FROM public.v a, public.customers b", columns),
             Relation("public", "v", "v", 4, 0, "SELECT * FROM public.t WHERE f(id) = 1", columns),
         ],
         [
             Function("public", "f", "plpgsql", "v", "BEGIN PERFORM g(1); DELETE FROM t WHERE id = $1; RETURN f(2); END"),
-            Function("public", "g", "sql", "v", "SELECT f($1); UPDATE v SET id = 1"),
+            Function("public", "g", "sql", "v", "SELECT f($1); UPDATE v SET id = 1", defaults="public.f(2)", result="text"),
+            Function(
+                "evil", "count", "internal", "i", "aggregate_dummy", calls=("public.f", "int4pl"), settings=("search_path=v",)
+            ),
         ],
         event_triggers=["public.f"],
-        operators=[("=", "public.g")],
+        operators=[("=", "public", "public.g")],
         types=[("text", "public.f")],
+        casts=[("int", "public.g")],
         builtins=[(1, "lower"), (2, "count")],
     )
 

@@ -109,6 +109,8 @@ class Responses:
         for _ in range(entries):
             session.expected.popleft()
         session.concluded(execution, now, affected, self._out + end)
+        if execution.statement.settings:
+            session.succeeded(execution)
         self._out = 0
         session.copying_in = False
         if status == b"I":

@@ -29,6 +29,7 @@ from ingest.protocols.postgres.requests import Requests
 from ingest.protocols.postgres.responses import Responses
 from processors.statements import Analyser, Lexing, Statement, Tokenizer
 from processors.statements.catalogue import Catalogue
+from processors.statements.statement import RESTORED
 
 CLIENT: Final = Side.CLIENT
 _LEXING_SETTINGS: Final = frozenset(("standard_conforming_strings", "client_encoding", "search_path", "*"))
@@ -101,7 +102,10 @@ class PostgresSession:
         self._client = client
         self._make_context = context
         self._parameters = dict(parameters)
-        self._search_path: tuple[str, ...] = ("public",) if search_path_known else ()
+        self._own_path: tuple[str, ...] = ("public",) if search_path_known else ()
+        self._search_path: tuple[str, ...] = self._own_path
+        self._set_path: str | None = None
+        self._ended = 0
         self.context = context(self._parameters.get("application_name", ""))
         self.lexing = self._settled_lexing()
         self._uncertain = False
@@ -281,6 +285,7 @@ class PostgresSession:
         if execution.done:
             return
         execution.done = True
+        self._ended += 1
         self.rows += execution.rows
         if execution.audited:
             outcome = outcome_fragment(execution, now, self.settled_at, status, sqlstate, affected, bytes_out)
@@ -290,6 +295,7 @@ class PostgresSession:
     def concluded(self, execution: Execution, now: int, affected: int, bytes_out: int) -> None:
         """Complete the event of an execution that succeeded; its `outcome` is the caller's to hand over."""
         execution.done = True
+        self._ended += 1
         self.rows += execution.rows
         if execution.audited:
             execution.outcome = outcome_fragment(execution, now, self.settled_at, b"ok", b"", affected, bytes_out)
@@ -298,14 +304,16 @@ class PostgresSession:
     def stopped(self, execution: Execution, now: int, actions: list[Action], status: bytes, sqlstate: bytes) -> None:
         """Complete the event of an execution that the guard keeps from the server: it took none of the server's time."""
         execution.done = True
+        self._ended += 1
         if execution.audited:
             actions.append(Conclude(execution, outcome_fragment(execution, now, now, status, sqlstate, 0, 0)))
 
     def succeeded(self, execution: Execution) -> None:
-        """A statement completed: outside a transaction, a search_path it set is the one from now on."""
-        path = execution.statement.settings.get("search_path")
-        if path and self.transaction == b"I":
-            self._search_path = tuple(p.strip().strip('"') for p in path.split(","))
+        """A statement completed: the search_path it set is the one from now on, if nothing can take it back.
+
+        An error or a ROLLBACK before ReadyForQuery would, and so only what is alone before it counts.
+        """
+        self._set_path = execution.statement.settings.get("search_path")
 
     def intend(self, execution: Execution, dynamic: bytes) -> Intend:
         """Return the write-ahead of an execution that is about to run now."""
@@ -313,6 +321,7 @@ class PostgresSession:
 
     def parse_failed(self, entry: Parsed, now: int, actions: list[Action]) -> None:
         """The server did not accept a Parse."""
+        self._ended += 1
         self._requests.parse_failed(entry, now, actions)
 
     def transaction_ended(self) -> None:
@@ -373,6 +382,12 @@ class PostgresSession:
 
     def settle(self, status: bytes) -> None:
         """ReadyForQuery with nothing more in flight: what the server reported is the truth again."""
+        if self._set_path is not None:
+            if self._ended == 1 and status == b"I" == self.transaction:
+                path = self._set_path
+                self._search_path = self._own_path if path == RESTORED else tuple(p.strip().strip('"') for p in path.split(","))
+            self._set_path = None
+        self._ended = 0
         self.transaction = status
         if self._uncertain and not self.expected:
             self._uncertain = False

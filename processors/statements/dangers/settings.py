@@ -25,7 +25,6 @@ _RECORDING_NAMES = frozenset(
         "syslog_ident",
         "update_process_title",
         "compute_query_id",
-        "restrict_nonsystem_relation_kind",
     )
 )
 _LOADING = frozenset(

@@ -15,6 +15,8 @@ _BY_KIND: dict[str, tuple[D, ...]] = {
     "AlterDatabaseRefreshCollStmt": (D.CONFIGURATION_CHANGE,),
     "AlterDatabaseSetStmt": (D.CONFIGURATION_CHANGE,),
     "AlterDatabaseStmt": (D.CONFIGURATION_CHANGE,),
+    "AlterCollationStmt": (D.SCHEMA_CHANGE,),
+    "AlterDomainStmt": (D.SCHEMA_CHANGE,),
     "AlterDefaultPrivilegesStmt": (D.PRIVILEGE_CHANGE,),
     "AlterEventTrigStmt": (D.AUDIT_TAMPERING, D.CODE_CREATION),
     "AlterExtensionContentsStmt": (D.CODE_CREATION,),
@@ -36,6 +38,10 @@ _BY_KIND: dict[str, tuple[D, ...]] = {
     "AlterSubscriptionStmt": (D.REPLICATION, D.NETWORK_EGRESS),
     "AlterSystemStmt": (D.CONFIGURATION_CHANGE,),
     "AlterTableMoveAllStmt": (D.LOCK_EXHAUSTION, D.SCHEMA_CHANGE),
+    "AlterStatsStmt": (D.SCHEMA_CHANGE,),
+    "AlterTSConfigurationStmt": (D.SCHEMA_CHANGE,),
+    "AlterTSDictionaryStmt": (D.SCHEMA_CHANGE,),
+    "AlterTypeStmt": (D.SCHEMA_CHANGE,),
     "AlterTableSpaceOptionsStmt": (D.CONFIGURATION_CHANGE,),
     "AlterUserMappingStmt": (D.NETWORK_EGRESS, D.PRIVILEGE_CHANGE),
     "CheckPointStmt": (D.RESOURCE_EXHAUSTION,),
@@ -157,7 +163,16 @@ def _drop(fields: Node) -> set[D]:
 
 
 def _rename(fields: Node) -> set[D]:
-    return {D.SCHEMA_CHANGE, *_BY_OBJECT.get(fields.get("renameType", ""), ())}
+    found = {D.SCHEMA_CHANGE, *_BY_OBJECT.get(fields.get("renameType", ""), ())}
+    return found | {D.CONFIGURATION_CHANGE} if fields.get("renameType") == "OBJECT_DATABASE" else found
+
+
+def _view(fields: Node) -> set[D]:
+    return {D.SCHEMA_CHANGE} if fields.get("replace") and fields.get("view", {}).get("relpersistence") != "t" else set()
+
+
+def _alter_domain(fields: Node) -> set[D]:
+    return {D.DROP} if fields.get("subtype") == "X" else set()
 
 
 def _alter_table(fields: Node) -> set[D]:
@@ -168,6 +183,8 @@ def _alter_table(fields: Node) -> set[D]:
         found.update(_ALTER.get(subtype, ()))
         if subtype.startswith(_GUARDING_TRIGGERS):
             found.add(D.AUDIT_TAMPERING)
+        if subtype in ("AT_SetRelOptions", "AT_ResetRelOptions") and fields.get("objtype") == "OBJECT_VIEW":
+            found.add(D.PRIVILEGE_CHANGE)  # security_invoker and security_barrier are the options that views have
         if subtype == "AT_DropColumn" and records_actions(fields.get("relation", {}).get("relname", "")):
             found.add(D.AUDIT_TAMPERING)
     return found
@@ -249,6 +266,7 @@ def _define(fields: Node) -> set[D]:
 
 
 _JUDGES: dict[str, Callable[[Node], set[D]]] = {
+    "AlterDomainStmt": _alter_domain,
     "AlterFunctionStmt": _function,
     "AlterTableStmt": _alter_table,
     "CommentStmt": _comment,
@@ -262,4 +280,5 @@ _JUDGES: dict[str, Callable[[Node], set[D]]] = {
     "ReindexStmt": _reindex,
     "RenameStmt": _rename,
     "VacuumStmt": _vacuum,
+    "ViewStmt": _view,
 }

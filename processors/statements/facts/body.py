@@ -6,11 +6,15 @@ What `EXECUTE` runs is opaque unless it is a constant. Bodies in other languages
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 from pglast import parser
+
+from processors.statements.facts.trees import walk
 
 MAX_BODY_CHARS = 64 * 1024
 """Longer bodies are opaque."""
@@ -26,17 +30,37 @@ class OpaqueBodyError(Exception):
     """The body cannot be read: not the language's grammar, too long, or another language."""
 
 
-def statements(body: str, language: str) -> Iterator[tuple[Node, bool]]:
-    """Yield the trees of what a body runs, and whether each is an expression of PL/pgSQL rather than a statement.
+_WORD = re.compile(r"[^\W\d][\w$]*")
 
-    Raises OpaqueBodyError. A tree of None stands for what a body builds at run time.
+
+def words(body: str) -> set[str]:
+    """Return every word of a body: among them the types of its variables, which the parser keeps only of its own types."""
+    found = set(_WORD.findall(body))
+    return found | {word.lower() for word in found}
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One thing that a body runs: a statement's tree, or a SELECT of an expression of PL/pgSQL.
+
+    An empty `tree` stands for what the body builds at run time. `over` is the query, or the empty tree for a long count, whose
+    every row it is run for; `endless` says that it is a loop that nothing ends.
     """
+
+    tree: Node
+    is_expression: bool = False
+    over: Node | None = None
+    endless: bool = False
+
+
+def statements(body: str, language: str) -> Iterator[Piece]:
+    """Yield what a body runs, whatever branch it stands in. Raises OpaqueBodyError."""
     if len(body) > MAX_BODY_CHARS:
         raise OpaqueBodyError("too long")
     language = language.lower()
     if language == "sql":
         for tree in _parsed(body):
-            yield tree, False
+            yield Piece(tree)
     elif language == "plpgsql":
         yield from _plpgsql(body)
     else:
@@ -50,7 +74,7 @@ def _parsed(text: str) -> list[Node]:
         raise OpaqueBodyError("not SQL") from error
 
 
-def _plpgsql(body: str) -> Iterator[tuple[Node, bool]]:
+def _plpgsql(body: str) -> Iterator[Piece]:
     tag = "$b$"
     while tag in body:
         tag = tag[:-1] + "b$"
@@ -73,13 +97,13 @@ def _plpgsql(body: str) -> Iterator[tuple[Node, bool]]:
     yield from _expressions(wrapped)
 
 
-def _expressions(tree: Any) -> Iterator[tuple[Node, bool]]:
-    stack: list[tuple[Any, bool]] = [(tree, False)]
+def _expressions(tree: Any) -> Iterator[Piece]:
+    stack: list[tuple[Any, bool, Node | None]] = [(tree, False, None)]
     count = 0
     while stack:
-        item, dynamic = stack.pop()
+        item, dynamic, over = stack.pop()
         if isinstance(item, list):
-            stack += [(i, dynamic) for i in reversed(item)]
+            stack += [(i, dynamic, over) for i in reversed(item)]
             continue
         if not isinstance(item, dict):
             continue
@@ -88,32 +112,83 @@ def _expressions(tree: Any) -> Iterator[tuple[Node, bool]]:
                 count += 1
                 if count > MAX_STATEMENTS:
                     raise OpaqueBodyError("too many statements")
-                yield from _expression(value, dynamic=dynamic)
+                for piece in _expression(value, dynamic=dynamic):
+                    yield piece if over is None else replace(piece, over=over)
             elif key in ("PLpgSQL_stmt_dynexecute", "PLpgSQL_stmt_dynfors"):
-                stack += [(v, k == "query") for k, v in value.items()]
+                inside = {} if key == "PLpgSQL_stmt_dynfors" else over
+                stack += [(v, k == "query", inside if k == "body" else over) for k, v in value.items()]
+            elif key in _LOOPS:
+                if _is_endless(key, value):
+                    yield Piece({}, endless=True)
+                inside = _rows(key, value)
+                stack += [(v, False, over if k != "body" or inside is None else inside) for k, v in value.items()]
             elif isinstance(value, dict | list):
-                stack.append((value, key == "dynquery"))
+                stack.append((value, key == "dynquery", over))
 
 
-def _expression(fields: Node, *, dynamic: bool) -> Iterator[tuple[Node, bool]]:
+_LOOPS = frozenset(f"PLpgSQL_stmt_{kind}" for kind in ("loop", "while", "fori", "fors", "forc"))
+_MANY_TIMES = 1000
+"""Passes of a counted loop from which what it changes may be a whole table."""
+_HUGE_COUNT = 10_000_000
+_NUMBER = re.compile(r"\s*-?\d{1,18}\s*\Z")
+
+
+def _rows(kind: str, fields: Node) -> Node | None:
+    """Return what a loop runs its body for: a query, the empty tree for very often, None for what cannot be said of it."""
+    if kind == "PLpgSQL_stmt_fors":
+        found = _parsed(fields.get("query", {}).get("PLpgSQL_expr", {}).get("query", ""))
+        return found[0] if found else None
+    if kind == "PLpgSQL_stmt_forc":
+        return {}
+    return {} if kind == "PLpgSQL_stmt_fori" and _count(fields) > _MANY_TIMES else None
+
+
+def _count(fields: Node) -> int:
+    """Return how often a counted loop runs; 0 where its bounds are no constants."""
+    bounds = [fields.get(name, {}).get("PLpgSQL_expr", {}).get("query", "") for name in ("lower", "upper")]
+    return abs(int(bounds[1]) - int(bounds[0])) if all(_NUMBER.match(b) for b in bounds) else 0
+
+
+def _is_endless(kind: str, fields: Node) -> bool:
+    if kind == "PLpgSQL_stmt_fori":
+        return _count(fields) > _HUGE_COUNT
+    if kind == "PLpgSQL_stmt_while":
+        condition = _parsed("SELECT " + fields.get("cond", {}).get("PLpgSQL_expr", {}).get("query", ""))
+        if any(key in ("ColumnRef", "FuncCall", "SubLink", "SQLValueFunction") for key, _ in walk(condition)):
+            return False
+    elif kind != "PLpgSQL_stmt_loop":
+        return False
+    ends = ("PLpgSQL_stmt_return", "PLpgSQL_stmt_raise")
+    return not any(
+        key in ends or (key == "PLpgSQL_stmt_exit" and value.get("is_exit")) for key, value in walk(fields.get("body", []))
+    )
+
+
+_VARIABLE = re.compile(r"[\w.\"$ ]*\Z")
+
+
+def _expression(fields: Node, *, dynamic: bool) -> Iterator[Piece]:
     text, mode = fields.get("query", ""), fields.get("parseMode", 0)
     if mode == 0:
         for tree in _parsed(text):
-            yield tree, "SelectStmt" in tree and "fromClause" not in tree["SelectStmt"]
+            yield Piece(tree, "SelectStmt" in tree and "fromClause" not in tree["SelectStmt"])
         return
     if mode >= 3:
-        # An assignment: what stands behind := or = is the expression.
-        _, colon, value = text.partition(":=")
-        text = value if colon else text.partition("=")[2]
+        # An assignment: what stands behind := or = is the expression, and subscripts before it are others.
+        target, colon, value = text.partition(":=")
+        if not colon:
+            target, _, value = text.partition("=")
+        text = value
+        if not _VARIABLE.match(target):
+            yield from (Piece(tree, is_expression=True) for tree in _parsed("SELECT " + target))
     for tree in _parsed("SELECT " + text):
-        yield tree, True
+        yield Piece(tree, is_expression=True)
         if dynamic:
             constant = _constant(tree)
             if constant is None:
-                yield {}, False
+                yield Piece({})
             else:
-                for inner in _parsed(constant):
-                    yield inner, False
+                yield from (Piece(inner) for inner in _parsed(constant))
 
 
 def _constant(tree: Node) -> str | None:

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import orjson
+from pglast import parser
+
 from processors.statements.catalogue import Catalogue
 from processors.statements.dangers.functions import DYNAMIC, of_function
 from processors.statements.facts.names import Namer, is_plain
@@ -74,6 +77,8 @@ HARMLESS_SETTINGS = frozenset(
 FOLLOWED_SETTINGS = frozenset(("search_path", "standard_conforming_strings", "client_encoding"))
 """Settings whose values are kept, for the proxy to follow: they change how later text reads."""
 
+MAX_PROOFS = 1000
+"""Subqueries looked into for what they restrict, of one statement: those that name each other several times would never end."""
 MAX_NAMES = 500
 """Objects, columns and functions kept each; a statement with more is flagged opaque and says so by its size."""
 
@@ -83,14 +88,29 @@ def is_trivial(pattern: str) -> bool:
     return len(pattern) <= 12 and not pattern.strip("%_^$.*()+?|[]\\sSwWdD ")
 
 
+def view_query(catalogue: Catalogue, definition: str) -> Node | None:
+    """Return the SELECT of a view's definition, None if it cannot be read. Remembered with the snapshot."""
+    key = ("query", definition)
+    if key not in catalogue.effects:
+        try:
+            [entry] = orjson.loads(parser.parse_sql_json(definition))["stmts"]
+            catalogue.effects[key] = entry["stmt"].get("SelectStmt")
+        except Exception:
+            catalogue.effects[key] = None
+    found: Node | None = catalogue.effects[key]
+    return found
+
+
 class Collector:
     """Mutable facts of one statement."""
 
     def __init__(self, namer: Namer, elided: bool, catalogue: Catalogue | None = None) -> None:
         self.namer = namer
         self.catalogue = catalogue
-        self.operators: set[str] = set()
+        self.operators: set[tuple[str, str]] = set()
         self.types: set[str] = set()
+        self.fields: set[str] = set()
+        self.computed: set[str] = set()
         self.whole = False
         self.elided = elided
         self.verbs: dict[str, None] = {}
@@ -106,6 +126,7 @@ class Collector:
         self.pattern_locations: set[int] = set()
         self.read_all = False
         self.depth = 0
+        self.proofs = MAX_PROOFS
         self.outputs: tuple[frozenset[str] | str | None, ...] | None = None
         self.flows: dict[tuple[str, frozenset[str]], None] = {}
         self.compared: dict[frozenset[frozenset[str]], None] = {}
@@ -143,7 +164,45 @@ class Collector:
         if self.catalogue is None:
             return None
         found = self.catalogue.find(*name.split(".", 1))
-        return frozenset(c.name for r in found for c in r.columns if not c.not_null) if found else None
+        return frozenset(c.name for r in found if r.kind not in "vm" for c in r.columns if not c.not_null) if found else None
+
+    def view(self, schema: str | None, name: str) -> Node | None:
+        """Return the SELECT of the view that a name in FROM means, None if it means none, or another thing as well."""
+        if self.catalogue is None:
+            return None
+        found = self.catalogue.find(*self.namer.relation(schema, name).split(".", 1))
+        return view_query(self.catalogue, found[0].definition) if len(found) == 1 and found[0].kind in "vm" else None
+
+    def own_columns(self, name: str) -> frozenset[str] | None:
+        """Return the columns of a table or view that hold its rows' own values; None where that is not known."""
+        if self.catalogue is None:
+            return None
+        found = self.catalogue.find(*name.split(".", 1))
+        if not found:
+            return None
+        own: set[str] = set()
+        for relation in found:
+            if relation.kind not in "vm":
+                own.update(c.name for c in relation.columns)
+                continue
+            targets = (view_query(self.catalogue, relation.definition) or {}).get("targetList", ())
+            # Columns of a view go by place: its definition may say other names, or a star that is none any more.
+            plain = [("ColumnRef" in t.get("ResTarget", {}).get("val", {})) for t in targets]
+            own.update(c.name for c, is_plain in zip(relation.columns, plain, strict=False) if is_plain)
+        return frozenset(own | {"ctid"})
+
+    def is_redefined(self, names: list[str], *, operator: bool = False) -> bool:
+        """Tell whether a function or operator may be another than the server's or an extension's own of that name."""
+        schema, name = names[-2].lower() if len(names) > 1 else "", names[-1] if operator else names[-1].lower()
+        if schema == "pg_catalog":
+            return False
+        if self.catalogue is None:
+            return bool(schema) and schema != "public"
+        if operator:
+            found = {where for where, _ in self.catalogue.operators.get(name, ())}
+        else:
+            found = {f.schema for f in self.catalogue.functions.get(name, ()) if not f.extension}
+        return any(schema == where if schema else self.namer.path is None or where in self.namer.path for where in found)
 
     def called(self, short: str) -> None:
         """Note what a function can do, by its name without a schema."""
@@ -243,6 +302,8 @@ class Collector:
     def change_setting(self, name: str, value: str | None) -> None:
         """Note that a setting of the session gets a value (None: not known, or not one worth keeping)."""
         name = name if is_plain(name.replace(".", "_")) else "*"
+        if name in ("search_path", "*") and self.depth:
+            self.namer = self.namer.uncertain()
         self.settings[name] = value if name in FOLLOWED_SETTINGS and value is not None and len(value) <= 256 else None
 
     def absorb_unexecuted(self, inner: Collector) -> None:

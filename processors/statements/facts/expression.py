@@ -15,7 +15,7 @@ from processors.statements.facts.scope import NOTHING, Names, Output, Scope
 from processors.statements.facts.trees import strings
 from schemas.events import StatementFlag
 
-_MULTIPLYING = frozenset(("generate_series", "repeat", "lpad", "rpad", "array_fill"))
+_MULTIPLYING = frozenset(("generate_series", "repeat", "lpad", "rpad", "array_fill", "factorial"))
 _SETS = frozenset(
     (  # noqa: SIM905 - a list of words
         "generate_series generate_subscripts json_array_elements json_array_elements_text json_each json_each_text "
@@ -48,6 +48,10 @@ class ExpressionWalk:
         self.facts = facts
         self._references: list[Names] | None = None
         self._sets = False
+        self.is_alone = False
+        """Whether the statement is one call and nothing else."""
+        self.picked: str | None = None
+        """The setting that a query of pg_settings picks by its name."""
 
     def condition(self, node: Any, scope: Scope, roles: tuple[str, ...]) -> Names:
         """Record what a condition or a sort key uses, and what each of its parts compares with what; return what is behind it."""
@@ -109,14 +113,17 @@ class ExpressionWalk:
                     elif key == "IndexElem" and "name" in value:
                         self.facts.use(scope.unqualified(self.facts.namer.plain(value["name"])), *now)
                     elif key == "A_Expr" and isinstance(value, dict):
-                        operator = strings(value.get("name", ()))[-1:]
-                        self.facts.operators.update(operator)
-                        members.of_operator(operator[0] if operator else "", value, self.facts)
+                        self._operator(value.get("name", ()))
+                        members.of_operator(next(iter(strings(value.get("name", ()))[-1:]), ""), value, self.facts)
                         stack.append((value, now))
-                    elif key == "TypeCast":
-                        self.facts.types.update(strings(value.get("typeName", {}).get("names", ()))[-1:])
-                        stack.append((value, now))
-                    elif key in ("A_Const", "ParamRef", "typeName", "TypeName", "String", "name", "alias"):
+                    elif key in ("typeName", "TypeName"):
+                        self.facts.types.update(strings(value.get("TypeName", value).get("names", ()))[-1:])
+                    elif key == "useOp":
+                        self._operator(value)
+                    elif key == "JsonArrayQueryConstructor":
+                        self._add(self.query(value.get("query", {"SelectStmt": {}}), scope, now), behind)
+                        signs.of_array(value.get("query", {}).get("SelectStmt", {}), self.facts)
+                    elif key in ("A_Const", "ParamRef", "String", "name", "alias"):
                         continue
                     elif key == "SQLValueFunction":
                         self.facts.functions[str(value.get("op", "")).removeprefix("SVFOP_").lower()] = None
@@ -127,8 +134,14 @@ class ExpressionWalk:
                         stack.append((value, now))
         return frozenset(behind) if behind else NOTHING
 
+    def _operator(self, parts: Iterable[Node]) -> None:
+        names = strings(parts)
+        if names:
+            self.facts.operators.add((names[-2] if len(names) > 1 else "", names[-1]))
+
     def window(self, fields: Node, scope: Scope) -> None:
         """Walk a window definition: PARTITION BY groups, ORDER BY orders."""
+        self.expression([fields[f] for f in ("startOffset", "endOffset") if f in fields], scope, ("argument",))
         for key in fields.get("partitionClause", ()):
             self.condition(key, scope, ("group",))
         for key in fields.get("orderClause", []):
@@ -191,6 +204,7 @@ class ExpressionWalk:
             self.facts.use(columns, *roles)
             behind |= columns
             return [(path[1:], roles)]
+        self.facts.fields.update(strings(path))
         return [(arg, roles), (path, roles)]
 
     def _call(self, fields: Node, scope: Scope, roles: tuple[str, ...]) -> list[tuple[Any, tuple[str, ...]]]:
@@ -220,9 +234,12 @@ class ExpressionWalk:
         self.facts.flag(StatementFlag.CHANGES_SETTINGS)
         constants = [a["A_Const"] for a in args[:2] if "A_Const" in a]
         name = self.facts.constant(constants[0]) if constants and "A_Const" in args[0] else UNKNOWN
+        if name is UNKNOWN and self.picked and strings((args or [{}])[0].get("ColumnRef", {}).get("fields", ())) == ["name"]:
+            name = self.picked
         name = name.lower() if isinstance(name, str) else "*"
         self.facts.dangers |= of_setting(name)
-        value = self.facts.constant(constants[1]) if name in FOLLOWED_SETTINGS and len(constants) > 1 else None
+        known = self.is_alone and name in FOLLOWED_SETTINGS and len(constants) > 1 and _is_false((args[2:] or [{}])[0])
+        value = self.facts.constant(constants[1]) if known else None
         self.facts.change_setting(name, value if isinstance(value, str) else None)
 
     def _sublink(self, fields: Node, scope: Scope, roles: tuple[str, ...], behind: set[str]) -> list[tuple[Any, tuple[str, ...]]]:
@@ -236,6 +253,7 @@ class ExpressionWalk:
             behind |= shown
             if outside is not None:
                 outside.append(frozenset(shown))
+        self._operator(fields.get("operName", ()))
         if fields.get("subLinkType") == "ARRAY_SUBLINK":
             signs.of_array(fields.get("subselect", {}).get("SelectStmt", {}), self.facts)
         return [(fields.get("testexpr", {}), roles)]
@@ -260,3 +278,11 @@ class ExpressionWalk:
                 if item and "FuncCall" in item:
                     return (strings(item["FuncCall"].get("funcname", ())) or [""])[-1]
         return ""
+
+
+def _is_false(node: Node) -> bool:
+    """Tell whether an argument is `false` as such: `set_config(…, true)` lasts as long as its transaction."""
+    while "TypeCast" in node:
+        node = node["TypeCast"].get("arg", {})
+    constant = node.get("A_Const", {})
+    return "boolval" in constant and not constant["boolval"].get("boolval", False)

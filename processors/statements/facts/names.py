@@ -30,11 +30,13 @@ def is_plain_relation(name: str) -> bool:
 class Namer:
     """Names objects under one search path."""
 
-    __slots__ = ("_schema", "_tokenizer")
+    __slots__ = ("_schema", "_tokenizer", "path")
 
     def __init__(self, tokenizer: Tokenizer, search_path: tuple[str, ...]) -> None:
         self._tokenizer = tokenizer
         self._schema = "?"
+        self.path: frozenset[str] | None = frozenset((*search_path, "pg_catalog")) if search_path else None
+        """The schemas that a name without one may lead to; None where that is not known."""
         if len(search_path) == 1 and is_plain_relation(search_path[0]):
             self._schema = search_path[0]
 

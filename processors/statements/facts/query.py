@@ -14,7 +14,8 @@ from processors.statements.facts import signs
 from processors.statements.facts.collector import Collector, Node
 from processors.statements.facts.expression import ExpressionWalk
 from processors.statements.facts.predicate import judge
-from processors.statements.facts.restriction import Target, cte_bodies, holds_other_rows, restricts
+from processors.statements.facts.restriction import overwrites, restricts
+from processors.statements.facts.rows import Target, cte_bodies, foreign_names, holds_other_rows, in_sight
 from processors.statements.facts.scope import NOTHING, Lineage, Names, Output, Scope, Source
 from processors.statements.facts.trees import strings
 from schemas.events import Danger, StatementFlag
@@ -55,7 +56,9 @@ class QueryWalk(ExpressionWalk):
         else:
             for item in fields.get("fromClause", ()):
                 self._from(item, scope)
+            outside, self.picked = self.picked, self._picked(fields)
             output = self._targets(fields.get("targetList", ()), scope, roles)
+            self.picked = outside
             named = {t["ResTarget"]["name"] for t in fields.get("targetList", ()) if t.get("ResTarget", {}).get("name")}
             shown = set(self.shown(named))
             scope.aliases = {n: c for n, c in output.columns if n in shown}
@@ -69,6 +72,17 @@ class QueryWalk(ExpressionWalk):
         self._keys(fields.get("sortClause", ()), scope, output, "order")
         self._tail(fields, scope, output)
         return output
+
+    def _picked(self, fields: Node) -> str | None:
+        """Return `x` of `… FROM pg_settings WHERE name = 'x'`, as pg_dump asks."""
+        items, where = fields.get("fromClause", []), fields.get("whereClause", {}).get("A_Expr", {})
+        left, right = where.get("lexpr", {}), where.get("rexpr", {})
+        if len(items) != 1 or items[0].get("RangeVar", {}).get("relname") != "pg_settings" or "A_Const" not in right:
+            return None
+        if strings(where.get("name", ())) != ["="] or strings(left.get("ColumnRef", {}).get("fields", ()))[-1:] != ["name"]:
+            return None
+        value = self.facts.constant(right["A_Const"])
+        return value if isinstance(value, str) else None
 
     def _tail(self, fields: Node, scope: Scope, output: Output) -> None:
         for limit in ("limitCount", "limitOffset"):
@@ -340,9 +354,11 @@ class QueryWalk(ExpressionWalk):
         while level is not None:
             bodies = {**level.bodies, **bodies}
             level = level.outer
-        target = Target(name, frozenset((source.alias,)), {}, bodies, self.facts.nullable(name))
+        seen = in_sight(bodies, self.facts.view)
+        target = Target(name, frozenset((source.alias,)), {}, seen, self.facts.nullable(name), self.facts.own_columns(name))
         if others:
             target.others = {alias: other for item in others for alias, other in holds_other_rows(item, target)}
+            target.foreign = foreign_names(others, seen)
         return target
 
     def _insert(self, fields: Node, scope: Scope, source: Source) -> None:
@@ -359,6 +375,11 @@ class QueryWalk(ExpressionWalk):
                 self.expression(element, inside, ("filter",))
             if conflict.get("targetList"):
                 self.facts.verb("update")
+                if records_actions(target):
+                    self.facts.danger(Danger.AUDIT_TAMPERING)
+                selected = fields.get("selectStmt", {}).get("SelectStmt", {})
+                if overwrites(selected, self._target(target, source, [], scope), self.facts):
+                    self.facts.danger(Danger.MASS_UPDATE)
                 self._assign(conflict["targetList"], Scope(scope, [source, Source("excluded", target)]), target)
             if "whereClause" in conflict:
                 self.expression(conflict["whereClause"], Scope(scope, [source, Source("excluded", target)]), ("filter",))

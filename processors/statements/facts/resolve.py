@@ -6,12 +6,15 @@ several objects means all of them. A body that cannot be read is opaque if it ma
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
 from pglast import parser
 
 from processors.statements.catalogue import Catalogue, Function, Relation
+from processors.statements.dangers import of_setting
 from processors.statements.facts.collector import Collector
 from processors.statements.facts.scope import Output
 from processors.statements.facts.utility import StatementWalk
@@ -26,6 +29,9 @@ _VIEWS = ("v", "m")
 _SYNTAX = ("current_", "local", "session_user", "user", "xml", "json")
 """What the grammar calls functions of its own."""
 _OWN_LANGUAGES = ("internal", "c")
+_OF_VIEWS = frozenset((Danger.OPAQUE, Danger.ROLE_CHANGE, Danger.AUDIT_TAMPERING, Danger.CONFIGURATION_CHANGE))
+"""Of what a view's query could do, what a query of it does, whatever it filters; the functions it calls count besides."""
+_TYPE = re.compile(r"(?:.*[.])?\"?([^.\"(\[]+)\"?")
 
 
 def resolve(facts: Collector, catalogue: Catalogue) -> None:
@@ -40,6 +46,9 @@ class _Resolution:
         self.facts = facts
         self.catalogue = catalogue
         self._seen: set[tuple[str, str]] = set()
+        self._anywhere: set[str] = set()
+        """Functions that code calls which sets a search path of its own."""
+        self._path = facts.namer.path
 
     def run(self) -> None:
         facts = self.facts
@@ -47,9 +56,13 @@ class _Resolution:
             self._exports()
         if StatementFlag.DDL in facts.flags:
             facts.functions.update(dict.fromkeys(self.catalogue.event_triggers))
-        for names, known in ((facts.operators, self.catalogue.operators), (facts.types, self.catalogue.types)):
-            for name in names:
-                facts.functions.update(dict.fromkeys(known.get(name, ())))
+        self._operators(facts.operators, self._path)
+        self._types(facts.types)
+        for name in facts.fields & self.catalogue.functions.keys():
+            if not any(
+                c.name == name for read in facts.reads for r in self.catalogue.find(*read.split(".", 1)) for c in r.columns
+            ):
+                facts.functions[name] = None
         self._own_columns()
         self._functions_as_columns()
         changed = True
@@ -61,6 +74,8 @@ class _Resolution:
                 self._once("write", name)
             for name in list(facts.functions):
                 self._once("call", name)
+            for name in list(self._anywhere):
+                self._once("call anywhere", name)
             changed = len(self._seen) > before
             if len(self._seen) > MAX_STEPS:
                 facts.flag(StatementFlag.OPAQUE)
@@ -71,8 +86,8 @@ class _Resolution:
         if (what, name) in self._seen:
             return
         self._seen.add((what, name))
-        if what == "call":
-            self._call(name)
+        if what.startswith("call"):
+            self._call(name, None if what == "call anywhere" else self._path)
         else:
             self._relation(name, written=what == "write")
 
@@ -112,7 +127,8 @@ class _Resolution:
         schema, _, table = name.partition(".")
         found = self.catalogue.find(schema, table)
         if schema == "?" and found:
-            self._rename(name, [r.qualified for r in found], written=written)
+            near = [r for r in found if self._path is None or r.schema in self._path or r.schema.startswith("pg_temp")]
+            self._rename(name, [r.qualified for r in near or found], written=written)
             return
         for relation in found:
             if relation.qualified != name:
@@ -122,10 +138,17 @@ class _Resolution:
                 self._view(relation, written=written)
             for kin in relation.kin:
                 (self.facts.write if written else self.facts.read)(kin)
+            for column in relation.columns:
+                name = _short_type(column.type)
+                self._run(*self.catalogue.casts.get(name, ()), *(self.catalogue.types.get(name, ()) if written else ()))
+            texts = [f"SELECT {e}" for e in relation.policies]
+            if written or relation.qualified in self.facts.computed:
+                texts += [f"SELECT {e}" for e in relation.expressions]
             if written:
-                self.facts.functions.update(dict.fromkeys(relation.triggers))
-                for text in (*relation.rules, *(f"SELECT {e}" for e in relation.expressions)):
-                    self._absorb(self._code(("text", text), text, "sql"))
+                self._run(*relation.triggers)
+                texts += relation.rules
+            for text in texts:
+                self._absorb(self._code(("text", text), text, "sql"))
             if relation.kind == "f":
                 self.facts.danger(Danger.FILE_ACCESS if relation.wrapper == "file_fdw" else Danger.NETWORK_EGRESS)
 
@@ -152,8 +175,12 @@ class _Resolution:
         if written:
             self.facts.writes.update(inner.reads)
         self.facts.reads.update(inner.reads)
-        self.facts.functions.update(inner.functions)
-        self.facts.dangers |= inner.dangers & {Danger.OPAQUE}
+        self._run(*inner.functions)
+        self._operators(inner.operators, frozenset())
+        self._types(inner.types)
+        self.facts.dangers |= inner.dangers & _OF_VIEWS
+        if self.facts.whole and not written:
+            self.facts.dangers |= inner.dangers & {Danger.BULK_EXPORT}
         for column, behind in inner.columns.items():
             rest = [role for role in behind if role != "output"]
             if rest:
@@ -167,16 +194,33 @@ class _Resolution:
             short = column[len(prefix) :]
             self.facts.use(shown.get(short, everything) if short != "*" else everything, *self.facts.columns[column])
 
-    def _call(self, name: str) -> None:
+    def _run(self, *names: str) -> None:
+        """Take in what the functions of these names do."""
+        for name in names:
+            self.facts.functions[name] = None
+            self.facts.called(name.rpartition(".")[2])
+
+    def _operators(self, used: Iterable[tuple[str, str]], path: frozenset[str] | None) -> None:
+        for schema, name in used:
+            for where, function in self.catalogue.operators.get(name, ()):
+                if where == schema if schema else path is None or where in path:
+                    self._run(function)
+
+    def _types(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._run(*self.catalogue.types.get(name, ()))
+
+    def _call(self, name: str, path: frozenset[str] | None) -> None:
         if name.startswith("function_oid_"):
             known = self.catalogue.by_oid.get(int(name[13:]) if name[13:].isdigit() else 0)
             if known is None:
                 self.facts.danger(Danger.OPAQUE)
             else:
-                self.facts.functions[known] = None
-                self.facts.called(known.rpartition(".")[2])
+                self._run(known)
             return
         found = self.catalogue.find_functions(name)
+        if path is not None and "." not in name:
+            found = tuple(f for f in found if f.schema in path)
         if name.startswith(_SYNTAX):
             return
         if not found and name.rpartition(".")[2] not in self.catalogue.builtins and "(" not in name:
@@ -185,11 +229,24 @@ class _Resolution:
             self._function(function)
 
     def _function(self, function: Function) -> None:
-        if function.language in _OWN_LANGUAGES:
+        for setting in function.settings:
+            self.facts.dangers |= of_setting(setting.partition("=")[0])
+        strays = any(s.startswith("search_path=") for s in function.settings) and not function.extension
+        if function.result:
+            self._types((function.result,))
+        if function.defaults:
+            self._absorb(self._code(("text", function.defaults), f"SELECT {function.defaults}", "sql"))
+        if function.calls:
+            self._run(*function.calls)
+        elif function.language in _OWN_LANGUAGES:
             if not function.extension:
                 self.facts.danger(Danger.OPAQUE)
         elif function.language in ("sql", "plpgsql"):
-            self._absorb(self._code(("function", function.oid, function.body), function.body, function.language))
+            inner = self._code(("function", function.oid, function.body), function.body, function.language)
+            self._absorb(inner)
+            if strays:
+                self._path = None
+                self._anywhere.update(inner.functions)
         else:
             self.facts.danger(Danger.OPAQUE if function.volatility == "v" else Danger.UNKNOWN_CODE)
 
@@ -216,6 +273,11 @@ class _Resolution:
         facts.dangers |= inner.dangers
         facts.flags |= inner.flags & {StatementFlag.OPAQUE, StatementFlag.DYNAMIC_SQL, StatementFlag.CHANGES_SETTINGS}
         facts.settings.update(dict.fromkeys(inner.settings))
-        for known, names in ((self.catalogue.operators, inner.operators), (self.catalogue.types, inner.types)):
-            for name in names:
-                facts.functions.update(dict.fromkeys(known.get(name, ())))
+        self._operators(inner.operators, self._path)
+        self._types(inner.types)
+
+
+def _short_type(name: str) -> str:
+    """Return a type's name without its schema, its modifier and the brackets of arrays of it."""
+    found = _TYPE.match(name)
+    return found[1] if found else name

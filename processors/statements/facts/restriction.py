@@ -9,52 +9,17 @@ everything else, however it is dressed, does not. AND needs one arm that restric
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+from processors.statements.dangers.functions import of_function
 from processors.statements.facts.collector import Collector, Node
+from processors.statements.facts.plain import LONG, constant_of, constants_in, is_selective, own_column
+from processors.statements.facts.rows import Bodies, Target, cte_bodies, join_conditions, sources, tables_read
 from processors.statements.facts.trees import calls, columns, has_query, strings, sublinks, walk
 
 MAX_DEPTH = 60
 """Nesting looked into; a deeper condition does not restrict."""
 
-_WRAPPERS = frozenset(
-    [
-        "lower",
-        "upper",
-        "trim",
-        "btrim",
-        "ltrim",
-        "rtrim",
-        "initcap",
-        "date",
-        "date_trunc",
-        "date_part",
-        "extract",
-        "timezone",
-        "to_char",
-        "to_date",
-        "to_timestamp",
-        "unaccent",
-        "md5",
-        "sha256",
-        "digest",
-        "encode",
-        "jsonb_extract_path_text",
-        "json_extract_path_text",
-        "jsonb_extract_path",
-        "coalesce",
-        "hashtext",
-        "text",
-        "int4",
-        "int8",
-        "numeric",
-        "host",
-        "family",
-    ]
-)
-"""Functions of a column whose value still tells its rows apart."""
 _NOW = frozenset(
     [
         "now",
@@ -70,7 +35,6 @@ _DEADLINE = re.compile(
     r"expir|until|valid_to|deadline|due|_end|end_|ends|ttl|retry|next|schedul|run_at|lease|timeout|not_after|available|visible|delete",
     re.IGNORECASE,
 )
-_LONG = re.compile(r"decade|centur|millen|infinity", re.IGNORECASE)
 _SPAN = re.compile(r"(\d+)\s*([a-zA-Z]+)")
 _DAYS = {
     "sec": 1e-5,
@@ -89,24 +53,8 @@ _MADE = frozenset(
     ("date_trunc", "make_date", "make_timestamp", "make_timestamptz", "make_interval", "to_date", "to_timestamp", "timezone")
 )
 """Functions that make a moment of constants and parameters."""
-_SYSTEM_COLUMNS = frozenset(("tableoid", "xmin", "xmax", "cmin", "cmax"))
 _EARLY, _LATE = "2000", "2090"
 _HUGE = 1_000_000_000
-_TRIVIAL_PATTERN = "%_^$.*+?()|[]{}\\sSwWdD- "
-
-
-@dataclass(slots=True)
-class Target:
-    """The table written, what else the statement reads, and the CTEs in sight.
-
-    `aliases` are the names the target goes by; `others` maps the other FROM items to whether they hold another table's rows.
-    """
-
-    name: str
-    aliases: frozenset[str]
-    others: Mapping[str, bool] = field(default_factory=dict)
-    ctes: Mapping[str, Node] = field(default_factory=dict)
-    nullable: frozenset[str] | None = None
 
 
 def restricts(node: Node | None, target: Target, facts: Collector, depth: int = MAX_DEPTH, *, negated: bool = False) -> bool:
@@ -121,12 +69,13 @@ def restricts(node: Node | None, target: Target, facts: Collector, depth: int = 
             if fields.get("boolop") == "NOT_EXPR":
                 return restricts(args[0], target, facts, depth, negated=not negated)
             every = (fields.get("boolop") == "OR_EXPR") != negated
+            args = [_without_not(a) for a in args]
             if every and _cover_each_other(args, target):
                 return False
             found = (restricts(a, target, facts, depth, negated=negated) for a in _cheap_first(args))
             return all(found) if every else any(found)
         case "ColumnRef":
-            return _own_column(node, target) is not None
+            return own_column(node, target, facts) is not None
         case "BooleanTest":
             if fields.get("booltesttype") in ("IS_UNKNOWN", "IS_NOT_UNKNOWN"):
                 return bool((fields["booltesttype"] == "IS_UNKNOWN") != negated)
@@ -144,26 +93,44 @@ def restricts(node: Node | None, target: Target, facts: Collector, depth: int = 
     return False
 
 
+_OPPOSITE = {"=": "<>", "<>": "=", "!=": "=", "<": ">=", ">": "<=", "<=": ">", ">=": "<"}
+
+
+def _without_not(arm: Node) -> Node:
+    """Return `NOT (a < b)` as `a >= b`."""
+    for _ in range(8):
+        inner = arm.get("BoolExpr", {})
+        fields = (inner.get("args") or [{}])[0].get("A_Expr", {}) if inner.get("boolop") == "NOT_EXPR" else {}
+        opposite = _OPPOSITE.get((strings(fields.get("name", ())) or [""])[-1])
+        if fields.get("kind") == "AEXPR_OP" and opposite:
+            return {"A_Expr": {**fields, "name": [{"String": {"sval": opposite}}]}}
+        nested = (inner.get("args") or [{}])[0].get("BoolExpr", {}) if inner.get("boolop") == "NOT_EXPR" else {}
+        if nested.get("boolop") != "NOT_EXPR":
+            return arm
+        arm = nested["args"][0]
+    return arm
+
+
 def _cover_each_other(arms: list[Node], target: Target) -> bool:
     """Tell whether arms of OR ask the same column from two sides: `x < 5 OR x >= 5`, NULL or not, true or false."""
     sides: dict[str, set[str]] = {}
     for arm in arms:
         kind, fields = next(iter(arm.items())) if arm else ("", {})
         if kind in ("NullTest", "BooleanTest"):
-            column, side = _own_column(fields.get("arg", {}), target), f"{fields.get('nulltesttype')}{fields.get('booltesttype')}"
+            column, side = own_column(fields.get("arg", {}), target), f"{fields.get('nulltesttype')}{fields.get('booltesttype')}"
         elif kind == "A_Expr":
             left, right = fields.get("lexpr", {}), fields.get("rexpr", {})
             name = (strings(fields.get("name", ())) or [""])[-1]
-            column = _own_column(left, target)
+            column = own_column(left, target)
             if column is None:
-                column, name = _own_column(right, target), {"<": ">", ">": "<", "<=": ">", ">=": "<"}.get(name, name)
+                column, name = own_column(right, target), {"<": ">", ">": "<", "<=": ">", ">=": "<"}.get(name, name)
             truth = _constant_truth(right)
             side = f"{truth}" if truth is not None else name[:1]
             if truth is None and side not in ("<", ">"):
                 continue
         elif kind in ("ColumnRef", "BoolExpr"):
             inner = fields.get("args", [{}])[0] if fields.get("boolop") == "NOT_EXPR" else arm
-            column, side = _own_column(inner, target), kind
+            column, side = own_column(inner, target), kind
         else:
             continue
         if column is not None:
@@ -184,23 +151,33 @@ def _equals(node: Node) -> bool:
 
 
 def _null_test(fields: Node, target: Target, *, negated: bool) -> bool:
-    column = _own_column(fields.get("arg", {}), target)
+    column = own_column(fields.get("arg", {}), target)
     wants_null = (fields.get("nulltesttype", "IS_NULL") == "IS_NULL") != negated
     if column is None:
         return False
+    if "A_Expr" in fields.get("arg", {}) and wants_null:
+        return False  # what JSON does not hold is NULL in every row
     return wants_null or (target.nullable is not None and column in target.nullable)
 
 
 def _operator(fields: Node, target: Target, facts: Collector, depth: int, *, negated: bool) -> bool:
     kind = fields.get("kind", "AEXPR_OP")
-    name = (strings(fields.get("name", ())) or [""])[-1]
+    names = strings(fields.get("name", ())) or [""]
+    if facts.is_redefined(names, operator=True):
+        return False
+    name = names[-1]
     left, right = fields.get("lexpr", {}), fields.get("rexpr", {})
     if kind in ("AEXPR_LIKE", "AEXPR_ILIKE", "AEXPR_SIMILAR") or (kind == "AEXPR_OP" and name in ("~", "~*", "!~", "!~*")):
-        if name.startswith("!") != negated or _own_column(left, target) is None:
+        if name.startswith("!") != negated or own_column(left, target, facts) is None:
             return False
-        return _is_selective(right, facts)
+        return is_selective(right, facts)
     if kind in ("AEXPR_BETWEEN", "AEXPR_BETWEEN_SYM"):
         bounds = right.get("List", {}).get("items", [])
+        if kind == "AEXPR_BETWEEN_SYM":
+            values = [constant_of(b, facts) for b in bounds]
+            if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
+                return False
+            bounds = [b for _, b in sorted(zip(values, bounds, strict=True), key=lambda pair: pair[0])]
         return not negated and any(
             _compares({"lexpr": left, "rexpr": b}, o, target, facts, depth) for b, o in zip(bounds, (">=", "<="), strict=False)
         )
@@ -219,7 +196,7 @@ def _operator(fields: Node, target: Target, facts: Collector, depth: int, *, neg
     if kind != "AEXPR_OP":
         return False
     if negated:
-        name = {"=": "<>", "<>": "=", "!=": "=", "<": ">=", ">": "<=", "<=": ">", ">=": "<"}.get(name, "")
+        name = _OPPOSITE.get(name, "")
     if name == "=":
         for one, other in ((left, right), (right, left)):
             truth = _constant_truth(other)
@@ -231,7 +208,31 @@ def _operator(fields: Node, target: Target, facts: Collector, depth: int, *, neg
         return _compares(fields, name, target, facts, depth) or _compares(
             {"lexpr": right, "rexpr": left}, mirrored, target, facts, depth
         )
-    return name in ("@>", "<@", "&&", "?", "?|", "?&", "@@", "<<", ">>", "<<=") and _equates(left, right, target, facts, depth)
+    if name not in ("@>", "<@", "&&", "?", "?|", "?&", "@@", "<<", ">>", "<<=") or not _equates(
+        left, right, target, facts, depth
+    ):
+        return False
+    return not _holds_everything(left, right, name, target, facts, depth)
+
+
+def _holds_everything(left: Node, right: Any, name: str, target: Target, facts: Collector, depth: int) -> bool:
+    """Tell whether a containment may hold of every value: of nothing (`x @> '{}'`), or in a range without bounds."""
+    if name == "<@":
+        called = right.get("FuncCall", {})
+        if (strings(called.get("funcname", ())) or [""])[-1].endswith("range"):
+            bounds = called.get("args", [])[:2]
+            sides = zip(bounds, (">=", "<="), strict=False)
+            return not any(_compares({"lexpr": left, "rexpr": b}, o, target, facts, depth) for b, o in sides)
+    constant = constant_of(right, facts)
+    if not isinstance(constant, str):
+        return False
+    bare = constant.strip()
+    if name == "@>":
+        return not bare.strip("{}[]() ,")
+    if name == "<@" and bare[:1] in "[(" and "," in bare:
+        low, _, high = bare[1:-1].partition(",")
+        return all(not b.strip('" ') or LONG.search(b) for b in (low, high))
+    return False
 
 
 def _constant_truth(node: Node) -> bool | None:
@@ -241,9 +242,9 @@ def _constant_truth(node: Node) -> bool | None:
 
 def _equates(column: Node, value: Any, target: Target, facts: Collector, depth: int) -> bool:
     """Tell whether `column = value` picks rows: a column of the target, and a value that does not come from the same column."""
-    names = {_own_column(column, target)}
+    names = {own_column(column, target, facts)}
     if None in names and "RowExpr" in column:
-        names = {_own_column(c, target) for c in column["RowExpr"].get("args", ())}
+        names = {own_column(c, target, facts) for c in column["RowExpr"].get("args", ())}
         if not names - {None}:
             return False
     elif None in names:
@@ -254,6 +255,7 @@ def _equates(column: Node, value: Any, target: Target, facts: Collector, depth: 
     if not owners:
         return not _is_series(value)
     for qualifier, column_name in owners:
+        qualifier = qualifier or target.foreign.get(column_name, "")
         if qualifier and qualifier not in target.aliases:
             if not target.others.get(qualifier, qualifier not in target.others):
                 return False
@@ -264,21 +266,26 @@ def _equates(column: Node, value: Any, target: Target, facts: Collector, depth: 
 
 def _compares(fields: Node, name: str, target: Target, facts: Collector, depth: int) -> bool:
     """Tell whether a range leaves rows out: not `id > 0`, `created_at < now()`, `name >= ''`, nor a bound beyond any value."""
-    column = _own_column(fields.get("lexpr", {}), target)
+    column = own_column(fields.get("lexpr", {}), target, facts)
     value = fields.get("rexpr", {})
-    if column is None or column == "ctid" or any(True for _ in columns(value)):
+    if column is None or column == "ctid" or any(True for _ in columns(value)) or value.get("A_Const", {}).get("isnull"):
         return False
     if has_query(value):
         return _is_choice(value, target, facts, depth)
     upward = name.startswith(">")
-    constant = _constant(value, facts)
+    constant = constant_of(value, facts)
     if isinstance(constant, bool):
         return False
+    part = _date_part(fields.get("lexpr", {}), facts)
+    if part is not None:
+        # 2000 to 2090, as years and as seconds since 1970; of any other part a range leaves out too little.
+        low, high = {"year": (2000.0, 2090.0), "epoch": (946_684_800.0, 3_786_912_000.0)}.get(part, (0.0, 0.0))
+        return isinstance(constant, int | float) and bool(high) and (constant >= low if upward else constant < high)
     if isinstance(constant, int | float):
         return constant > 1 and constant < _HUGE if upward else constant < _HUGE and constant > -_HUGE
     if isinstance(constant, str):
         text = constant.strip().lower()
-        if not text or _LONG.search(text) or text == "epoch":
+        if not text or LONG.search(text) or text == "epoch":
             return False
         if text in ("now", "today", "tomorrow", "yesterday"):
             return upward or _DEADLINE.search(column) is not None
@@ -296,7 +303,7 @@ def _compares(fields: Node, name: str, target: Target, facts: Collector, depth: 
         bare = "A_Expr" not in value
         if bare:
             return upward or _DEADLINE.search(column) is not None
-        intervals = [c for c in _constants(value, facts) if isinstance(c, str)]
+        intervals = [c for c in constants_in(value, facts) if isinstance(c, str)]
         if any(_far(c) for c in intervals):
             return False
         forward = strings(value["A_Expr"].get("name", ()))[-1:] == ["+"]
@@ -304,10 +311,20 @@ def _compares(fields: Node, name: str, target: Target, facts: Collector, depth: 
     return True
 
 
+def _date_part(node: Any, facts: Collector) -> str | None:
+    """Return which part of a date an expression takes, None if it takes none."""
+    while isinstance(node, dict) and "TypeCast" in node:
+        node = node["TypeCast"].get("arg", {})
+    called = node.get("FuncCall", {}) if isinstance(node, dict) else {}
+    if (strings(called.get("funcname", ())) or [""])[-1] not in ("extract", "date_part"):
+        return None
+    return str(constant_of((called.get("args") or [{}])[0], facts)).lower()
+
+
 def _far(interval: str) -> bool:
     """Tell whether an interval is none at all, or so long that nothing lies beyond it."""
     found = _SPAN.findall(interval)
-    if not found or _LONG.search(interval):
+    if not found or LONG.search(interval):
         return True
     days = sum(int(count[:9]) * _DAYS.get(unit[:3].lower(), 0.0) for count, unit in found)
     return not 0 < days < 15 * 365
@@ -321,7 +338,7 @@ def _sublink(fields: Node, target: Target, facts: Collector, depth: int, *, nega
     if kind == "ANY_SUBLINK":
         test = fields.get("testexpr", {})
         operator = (strings(fields.get("operName", ())) or ["="])[-1]
-        if operator != "=" or (_own_column(test, target) is None and "RowExpr" not in test):
+        if operator != "=" or (own_column(test, target, facts) is None and "RowExpr" not in test):
             return False
         if negated:
             # NOT IN: rows that nothing in another table refers to.
@@ -338,16 +355,21 @@ def _is_choice(value: Any, target: Target, facts: Collector, depth: int) -> bool
 
 def _chooses(query: Node, target: Target, facts: Collector, depth: int) -> bool:
     """Tell whether a subquery gives some rows only: restricted itself, limited, listed, or about another table."""
-    if depth <= 0:
+    facts.proofs -= 1
+    if depth <= 0 or facts.proofs < 0:
         return False
     if "larg" in query:
         arms = [query.get("larg", {}), query.get("rarg", {})]
+        again = [b is query for _, b in sources(arms[1].get("fromClause", []), target.ctes)]
+        if any(again):
+            # A recursive CTE: of itself alone it counts, beside a table it follows that table's rows from where it began.
+            return not all(again) and _chooses(arms[0], target, facts, depth - 1)
         if query.get("op") == "SETOP_UNION":
             return all(_chooses(a, target, facts, depth - 1) for a in arms)
         return _chooses(arms[0], target, facts, depth - 1)
     if "valuesLists" in query:
         return not any(True for _ in columns(query["valuesLists"]))
-    ctes = {**target.ctes, **_cte_bodies(query)}
+    ctes = Bodies({**target.ctes, **cte_bodies(query)}, target.ctes)
     limit = query.get("limitCount", {}).get("A_Const")
     if limit is not None and not limit.get("isnull"):
         count = facts.constant(limit)
@@ -355,36 +377,53 @@ def _chooses(query: Node, target: Target, facts: Collector, depth: int) -> bool:
             return True
     elif "ParamRef" in query.get("limitCount", {}):
         return True
-    sources = query.get("fromClause", [])
-    if not sources:
+    items = query.get("fromClause", [])
+    if not items:
         # `id IN (SELECT id)` is the row itself; `(SELECT $1)` a value.
         targets = query.get("targetList", [])
-        return not any(True for _ in columns(targets)) and not _is_series(targets) and not has_query(targets)
+        bare = any(key == "FuncCall" and "args" not in value for key, value in walk(targets))
+        return not any(True for _ in columns(targets)) and not _is_series(targets) and not has_query(targets) and not bare
     if "groupClause" in query and any(True for _ in columns(query.get("havingClause", {}))):
         return True
     if _aggregates(query) and "groupClause" not in query:
         return True
-    inner = list(_sources(sources, ctes))
+    inner = list(sources(items, ctes))
     names = frozenset(a for a, _ in inner)
     body = [b for _, b in inner]
     if any(isinstance(b, dict) and _chooses(b, target, facts, depth - 1) for b in body):
         return True
     if all(isinstance(b, str) and b.startswith("()") for b in body):
-        return any(b == "()unnest" for b in body)
+        return any(b == "()unnest" for b in body) or (not _is_series(items) and _is_given(items))
     same = any(b == target.name.rpartition(".")[2] for b in body)
     here = Target(target.name if same else "", names, dict.fromkeys(target.aliases - names, not same), ctes)
     where = query.get("whereClause")
     if where is not None and restricts(where, here, facts, depth - 1):
         return True
-    return any(restricts(q, here, facts, depth - 1) for q in _join_conditions(sources)) if not same and len(body) > 1 else False
+    return any(restricts(q, here, facts, depth - 1) for q in join_conditions(items)) if not same and len(body) > 1 else False
+
+
+def _is_given(sources: list[Node]) -> bool:
+    """Tell whether what a function in FROM gives depends on what it is given: a list, a document, a key."""
+    called = [value for key, value in walk(sources) if key == "FuncCall"]
+    names = [(strings(c.get("funcname", ())) or [""])[-1] for c in called]
+    return bool(called) and not any(map(of_function, names)) and all("args" in c and not has_query(c["args"]) for c in called)
+
+
+def overwrites(query: Node, target: Target, facts: Collector) -> bool:
+    """Tell whether an INSERT … SELECT … ON CONFLICT DO UPDATE meets most rows there are: it selects them, or every key."""
+    if "valuesLists" in query:
+        return False
+    bodies = list(tables_read(query, target.ctes))
+    own = target.name.rpartition(".")[2]
+    return _is_series(query) or (own in bodies and not _chooses(query, target, facts, MAX_DEPTH))
 
 
 def _is_correlated(query: Node, target: Target) -> bool:
     """Tell whether an EXISTS asks another table about the target's row."""
     if not _others_read(query, target):
         return False
-    inner = {a for a, _ in _sources(query.get("fromClause", []), {})}
-    arms = [a for c in (query.get("whereClause", {}), *_join_conditions(query.get("fromClause", []))) for a in _conjuncts(c)]
+    inner = {a for a, _ in sources(query.get("fromClause", []), {})}
+    arms = [a for c in (query.get("whereClause", {}), *join_conditions(query.get("fromClause", []))) for a in _conjuncts(c)]
     if not all(any(True for _ in columns(a)) for a in arms):
         return False
     for arm in arms:
@@ -411,142 +450,12 @@ def _is_never(node: Node | None) -> bool:
 
 def _others_read(query: Node, target: Target) -> list[str]:
     own = target.name.rpartition(".")[2]
-    return [b for _, b in _sources(query.get("fromClause", []), {}) if isinstance(b, str) and b != own and not b.startswith("()")]
-
-
-def cte_bodies(fields: Node) -> dict[str, Node]:
-    """Return the SELECTs that a statement's WITH names."""
-    return _cte_bodies(fields)
-
-
-def _cte_bodies(fields: Node) -> dict[str, Node]:
-    found = {}
-    for item in fields.get("withClause", {}).get("ctes", ()):
-        entry = item.get("CommonTableExpr", {})
-        found[entry.get("ctename", "")] = entry.get("ctequery", {}).get("SelectStmt", {})
-    return found
-
-
-def holds_other_rows(item: Node, target: Target) -> Iterator[tuple[str, bool]]:
-    """Yield each FROM item's alias, and whether joining it can leave rows of the target out: not itself, nor a series."""
-    own = target.name.rpartition(".")[2]
-    for alias, body in _sources([item], target.ctes):
-        if isinstance(body, str):
-            yield alias, body != own and (not body.startswith("()") or body == "()unnest")
-        else:
-            reads = [b for _, b in _sources(body.get("fromClause", []), target.ctes)]
-            listed = "valuesLists" in body
-            yield (
-                alias,
-                listed
-                or (bool(reads) and own not in reads and not all(str(b).startswith("()") for b in reads))
-                or ("whereClause" in body or "limitCount" in body or "havingClause" in body),
-            )
-
-
-def _sources(items: list[Node], ctes: Mapping[str, Node]) -> Iterator[tuple[str, Any]]:
-    """Yield alias and body: a table's name, a subquery's fields, or `()function`."""
-    for item in items:
-        kind, fields = next(iter(item.items()))
-        alias = fields.get("alias", {}).get("aliasname", "")
-        if kind == "JoinExpr":
-            yield from _sources([s for s in (fields.get("larg"), fields.get("rarg")) if s], ctes)
-        elif kind == "RangeVar":
-            name = fields.get("relname", "")
-            body = ctes.get(name) if not fields.get("schemaname") else None
-            yield alias or name, body if body else name
-        elif kind == "RangeSubselect":
-            yield alias, fields.get("subquery", {}).get("SelectStmt", {})
-        elif kind == "RangeTableSample":
-            yield from _sources([fields["relation"]] if "relation" in fields else [], ctes)
-        else:
-            called = next(calls(fields), "")
-            yield alias or called, "()" + called
-
-
-def _join_conditions(items: list[Node]) -> Iterator[Node]:
-    for item in items:
-        join = item.get("JoinExpr")
-        if join:
-            if "quals" in join:
-                yield join["quals"]
-            yield from _join_conditions([s for s in (join.get("larg"), join.get("rarg")) if s])
+    found = tables_read(query, target.ctes)
+    return [b for b in found if b != own and not b.startswith("()")]
 
 
 def _aggregates(query: Node) -> bool:
     return any(c in ("max", "min", "count", "sum", "avg") for c in calls(query.get("targetList", [])))
-
-
-def _own_column(node: Any, target: Target) -> str | None:
-    """Return the target's column that an expression is a plain form of: itself, cast, or under a function that keeps it apart."""
-    for _ in range(8):
-        if not isinstance(node, dict) or len(node) != 1:
-            return None
-        kind, fields = next(iter(node.items()))
-        if kind == "ColumnRef":
-            names = strings(fields.get("fields", ()))
-            if not names or len(names) != len(fields.get("fields", ())):
-                return None
-            if len(names) > 1 and names[-2] not in target.aliases:
-                return None
-            return None if names[-1] in _SYSTEM_COLUMNS else names[-1]
-        if kind == "TypeCast" or kind == "CollateClause":
-            node = fields.get("arg")
-        elif kind == "FuncCall":
-            args = fields.get("args", [])
-            name = (strings(fields.get("funcname", ())) or [""])[-1]
-            if name not in _WRAPPERS or not args:
-                return None
-            found = [a for a in args if any(True for _ in columns(a))]
-            node = found[0] if len(found) == 1 else None
-        elif kind == "CoalesceExpr":
-            found = [a for a in fields.get("args", ()) if any(True for _ in columns(a))]
-            node = found[0] if len(found) == 1 else None
-        elif kind == "A_Expr":
-            name = (strings(fields.get("name", ())) or [""])[-1]
-            if name not in ("->>", "->", "#>>", "#>"):
-                return None
-            node = fields.get("lexpr")
-        elif kind == "A_Indirection":
-            node = fields.get("arg")
-        else:
-            return None
-    return None
-
-
-def _is_selective(pattern: Any, facts: Collector) -> bool:
-    """Tell whether a pattern can fail: constants that may match everything do not; what is computed is not known to."""
-    if "FuncCall" in pattern:
-        pattern = (pattern["FuncCall"].get("args") or [{}])[0]
-    while "TypeCast" in pattern:
-        pattern = pattern["TypeCast"].get("arg", {})
-    if "ParamRef" in pattern:
-        return True
-    if "A_Const" not in pattern:
-        texts = [c for c in _constants(pattern, facts) if isinstance(c, str)]
-        return any(c.strip(_TRIVIAL_PATTERN) for c in texts) or any(True for _ in _params(pattern))
-    return facts.pattern(pattern["A_Const"]) is None
-
-
-def _constant(node: Any, facts: Collector) -> Any:
-    while isinstance(node, dict) and "TypeCast" in node:
-        node = node["TypeCast"].get("arg", {})
-    if isinstance(node, dict) and "A_Const" in node:
-        return facts.constant(node["A_Const"])
-    if isinstance(node, dict) and "A_Expr" in node and "lexpr" not in node["A_Expr"]:
-        value = _constant(node["A_Expr"].get("rexpr", {}), facts)
-        return -value if isinstance(value, int | float) else None
-    return None
-
-
-def _constants(node: Any, facts: Collector) -> Iterator[Any]:
-    for key, value in walk(node):
-        if key == "A_Const":
-            yield facts.constant(value)
-
-
-def _params(node: Any) -> Iterator[str]:
-    return (key for key, _ in walk(node) if key == "ParamRef")
 
 
 def _is_series(node: Any) -> bool:

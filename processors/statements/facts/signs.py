@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from processors.statements.facts.collector import Collector, Node
 from processors.statements.facts.predicate import shape
-from processors.statements.facts.restriction import Target, restricts
+from processors.statements.facts.restriction import restricts
+from processors.statements.facts.rows import Target
 from processors.statements.facts.scope import Scope
-from processors.statements.facts.trees import calls, columns, expressions, has_query, strings, walk
+from processors.statements.facts.trees import calls, columns, expressions, has_query, strings, sublinks, walk
 from schemas.events import Danger
 
 _HUGE_SERIES = 10_000_000
@@ -80,6 +82,7 @@ _CATALOGUES = frozenset(
         "pg_trigger",
     ]
 )
+_TABLE_NAMING = frozenset(("relname", "tablename", "table_name", "viewname"))
 _COLUMN_NAMING = frozenset(("column_name", "attname", "prosrc", "routine_definition", "view_definition"))
 
 
@@ -89,20 +92,52 @@ def of_select(fields: Node, scope: Scope, facts: Collector) -> None:
     where = fields.get("whereClause")
     if items:
         limited = "limitCount" in fields
-        _bombs(items, where, scope, facts, limited=limited)
+        _bombs(fields, scope, facts, limited=limited)
         bases = [s.base for s in scope.sources if s.base is not None]
         own = [b for b in bases if not b.startswith(("pg_catalog.", "information_schema."))]
-        if fields.get("lockingClause") and own and where is None and not limited:
+        if fields.get("lockingClause") and own and not limited and not _picks(fields, facts):
             facts.danger(Danger.LOCK_EXHAUSTION)
         if not _catalogue_only(facts) and _collects(fields) and is_whole({**fields, "targetList": []}, facts):
             facts.danger(Danger.BULK_EXPORT)
         if len(own) < len(bases):
-            _listing(bases, fields, facts)
-    called = calls(fields.get("targetList", [])) if items and Danger.ADVISORY_LOCK in facts.dangers else ()
-    if any(name.startswith("pg_advisory") for name in called):
+            _listing(bases, {s.alias for s in scope.sources}, fields, facts)
+        if where is not None and own:
+            _asks_the_catalogue(where, facts)
+    called = list(calls(fields.get("targetList", []))) if items and Danger.ADVISORY_LOCK in facts.dangers else ()
+    if any(c.startswith("pg_advisory") for c in called) or (
+        any(c.startswith("pg_try_advisory") for c in called) and "limitCount" not in fields and not _picks(fields, facts)
+    ):
         facts.danger(Danger.LOCK_EXHAUSTION)
     if where is not None:
         of_condition(where, facts)
+
+
+def _picks(fields: Node, facts: Collector) -> bool:
+    """Tell whether a query's conditions pick rows of one of its tables, joins with the others aside; `<>` is enough here."""
+    conditions = [c for c in (fields.get("whereClause"), *(j.get("quals") for j in _joins(fields.get("fromClause", [])))) if c]
+    tables = [v for k, v in walk(fields.get("fromClause", [])) if k == "RangeVar"]
+    names = [t.get("alias", {}).get("aliasname") or t.get("relname", "") for t in tables]
+    for table, name in zip(tables, names, strict=True):
+        target = Target(table.get("relname", ""), frozenset((name,)), {n: False for n in names if n != name})
+        if any(restricts(c, target, facts) for c in conditions):
+            return True
+    return any(
+        strings(e.get("name", ()))[-1:] in (["<>"], ["!~~"]) and any(True for _ in columns(e.get("lexpr", {})))
+        for e in expressions(conditions)
+    )
+
+
+def _asks_the_catalogue(where: Node, facts: Collector) -> None:
+    """Judge a condition on rows of a table that asks the server's catalogue something unrelated: a guess, bit by bit."""
+    for comparison in expressions(where):
+        sides = [comparison.get("lexpr", {}), comparison.get("rexpr", {})]
+        if not any(isinstance(side, dict) and "A_Const" in side for side in sides):
+            continue
+        for query in sublinks(sides):
+            read = [v for k, v in walk(query.get("subselect", {})) if k == "RangeVar"]
+            system = ("pg_", "information_schema")
+            if read and all((r.get("schemaname") or r.get("relname", "")).startswith(system) for r in read):
+                facts.danger(Danger.INJECTION_SIGNS)
 
 
 def _catalogue_only(facts: Collector) -> bool:
@@ -116,6 +151,8 @@ def of_array(query: Node, facts: Collector) -> None:
 
 
 def _collects(fields: Node) -> bool:
+    if any(key in ("JsonArrayAgg", "JsonObjectAgg") for key, _ in walk(fields.get("targetList", []))):
+        return True
     return any(c in _COLLECTING - {"row_to_json"} for c in calls(fields.get("targetList", [])))
 
 
@@ -143,12 +180,44 @@ def _grouped(fields: Node) -> bool:
     return any(True for _ in columns(fields.get("groupClause", [])))
 
 
-def _bombs(items: list[Node], where: Node | None, scope: Scope, facts: Collector, *, limited: bool) -> None:
-    if where is None and not limited and not any("quals" in v or "usingClause" in v or v.get("isNatural") for v in _joins(items)):
-        bases = [s.base for s in scope.sources if s.base is not None]
-        series = sum(1 for c in calls(items) if c == "generate_series")
-        if len(bases) > 2 or len(bases) > len(set(bases)) or series > 1 or (series and bases):
-            facts.danger(Danger.RESOURCE_EXHAUSTION)
+_SOME_ROWS, _SOME_STEPS = 10_000.0, 1000.0
+"""Taken for a table, and for a series whose bounds are no constants."""
+_HUGE_PRODUCT = 1e8
+
+
+def _bombs(fields: Node, scope: Scope, facts: Collector, *, limited: bool) -> None:
+    """Judge a product of everything in FROM with nothing that joins it."""
+    items = fields["fromClause"]
+    conditions = [fields.get("whereClause"), *(j.get("quals") for j in _joins(items))]
+    if limited or any("usingClause" in v or v.get("isNatural") for v in _joins(items)):
+        return
+    if any(_relates(e) for e in expressions(conditions)) or any(True for _ in sublinks(conditions)):
+        return
+    where = fields.get("whereClause")
+    if where is not None and any(True for _ in columns(where)) and len(items) < 3:
+        return
+    bases = [s.base for s in scope.sources if s.base is not None]
+    if len(bases) > 2 or len(bases) > len(set(bases)):
+        facts.danger(Danger.RESOURCE_EXHAUSTION)
+        return
+    series = [_steps(call, facts) for call in _series(items)]
+    beside = max([_steps(call, facts) for call in _series(fields.get("targetList", []))], default=1.0)
+    if (series or beside > 1) and math.prod(series) * beside * _SOME_ROWS ** len(bases) > _HUGE_PRODUCT:
+        facts.danger(Danger.RESOURCE_EXHAUSTION)
+
+
+def _relates(fields: Node) -> bool:
+    """Tell whether a comparison has columns on both sides."""
+    return all(any(True for _ in columns(fields.get(side, {}))) for side in ("lexpr", "rexpr"))
+
+
+def _series(node: object) -> Iterator[Node]:
+    return (v for k, v in walk(node) if k == "FuncCall" and strings(v.get("funcname", ()))[-1:] == ["generate_series"])
+
+
+def _steps(call: Node, facts: Collector) -> float:
+    bounds = [_number(a, facts) for a in call.get("args", [])[:2]]
+    return abs(bounds[1] - bounds[0]) + 1 if len(bounds) == 2 and None not in bounds else _SOME_STEPS  # type: ignore[operator]
 
 
 def _joins(items: list[Node]) -> Iterator[Node]:
@@ -157,12 +226,34 @@ def _joins(items: list[Node]) -> Iterator[Node]:
 
 def of_call(name: str, args: list[Node], facts: Collector) -> None:
     """Judge the constant arguments of a call that can make very much of very little."""
-    numbers = [_number(a, facts) for a in args[:3]]
     if name == "generate_series":
-        if len(numbers) > 1 and numbers[0] is not None and numbers[1] is not None and numbers[1] - numbers[0] > _HUGE_SERIES:
-            facts.danger(Danger.RESOURCE_EXHAUSTION)
-    elif len(numbers) > 1 and numbers[1] is not None and numbers[1] > _HUGE_TEXT:
+        numbers = [_number(a, facts) for a in args[:2]]
+        much = len(numbers) > 1 and None not in numbers and numbers[1] - numbers[0] >= _HUGE_SERIES - 1  # type: ignore[operator]
+    elif name == "factorial":
+        much = bool(args) and (_number(args[0], facts) or 0) > _HUGE_FACTORIAL
+    elif name == "array_fill":
+        sizes = [_number(n, facts) or 1 for n in args[1].get("A_ArrayExpr", {}).get("elements", [])] if len(args) > 1 else []
+        much = math.prod(sizes) > _HUGE_TEXT
+    else:
+        much = _length({"FuncCall": {"funcname": [{"String": {"sval": name}}], "args": args}}, facts) > _HUGE_TEXT
+    if much:
         facts.danger(Danger.RESOURCE_EXHAUSTION)
+
+
+_HUGE_FACTORIAL = 10_000
+
+
+def _length(node: Node, facts: Collector, depth: int = 8) -> float:
+    """Return about how long a text is that `repeat`, `lpad` or `rpad` make of constants; 1 of anything else."""
+    while "TypeCast" in node:
+        node = node["TypeCast"].get("arg", {})
+    call = node.get("FuncCall", {})
+    args = call.get("args", [])
+    name = (strings(call.get("funcname", ())) or [""])[-1]
+    if depth <= 0 or len(args) < 2 or name not in ("repeat", "lpad", "rpad"):
+        return 1.0
+    count = _number(args[1], facts) or 1.0
+    return count * _length(args[0], facts, depth - 1) if name == "repeat" else count
 
 
 def _number(node: Node, facts: Collector) -> float | None:
@@ -185,11 +276,29 @@ def of_recursion(entry: Node, outer: Node, facts: Collector) -> None:
     if not any(key == "relname" and value == name for key, value in walk(items)):
         return
     alone = len(items) == 1 and "RangeVar" in items[0]
-    if alone and not any(True for _ in columns(again.get("whereClause", {}))) and body.get("op") == "SETOP_UNION":
+    if alone and body.get("op") == "SETOP_UNION" and not _ends(again):
         facts.danger(Danger.RESOURCE_EXHAUSTION)
 
 
-def _listing(bases: list[str], fields: Node, facts: Collector) -> None:
+_LESSENING = ("-", "/", ">>", "#-")
+
+
+def _ends(again: Node) -> bool:
+    """Tell whether a recursion of itself alone has a condition that may end it: not `n > 0` of what only grows."""
+    where = again.get("whereClause", {})
+    shrinks = any(strings(e.get("name", ()))[-1:] in ([o] for o in _LESSENING) for e in expressions(again.get("targetList", [])))
+    shrinks = shrinks or any(True for _ in calls(again.get("targetList", [])))
+    for comparison in expressions(where):
+        name = (strings(comparison.get("name", ())) or [""])[-1]
+        left, right = (list(columns(comparison.get(side, {}))) for side in ("lexpr", "rexpr"))
+        if (left or right) and (shrinks or not (name in (">", ">=") if left and not right else name in ("<", "<=") and not left)):
+            return True
+    return any(key in ("NullTest", "SubLink", "BooleanTest") for key, _ in walk(where)) or (
+        "ColumnRef" in where or ("FuncCall" in where and any(True for _ in columns(where)))
+    )
+
+
+def _listing(bases: list[str], aliases: set[str], fields: Node, facts: Collector) -> None:
     """Judge a query of the catalogue: a hunt through all names, where tools ask for one object or leave the system's out."""
     found = [b for b in bases if b in _LISTINGS or b in _CATALOGUES]
     if not found:
@@ -198,10 +307,22 @@ def _listing(bases: list[str], fields: Node, facts: Collector) -> None:
     if any(_hunts(e, facts) for e in expressions(where)):
         facts.danger(Danger.CATALOGUE_ENUMERATION)
         return
-    used = {name for _, name in columns(where)}
+    only = len(bases) > 1 and all(b in _LISTINGS or b in _CATALOGUES or b == "pg_catalog.pg_namespace" for b in bases)
+    used = {name for arm in (_filters(where, aliases) if only else where) for _, name in columns(arm)}
     everything = not used or ("information_schema.columns" in found and "table_name" not in used)
     if everything and "limitCount" not in fields and not _counts(fields):
         facts.danger(Danger.CATALOGUE_ENUMERATION)
+
+
+def _filters(conditions: list[Node], aliases: set[str]) -> Iterator[Node]:
+    """Yield the parts of conditions that do not only join one of the query's own tables with another."""
+    stack = list(conditions)
+    while stack:
+        arm = stack.pop()
+        if "BoolExpr" in arm:
+            stack += arm["BoolExpr"].get("args", [])
+        elif not _relates(arm.get("A_Expr", {})) or any(q and q not in aliases for q, _ in columns(arm)):
+            yield arm
 
 
 def _counts(fields: Node) -> bool:
@@ -215,6 +336,12 @@ def _hunts(fields: Node, facts: Collector) -> bool:
         return False
     if name.startswith("!"):
         return False
+    if any(column in _TABLE_NAMING for _, column in columns(fields.get("lexpr", {}))) and "A_Const" in fields.get("rexpr", {}):
+        # Tools ask for a name or its beginning (`^(orders)$`, `ord%`); who looks for words within names has none in mind.
+        pattern = str(facts.constant(fields["rexpr"]["A_Const"]))
+        return (any(c.isalnum() for c in pattern) and pattern[:1] in (("%", "_") if kind.endswith("LIKE") else ())) or (
+            kind == "AEXPR_OP" and pattern[:1] != "^" and any(c.isalnum() for c in pattern)
+        )
     return any(column in _COLUMN_NAMING for _, column in columns(fields.get("lexpr", {}))) and not any(
         key == "ParamRef" for key, _ in walk(fields.get("rexpr", {}))
     )
@@ -263,6 +390,11 @@ def of_condition(node: Node, facts: Collector) -> None:
 
 def _is_foreign_arm(arm: Node, arms: list[Node]) -> bool:
     """Tell whether an arm of OR says nothing of any row. `(NULL IS NULL OR x = NULL)` is an optional filter and does."""
+    fields = arm.get("A_Expr", {})
+    if fields.get("kind") == "AEXPR_OP" and strings(fields.get("name", ()))[-1:] in (["="], ["<="], [">="]):
+        left = fields.get("lexpr", {})
+        if shape(left) == shape(fields.get("rexpr")) and any(True for _ in columns(left)) and not has_query(left):
+            return True
     if any(key in ("ColumnRef", "ParamRef", "RangeVar") for key, _ in walk(arm)):
         return False
     if "A_Const" in arm and "boolval" in arm["A_Const"] and not arm["A_Const"]["boolval"].get("boolval"):

@@ -16,8 +16,8 @@ from processors.statements.facts import body, signs
 from processors.statements.facts.collector import FOLLOWED_SETTINGS, Collector, Node
 from processors.statements.facts.query import OUTPUT, QUERIES, QueryWalk
 from processors.statements.facts.scope import Output, Scope
-from processors.statements.facts.trees import strings
-from processors.statements.statement import CopyFormat
+from processors.statements.facts.trees import strings, walk
+from processors.statements.statement import RESTORED, CopyFormat
 from schemas.events import Danger
 from schemas.events import StatementFlag as F
 
@@ -92,6 +92,8 @@ class StatementWalk(QueryWalk):
         kind, fields = next(iter(node.items()))
         if kind in QUERIES:
             if kind == "SelectStmt" and self.facts.depth == 0:
+                # A call alone is made for certain: not where no row, no branch and no later EXECUTE may come to it.
+                self.is_alone = not self.facts.verbs and _is_one_call(fields)
                 self.facts.whole = signs.is_whole(fields, self.facts)
             self._result(self.query(node), fields)
             return
@@ -201,20 +203,25 @@ class StatementWalk(QueryWalk):
         verb = {"start": "begin", "rollback_to": "rollback", "prepare": "prepare_transaction"}.get(kind, kind)
         self.facts.verb(verb)
         self.facts.flag(F.TRANSACTION)
+        if kind == "prepare":
+            # Its locks are held, and its snapshot, until somebody ends it: its session, or the server's next start, does not.
+            self.facts.danger(Danger.LOCK_EXHAUSTION)
 
     def set_variable(self, fields: Node) -> None:
         self.facts.verb("set")
         self.facts.flag(F.UTILITY, F.CHANGES_SETTINGS)
         kind, name = fields.get("kind", "VAR_SET_VALUE"), fields.get("name", "").lower()
         if kind in ("VAR_SET_VALUE", "VAR_SET_CURRENT") or name in ("role", "session_authorization"):
-            self.facts.dangers |= of_setting(name)
+            self.facts.dangers |= set() if name == "row_security" and self._turns_on(fields) else of_setting(name)
         if kind == "VAR_SET_MULTI":
             self.facts.flag(F.TRANSACTION)
             for option in fields.get("args", ()):
                 self.facts.change_setting(option.get("DefElem", {}).get("defname", "*").lower(), None)
         elif kind == "VAR_RESET_ALL":
-            self.facts.settings["*"] = None
-        elif kind != "VAR_SET_VALUE" or name not in FOLLOWED_SETTINGS:
+            self.facts.settings |= {"*": None, "search_path": RESTORED}
+        elif kind in ("VAR_RESET", "VAR_SET_DEFAULT") and name == "search_path":
+            self.facts.settings[name] = RESTORED
+        elif kind != "VAR_SET_VALUE" or name not in FOLLOWED_SETTINGS or fields.get("is_local"):
             self.facts.change_setting(name, None)
         else:
             constants = [a.get("A_Const") for a in fields.get("args", ())]
@@ -222,12 +229,16 @@ class StatementWalk(QueryWalk):
             known = all(isinstance(v, str | int | float) for v in values)
             self.facts.change_setting(name, ", ".join(str(v) for v in values) if known else None)
 
+    def _turns_on(self, fields: Node) -> bool:
+        value = self.facts.constant(fields["args"][0]["A_Const"]) if "A_Const" in (fields.get("args") or [{}])[0] else None
+        return str(value).lower() in ("on", "true", "yes", "1")
+
     def discard(self, fields: Node) -> None:
         self.facts.verb("discard")
         self.facts.flag(F.UTILITY)
         if fields.get("target", "DISCARD_ALL") == "DISCARD_ALL":
             self.facts.flag(F.CHANGES_SETTINGS)
-            self.facts.settings["*"] = None
+            self.facts.settings |= {"*": None, "search_path": RESTORED}
 
     def explain(self, fields: Node) -> None:
         self.facts.verb("explain")
@@ -240,7 +251,7 @@ class StatementWalk(QueryWalk):
         if runs:
             self.statement(fields["query"])
             return
-        inner = StatementWalk(Collector(self.facts.namer, self.facts.elided))
+        inner = StatementWalk(Collector(self.facts.namer, self.facts.elided, self.facts.catalogue))
         inner.statement(fields["query"])
         self.facts.absorb_unexecuted(inner.facts)
 
@@ -324,14 +335,20 @@ class StatementWalk(QueryWalk):
         try:
             if self.facts.depth > body.MAX_BODIES:
                 raise body.OpaqueBodyError("too deep")
-            for tree, is_expression in body.statements(text, language):
-                if not tree:
+            if language.lower() == "plpgsql" and len(text) <= body.MAX_BODY_CHARS:
+                self.facts.types |= body.words(text)
+            for piece in body.statements(text, language):
+                if piece.endless:
+                    self.facts.danger(Danger.RESOURCE_EXHAUSTION)
+                elif not piece.tree:
                     self._unknown_code()
                     self.facts.flag(F.DYNAMIC_SQL)
-                elif is_expression:
-                    self.select(tree["SelectStmt"], None, OUTPUT)
+                elif piece.is_expression:
+                    self.select(piece.tree["SelectStmt"], None, OUTPUT)
                 else:
-                    self.statement(tree)
+                    self.statement(piece.tree)
+                    if piece.over is not None:
+                        self._repeated(piece.tree, piece.over)
         except body.OpaqueBodyError:
             self._unknown_code()
         finally:
@@ -340,6 +357,16 @@ class StatementWalk(QueryWalk):
             self.facts.code_writes |= self.facts.writes.keys()
             # Which branch ran is not known, and so neither is a value set in one.
             self.facts.settings = before | dict.fromkeys(self.facts.settings)
+
+    def _repeated(self, tree: Node, over: Node) -> None:
+        """Judge a change that a loop makes for every row of a query: of many rows of the table it changes, one by one."""
+        for kind, danger in (("UpdateStmt", Danger.MASS_UPDATE), ("DeleteStmt", Danger.MASS_DELETE)):
+            if kind in tree:
+                query = over.get("SelectStmt", {})
+                names = {v for k, v in walk(query.get("fromClause", [])) if k == "relname"}
+                own = tree[kind].get("relation", {}).get("relname", "")
+                if not over or (signs.is_whole(query, self.facts) and (own in names or not names)):
+                    self.facts.danger(danger)
 
     def _unknown_code(self) -> None:
         self.facts.flag(F.OPAQUE, F.CHANGES_SETTINGS)
@@ -382,7 +409,9 @@ class StatementWalk(QueryWalk):
         for item in fields.get("rels", ()):
             relation = item.get("VacuumRelation", {}).get("relation")
             if relation:
-                self.facts.read(self.facts.relation(relation))
+                name = self.facts.relation(relation)
+                self.facts.read(name)
+                self.facts.computed.add(name)
 
     def grant(self, fields: Node) -> None:
         self.facts.verb("grant" if fields.get("is_grant") else "revoke")
@@ -418,6 +447,12 @@ class StatementWalk(QueryWalk):
         self.facts.verb("drop_" + _object_name(fields.get("removeType", "OBJECT_TABLE")))
         self.facts.flag(F.DDL)
         self._dropped(fields)
+
+
+def _is_one_call(fields: Node) -> bool:
+    targets = fields.get("targetList", [])
+    alone = fields.keys() <= {"targetList", "limitOption", "op"} and len(targets) == 1
+    return alone and "FuncCall" in targets[0].get("ResTarget", {}).get("val", {})
 
 
 def _elements(fields: Node) -> list[Node]:
