@@ -44,12 +44,13 @@ class Piece:
     """One thing that a body runs: a statement's tree, or a SELECT of an expression of PL/pgSQL.
 
     An empty `tree` stands for what the body builds at run time. `over` is the query, or the empty tree for a long count, whose
-    every row it is run for; `endless` says that it is a loop that nothing ends.
+    every row it is run for; `in_rounds`: it is run until a condition holds; `endless`: it is a loop that nothing ends.
     """
 
     tree: Node
     is_expression: bool = False
     over: Node | None = None
+    in_rounds: bool = False
     endless: bool = False
 
 
@@ -113,7 +114,7 @@ def _expressions(tree: Any) -> Iterator[Piece]:
                 if count > MAX_STATEMENTS:
                     raise OpaqueBodyError("too many statements")
                 for piece in _expression(value, dynamic=dynamic):
-                    yield piece if over is None else replace(piece, over=over)
+                    yield piece if over is None else replace(piece, over=over, in_rounds=over is _ROUNDS)
             elif key in ("PLpgSQL_stmt_dynexecute", "PLpgSQL_stmt_dynfors"):
                 inside = {} if key == "PLpgSQL_stmt_dynfors" else over
                 stack += [(v, k == "query", inside if k == "body" else over) for k, v in value.items()]
@@ -130,6 +131,7 @@ _LOOPS = frozenset(f"PLpgSQL_stmt_{kind}" for kind in ("loop", "while", "fori", 
 _MANY_TIMES = 1000
 """Passes of a counted loop from which what it changes may be a whole table."""
 _HUGE_COUNT = 10_000_000
+_ROUNDS: Node = {"until": "a condition holds"}
 _NUMBER = re.compile(r"\s*-?\d{1,18}\s*\Z")
 
 
@@ -140,6 +142,8 @@ def _rows(kind: str, fields: Node) -> Node | None:
         return found[0] if found else None
     if kind == "PLpgSQL_stmt_forc":
         return {}
+    if kind in ("PLpgSQL_stmt_loop", "PLpgSQL_stmt_while"):
+        return _ROUNDS
     return {} if kind == "PLpgSQL_stmt_fori" and _count(fields) > _MANY_TIMES else None
 
 
@@ -158,10 +162,27 @@ def _is_endless(kind: str, fields: Node) -> bool:
             return False
     elif kind != "PLpgSQL_stmt_loop":
         return False
-    ends = ("PLpgSQL_stmt_return", "PLpgSQL_stmt_raise")
-    return not any(
-        key in ends or (key == "PLpgSQL_stmt_exit" and value.get("is_exit")) for key, value in walk(fields.get("body", []))
-    )
+    return not _ends(fields.get("body", []), None)
+
+
+def _ends(node: Any, within: frozenset[str] | None) -> bool:
+    """Tell whether a loop's body may leave the loop; `within` are the labels of loops inside it, which EXIT may mean instead."""
+    if isinstance(node, list):
+        return any(_ends(item, within) for item in node)
+    if not isinstance(node, dict):
+        return False
+    for key, value in node.items():
+        if key in ("PLpgSQL_stmt_return", "PLpgSQL_stmt_raise"):
+            return True
+        if key == "PLpgSQL_stmt_exit":
+            if value.get("is_exit") and (within is None if "label" not in value else value["label"] not in (within or ())):
+                return True
+        elif key in _LOOPS or key == "PLpgSQL_stmt_foreach_a":
+            if _ends(value, (within or frozenset()) | {value.get("label", "")}):
+                return True
+        elif _ends(value, within):
+            return True
+    return False
 
 
 _VARIABLE = re.compile(r"[\w.\"$ ]*\Z")

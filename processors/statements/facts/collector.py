@@ -6,6 +6,7 @@ A literal that facts depend on must be part of what the facts are cached by. Eve
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -83,9 +84,12 @@ MAX_NAMES = 500
 """Objects, columns and functions kept each; a statement with more is flagged opaque and says so by its size."""
 
 
+_CLASSES = re.compile(r"\[[^\]]*\]|\\[sSwWdDyYmMAZ]|\{\d*,?\d*\}")
+
+
 def is_trivial(pattern: str) -> bool:
-    """Tell whether a LIKE or regular expression pattern may match everything."""
-    return len(pattern) <= 12 and not pattern.strip("%_^$.*()+?|[]\\sSwWdD ")
+    """Tell whether a LIKE or regular expression pattern may match nearly everything: no letter or digit has to be there."""
+    return len(pattern) <= 40 and not any(c.isalnum() for c in _CLASSES.sub("", pattern))
 
 
 def view_query(catalogue: Catalogue, definition: str) -> Node | None:
@@ -127,6 +131,9 @@ class Collector:
         self.read_all = False
         self.depth = 0
         self.proofs = MAX_PROOFS
+        self.sizes: dict[int, float] = {}
+        self.in_rounds = False
+        """Whether what is walked is run until nothing is left: a LIMIT then leaves nothing out."""
         self.outputs: tuple[frozenset[str] | str | None, ...] | None = None
         self.flows: dict[tuple[str, frozenset[str]], None] = {}
         self.compared: dict[frozenset[frozenset[str]], None] = {}

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from processors.statements.facts.collector import Collector, Node
+from processors.statements.facts.collector import Collector, Node, is_trivial
 from processors.statements.facts.rows import Target
 from processors.statements.facts.trees import columns, strings, walk
 
@@ -45,7 +45,6 @@ _WRAPPERS = frozenset(
     ]
 )
 """Functions of a column whose value still tells its rows apart."""
-_TRIVIAL_PATTERN = "%_^$.*+?()|[]{}\\sSwWdD- "
 LONG = re.compile(r"decade|centur|millen|infinity", re.IGNORECASE)
 _SYSTEM_COLUMNS = frozenset(("tableoid", "xmin", "xmax", "cmin", "cmax"))
 
@@ -108,14 +107,16 @@ _FORMAT = re.compile(r"YY|DD|Y,YYY|HH|MI|SS|IW|WW|MM|Mon|9|0|J", re.IGNORECASE)
 def is_selective(pattern: Any, facts: Collector) -> bool:
     """Tell whether a pattern can fail: constants that may match everything do not; what is computed is not known to."""
     if "FuncCall" in pattern:
-        pattern = (pattern["FuncCall"].get("args") or [{}])[0]
+        name = (strings(pattern["FuncCall"].get("funcname", ())) or [""])[-1]
+        if name in ("like_escape", "similar_to_escape", "similar_escape"):
+            pattern = (pattern["FuncCall"].get("args") or [{}])[0]
     while "TypeCast" in pattern:
         pattern = pattern["TypeCast"].get("arg", {})
     if "ParamRef" in pattern:
         return True
     if "A_Const" not in pattern:
         texts = [c for c in constants_in(pattern, facts) if isinstance(c, str)]
-        return any(c.strip(_TRIVIAL_PATTERN) for c in texts) or any(True for _ in params(pattern))
+        return any(not is_trivial(c) for c in texts) or any(True for _ in params(pattern))
     return facts.pattern(pattern["A_Const"]) is None
 
 

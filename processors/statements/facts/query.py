@@ -14,7 +14,7 @@ from processors.statements.facts import signs
 from processors.statements.facts.collector import Collector, Node
 from processors.statements.facts.expression import ExpressionWalk
 from processors.statements.facts.predicate import judge
-from processors.statements.facts.restriction import overwrites, restricts
+from processors.statements.facts.restriction import chooses, overwrites, restricts
 from processors.statements.facts.rows import Target, cte_bodies, foreign_names, holds_other_rows, in_sight
 from processors.statements.facts.scope import NOTHING, Lineage, Names, Output, Scope, Source
 from processors.statements.facts.trees import strings
@@ -357,7 +357,11 @@ class QueryWalk(ExpressionWalk):
         seen = in_sight(bodies, self.facts.view)
         target = Target(name, frozenset((source.alias,)), {}, seen, self.facts.nullable(name), self.facts.own_columns(name))
         if others:
-            target.others = {alias: other for item in others for alias, other in holds_other_rows(item, target)}
+
+            def picks(query: Node) -> bool:
+                return chooses(query, target, self.facts)
+
+            target.others = {alias: other for item in others for alias, other in holds_other_rows(item, target, picks)}
             target.foreign = foreign_names(others, seen)
         return target
 

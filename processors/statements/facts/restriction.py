@@ -55,6 +55,10 @@ _MADE = frozenset(
 """Functions that make a moment of constants and parameters."""
 _EARLY, _LATE = "2000", "2090"
 _HUGE = 1_000_000_000
+_NINES = re.compile(r"-?9{5,}\Z")
+"""Meant for more than there is."""
+_PARTS = {"quarter": 4, "month": 12, "day": 31, "dow": 7, "isodow": 7, "hour": 24, "minute": 60, "second": 60, "week": 53}
+"""Values that a part of a date has."""
 
 
 def restricts(node: Node | None, target: Target, facts: Collector, depth: int = MAX_DEPTH, *, negated: bool = False) -> bool:
@@ -188,6 +192,9 @@ def _operator(fields: Node, target: Target, facts: Collector, depth: int, *, neg
         truths = {_constant_truth(i) for i in items} - {None}
         if len(truths) > 1 or (truths and facts.elided):
             return False
+        part = _date_part(left, facts)
+        if part is not None and (facts.elided or len(items) >= _PARTS.get(part, 366)):
+            return False
         return (name == "<>") == negated and bool(items) and all(_equates(left, i, target, facts, depth) for i in items)
     if kind == "AEXPR_OP_ANY":
         return name == "=" and not negated and _equates(left, right, target, facts, depth)
@@ -282,6 +289,8 @@ def _compares(fields: Node, name: str, target: Target, facts: Collector, depth: 
         low, high = {"year": (2000.0, 2090.0), "epoch": (946_684_800.0, 3_786_912_000.0)}.get(part, (0.0, 0.0))
         return isinstance(constant, int | float) and bool(high) and (constant >= low if upward else constant < high)
     if isinstance(constant, int | float):
+        if _NINES.match(str(constant)):
+            return False
         return constant > 1 and constant < _HUGE if upward else constant < _HUGE and constant > -_HUGE
     if isinstance(constant, str):
         text = constant.strip().lower()
@@ -308,6 +317,11 @@ def _compares(fields: Node, name: str, target: Target, facts: Collector, depth: 
             return False
         forward = strings(value["A_Expr"].get("name", ()))[-1:] == ["+"]
         return forward == upward or _DEADLINE.search(column) is not None or (not forward and bool(intervals)) or not intervals
+    if parts:
+        # A moment made of constants: seconds since 1970, or a year to begin with.
+        first = next((c for c in constants_in(value, facts) if isinstance(c, int | float)), None)
+        low, high = (946_684_800, 3_786_912_000) if "to_timestamp" in parts else (2000, 2090)
+        return first is None or (first >= low if upward else first < high)
     return True
 
 
@@ -323,11 +337,12 @@ def _date_part(node: Any, facts: Collector) -> str | None:
 
 def _far(interval: str) -> bool:
     """Tell whether an interval is none at all, or so long that nothing lies beyond it."""
-    found = _SPAN.findall(interval)
-    if not found or LONG.search(interval):
-        return True
-    days = sum(int(count[:9]) * _DAYS.get(unit[:3].lower(), 0.0) for count, unit in found)
-    return not 0 < days < 15 * 365
+    return bool(LONG.search(interval)) or not 0 < days_of(interval) < 15 * 365
+
+
+def days_of(interval: str) -> float:
+    """Return about how many days an interval has; 0 if it says none."""
+    return sum(int(count[:9]) * _DAYS.get(unit[:3].lower(), 0.0) for count, unit in _SPAN.findall(interval))
 
 
 def _sublink(fields: Node, target: Target, facts: Collector, depth: int, *, negated: bool) -> bool:
@@ -343,17 +358,17 @@ def _sublink(fields: Node, target: Target, facts: Collector, depth: int, *, nega
         if negated:
             # NOT IN: rows that nothing in another table refers to.
             return bool(_others_read(query, target)) and "limitCount" not in query and not _is_never(query.get("whereClause"))
-        return _chooses(query, target, facts, depth)
+        return chooses(query, target, facts, depth)
     return False
 
 
 def _is_choice(value: Any, target: Target, facts: Collector, depth: int) -> bool:
     """Tell whether a value with a subquery in it (a scalar one, or ARRAY(…)) is a choice of its own."""
     queries = [s.get("subselect", {}).get("SelectStmt", {}) for s in sublinks(value)]
-    return bool(queries) and all(_chooses(q, target, facts, depth) for q in queries)
+    return bool(queries) and all(chooses(q, target, facts, depth) for q in queries)
 
 
-def _chooses(query: Node, target: Target, facts: Collector, depth: int) -> bool:
+def chooses(query: Node, target: Target, facts: Collector, depth: int = MAX_DEPTH) -> bool:
     """Tell whether a subquery gives some rows only: restricted itself, limited, listed, or about another table."""
     facts.proofs -= 1
     if depth <= 0 or facts.proofs < 0:
@@ -363,19 +378,19 @@ def _chooses(query: Node, target: Target, facts: Collector, depth: int) -> bool:
         again = [b is query for _, b in sources(arms[1].get("fromClause", []), target.ctes)]
         if any(again):
             # A recursive CTE: of itself alone it counts, beside a table it follows that table's rows from where it began.
-            return not all(again) and _chooses(arms[0], target, facts, depth - 1)
+            return not all(again) and chooses(arms[0], target, facts, depth - 1)
         if query.get("op") == "SETOP_UNION":
-            return all(_chooses(a, target, facts, depth - 1) for a in arms)
-        return _chooses(arms[0], target, facts, depth - 1)
+            return all(chooses(a, target, facts, depth - 1) for a in arms)
+        return chooses(arms[0], target, facts, depth - 1)
     if "valuesLists" in query:
         return not any(True for _ in columns(query["valuesLists"]))
     ctes = Bodies({**target.ctes, **cte_bodies(query)}, target.ctes)
-    limit = query.get("limitCount", {}).get("A_Const")
+    limit = query.get("limitCount", {}).get("A_Const") if not facts.in_rounds else None
     if limit is not None and not limit.get("isnull"):
         count = facts.constant(limit)
         if isinstance(count, int) and count < 1_000_000:
             return True
-    elif "ParamRef" in query.get("limitCount", {}):
+    elif "ParamRef" in query.get("limitCount", {}) and not facts.in_rounds:
         return True
     items = query.get("fromClause", [])
     if not items:
@@ -385,15 +400,21 @@ def _chooses(query: Node, target: Target, facts: Collector, depth: int) -> bool:
         return not any(True for _ in columns(targets)) and not _is_series(targets) and not has_query(targets) and not bare
     if "groupClause" in query and any(True for _ in columns(query.get("havingClause", {}))):
         return True
-    if _aggregates(query) and "groupClause" not in query:
-        return True
     inner = list(sources(items, ctes))
     names = frozenset(a for a, _ in inner)
     body = [b for _, b in inner]
-    if any(isinstance(b, dict) and _chooses(b, target, facts, depth - 1) for b in body):
+    if _aggregates(query) and "groupClause" not in query:
+        # One row; but of each of the target's rows one, if it asks its own table about itself.
+        outer = any(q in target.aliases and q not in names for q, _ in columns(query))
+        return not (outer and any(b == target.name.rpartition(".")[2] for b in body))
+    if any(isinstance(b, dict) and chooses(b, target, facts, depth - 1) for b in body):
         return True
     if all(isinstance(b, str) and b.startswith("()") for b in body):
-        return any(b == "()unnest" for b in body) or (not _is_series(items) and _is_given(items))
+        if _is_series(items):
+            return False
+        if has_query(items):
+            return _is_choice(items, target, facts, depth - 1)
+        return any(b == "()unnest" for b in body) or _is_given(items)
     same = any(b == target.name.rpartition(".")[2] for b in body)
     here = Target(target.name if same else "", names, dict.fromkeys(target.aliases - names, not same), ctes)
     where = query.get("whereClause")
@@ -415,7 +436,7 @@ def overwrites(query: Node, target: Target, facts: Collector) -> bool:
         return False
     bodies = list(tables_read(query, target.ctes))
     own = target.name.rpartition(".")[2]
-    return _is_series(query) or (own in bodies and not _chooses(query, target, facts, MAX_DEPTH))
+    return _is_series(query) or (own in bodies and not chooses(query, target, facts, MAX_DEPTH))
 
 
 def _is_correlated(query: Node, target: Target) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from processors.statements.facts.collector import Node
-from processors.statements.facts.trees import calls, strings
+from processors.statements.facts.trees import calls, has_query, strings
 
 Views = Callable[[str | None, str], Node | None]
 
@@ -55,17 +55,21 @@ def cte_bodies(fields: Node) -> dict[str, Node]:
     return found
 
 
-def holds_other_rows(item: Node, target: Target) -> Iterator[tuple[str, bool]]:
-    """Yield each FROM item's alias, and whether joining it can leave rows of the target out: not itself, nor a series."""
+def holds_other_rows(item: Node, target: Target, chooses: Callable[[Node], bool]) -> Iterator[tuple[str, bool]]:
+    """Yield each FROM item's alias, and whether joining it can leave rows of the target out: not itself, nor a series.
+
+    `chooses` tells whether a query that reads the target itself gives some of its rows only.
+    """
     own = target.name.rpartition(".")[2]
     for alias, body in sources([item], target.ctes):
         if isinstance(body, str):
             yield alias, body != own and (not body.startswith("()") or body == "()unnest")
-        else:
-            reads = list(tables_read(body, target.ctes))
-            listed = "valuesLists" in body
-            others = bool(reads) and own not in reads and not all(b.startswith("()") for b in reads)
-            yield alias, listed or others or "whereClause" in body or "limitCount" in body or "havingClause" in body
+            continue
+        reads = list(tables_read(body, target.ctes))
+        bare = "fromClause" not in body and "larg" not in body
+        listed = "valuesLists" in body or (bare and "generate_series" not in calls(body) and not has_query(body))
+        others = bool(reads) and own not in reads and not all(b.startswith("()") for b in reads)
+        yield alias, listed or others or chooses(body)
 
 
 def foreign_names(items: list[Node], ctes: Mapping[str, Node]) -> dict[str, str]:

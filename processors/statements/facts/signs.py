@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 
 from processors.statements.facts.collector import Collector, Node
+from processors.statements.facts.plain import constant_of
 from processors.statements.facts.predicate import shape
-from processors.statements.facts.restriction import restricts
+from processors.statements.facts.restriction import days_of, restricts
 from processors.statements.facts.rows import Target
 from processors.statements.facts.scope import Scope
 from processors.statements.facts.trees import calls, columns, expressions, has_query, strings, sublinks, walk
@@ -95,7 +97,9 @@ def of_select(fields: Node, scope: Scope, facts: Collector) -> None:
         _bombs(fields, scope, facts, limited=limited)
         bases = [s.base for s in scope.sources if s.base is not None]
         own = [b for b in bases if not b.startswith(("pg_catalog.", "information_schema."))]
-        if fields.get("lockingClause") and own and not limited and not _picks(fields, facts):
+        inner = [i["RangeSubselect"].get("subquery", {}).get("SelectStmt", {}) for i in items if "RangeSubselect" in i]
+        locks = own or any(is_whole(query, facts) for query in inner)
+        if fields.get("lockingClause") and locks and not limited and not _picks(fields, facts):
             facts.danger(Danger.LOCK_EXHAUSTION)
         if not _catalogue_only(facts) and _collects(fields) and is_whole({**fields, "targetList": []}, facts):
             facts.danger(Danger.BULK_EXPORT)
@@ -110,6 +114,8 @@ def of_select(fields: Node, scope: Scope, facts: Collector) -> None:
         facts.danger(Danger.LOCK_EXHAUSTION)
     if where is not None:
         of_condition(where, facts)
+    for key in fields.get("sortClause", ()):
+        of_condition(key, facts)
 
 
 def _picks(fields: Node, facts: Collector) -> bool:
@@ -163,7 +169,8 @@ def is_whole(fields: Node, facts: Collector, depth: int = 20) -> bool:
     if "larg" in fields:
         return is_whole(fields["larg"], facts, depth - 1) or is_whole(fields.get("rarg", {}), facts, depth - 1)
     items = fields.get("fromClause", [])
-    if not items or "limitCount" in fields or "havingClause" in fields or _grouped(fields):
+    limited = "limitCount" in fields and not fields["limitCount"].get("A_Const", {}).get("isnull")
+    if not items or limited or _grouped(fields) or any(True for _ in columns(fields.get("havingClause", {}))):
         return False
     if any(c in ("count", "sum", "avg", "min", "max") for c in calls(fields.get("targetList", []))):
         return False
@@ -183,27 +190,74 @@ def _grouped(fields: Node) -> bool:
 _SOME_ROWS, _SOME_STEPS = 10_000.0, 1000.0
 """Taken for a table, and for a series whose bounds are no constants."""
 _HUGE_PRODUCT = 1e8
+_DATE = re.compile(r"\d{4}-")
 
 
 def _bombs(fields: Node, scope: Scope, facts: Collector, *, limited: bool) -> None:
     """Judge a product of everything in FROM with nothing that joins it."""
     items = fields["fromClause"]
-    conditions = [fields.get("whereClause"), *(j.get("quals") for j in _joins(items))]
-    if limited or any("usingClause" in v or v.get("isNatural") for v in _joins(items)):
-        return
-    if any(_relates(e) for e in expressions(conditions)) or any(True for _ in sublinks(conditions)):
+    if limited or not _is_product(fields):
         return
     where = fields.get("whereClause")
     if where is not None and any(True for _ in columns(where)) and len(items) < 3:
         return
     bases = [s.base for s in scope.sources if s.base is not None]
-    if len(bases) > 2 or len(bases) > len(set(bases)):
-        facts.danger(Danger.RESOURCE_EXHAUSTION)
-        return
-    series = [_steps(call, facts) for call in _series(items)]
     beside = max([_steps(call, facts) for call in _series(fields.get("targetList", []))], default=1.0)
-    if (series or beside > 1) and math.prod(series) * beside * _SOME_ROWS ** len(bases) > _HUGE_PRODUCT:
+    rows = beside * math.prod(_rows(item, scope, facts, 8) for item in items)
+    if len(bases) > 2 or len(bases) > len(set(bases)) or rows > _HUGE_PRODUCT:
         facts.danger(Danger.RESOURCE_EXHAUSTION)
+
+
+def _is_product(fields: Node) -> bool:
+    """Tell whether nothing relates the items of FROM with one another."""
+    items = fields.get("fromClause", [])
+    conditions = [fields.get("whereClause"), *(j.get("quals") for j in _joins(items))]
+    if any("usingClause" in v or v.get("isNatural") for v in _joins(items)):
+        return False
+    return not any(_relates(e) for e in expressions(conditions)) and not any(True for _ in sublinks(conditions))
+
+
+def _rows(item: Node, scope: Scope, facts: Collector, depth: int) -> float:
+    """Return about how many rows an item of FROM gives."""
+    kind, fields = next(iter(item.items()))
+    if kind == "JoinExpr":
+        return math.prod(_rows(fields[arm], scope, facts, depth) for arm in ("larg", "rarg") if arm in fields)
+    if kind == "RangeFunction":
+        return max([_steps(call, facts) for call in _series(fields)], default=1.0)
+    if kind == "RangeVar":
+        body = _cte_body(fields, scope)
+        return _SOME_ROWS if body is None else _rows_of(body, scope, facts, depth - 1)
+    if kind == "RangeSubselect":
+        return _rows_of(fields.get("subquery", {}).get("SelectStmt", {}), scope, facts, depth - 1)
+    return _SOME_ROWS
+
+
+def _cte_body(fields: Node, scope: Scope) -> Node | None:
+    level: Scope | None = scope
+    while level is not None:
+        if fields.get("relname", "") in level.bodies:
+            return level.bodies[fields["relname"]]
+        level = level.outer
+    return None
+
+
+def _rows_of(query: Node, scope: Scope, facts: Collector, depth: int) -> float:
+    """Return about how many rows a query gives; what has a condition or groups counts as a few. Looked at once each."""
+    if id(query) not in facts.sizes:
+        facts.sizes[id(query)] = _SOME_ROWS  # of a query that reads itself
+        facts.sizes[id(query)] = _product_of(query, scope, facts, depth)
+    return facts.sizes[id(query)]
+
+
+def _product_of(query: Node, scope: Scope, facts: Collector, depth: int) -> float:
+    items = query.get("fromClause", [])
+    few = "whereClause" in query or "groupClause" in query or "limitCount" in query or "distinctClause" in query
+    if depth <= 0 or few or "larg" in query or "valuesLists" in query or not _is_product(query):
+        return 100.0
+    if not items or any(c in ("count", "sum", "avg", "min", "max") for c in calls(query.get("targetList", []))):
+        return max([_steps(call, facts) for call in _series(query.get("targetList", []))], default=1.0)
+    beside = max([_steps(call, facts) for call in _series(query.get("targetList", []))], default=1.0)
+    return beside * math.prod(_rows(item, scope, facts, depth - 1) for item in items)
 
 
 def _relates(fields: Node) -> bool:
@@ -216,8 +270,16 @@ def _series(node: object) -> Iterator[Node]:
 
 
 def _steps(call: Node, facts: Collector) -> float:
-    bounds = [_number(a, facts) for a in call.get("args", [])[:2]]
-    return abs(bounds[1] - bounds[0]) + 1 if len(bounds) == 2 and None not in bounds else _SOME_STEPS  # type: ignore[operator]
+    """Return how long a series of constants is, and a guess for any other."""
+    args = call.get("args", [])
+    bounds = [_number(a, facts) for a in args[:2]]
+    if len(bounds) == 2 and bounds[0] is not None and bounds[1] is not None:
+        return abs(bounds[1] - bounds[0]) + 1
+    texts = [constant_of(a, facts) for a in args[:3]]
+    years = [int(t[:4]) for t in texts[:2] if isinstance(t, str) and _DATE.match(t)]
+    if len(years) == 2 and len(texts) == 3 and isinstance(texts[2], str):
+        return (abs(years[1] - years[0]) + 1) * 366 / max(days_of(texts[2]), 1e-5)
+    return _SOME_STEPS
 
 
 def _joins(items: list[Node]) -> Iterator[Node]:
@@ -227,8 +289,7 @@ def _joins(items: list[Node]) -> Iterator[Node]:
 def of_call(name: str, args: list[Node], facts: Collector) -> None:
     """Judge the constant arguments of a call that can make very much of very little."""
     if name == "generate_series":
-        numbers = [_number(a, facts) for a in args[:2]]
-        much = len(numbers) > 1 and None not in numbers and numbers[1] - numbers[0] >= _HUGE_SERIES - 1  # type: ignore[operator]
+        much = _steps({"args": args}, facts) >= _HUGE_SERIES
     elif name == "factorial":
         much = bool(args) and (_number(args[0], facts) or 0) > _HUGE_FACTORIAL
     elif name == "array_fill":
@@ -275,15 +336,16 @@ def of_recursion(entry: Node, outer: Node, facts: Collector) -> None:
     name = entry.get("ctename")
     if not any(key == "relname" and value == name for key, value in walk(items)):
         return
-    alone = len(items) == 1 and "RangeVar" in items[0]
-    if alone and body.get("op") == "SETOP_UNION" and not _ends(again):
+    tables = [v for k, v in walk(items) if k == "RangeVar"]
+    alone = all(t.get("relname") == name for t in tables) and not any("RangeSubselect" in i for i in items)
+    if alone and body.get("op") == "SETOP_UNION" and not _ends(again, facts):
         facts.danger(Danger.RESOURCE_EXHAUSTION)
 
 
 _LESSENING = ("-", "/", ">>", "#-")
 
 
-def _ends(again: Node) -> bool:
+def _ends(again: Node, facts: Collector) -> bool:
     """Tell whether a recursion of itself alone has a condition that may end it: not `n > 0` of what only grows."""
     where = again.get("whereClause", {})
     shrinks = any(strings(e.get("name", ()))[-1:] in ([o] for o in _LESSENING) for e in expressions(again.get("targetList", [])))
@@ -291,6 +353,8 @@ def _ends(again: Node) -> bool:
     for comparison in expressions(where):
         name = (strings(comparison.get("name", ())) or [""])[-1]
         left, right = (list(columns(comparison.get(side, {}))) for side in ("lexpr", "rexpr"))
+        if (_number(comparison.get("rexpr", {}), facts) or 0) > _HUGE_SERIES:
+            continue
         if (left or right) and (shrinks or not (name in (">", ">=") if left and not right else name in ("<", "<=") and not left)):
             return True
     return any(key in ("NullTest", "SubLink", "BooleanTest") for key, _ in walk(where)) or (
@@ -379,6 +443,8 @@ def of_condition(node: Node, facts: Collector) -> None:
             name = (strings(value.get("funcname", ())) or [""])[-1]
             if name in _CUTTING and has_query(value.get("args", [])):
                 facts.danger(Danger.INJECTION_SIGNS, Danger.INFERENCE)
+        elif key == "SubLink" and _guesses(value):
+            facts.danger(Danger.INJECTION_SIGNS, Danger.INFERENCE)
         elif key == "A_Expr" and isinstance(value, dict):
             sides = [value.get("lexpr", {}), value.get("rexpr", {})]
             for one, other in (sides, sides[::-1]):
@@ -386,6 +452,15 @@ def of_condition(node: Node, facts: Collector) -> None:
                     inner = other["TypeCast"].get("arg", {})
                     if has_query(inner) and not any(c in ("count", "sum") for c in calls(inner)):
                         facts.danger(Danger.INJECTION_SIGNS)
+
+
+def _guesses(fields: Node) -> bool:
+    """Tell whether a subquery asks whether a piece of another one's value is this or that."""
+    for case in (v for k, v in walk(fields.get("subselect", {})) if k == "CaseWhen"):
+        for comparison in expressions(case.get("expr", {})):
+            if has_query(comparison) and any(c in _CUTTING for c in calls(comparison)):
+                return True
+    return False
 
 
 def _is_foreign_arm(arm: Node, arms: list[Node]) -> bool:

@@ -16,70 +16,15 @@ from processors.statements.facts import body, signs
 from processors.statements.facts.collector import FOLLOWED_SETTINGS, Collector, Node
 from processors.statements.facts.query import OUTPUT, QUERIES, QueryWalk
 from processors.statements.facts.scope import Output, Scope
-from processors.statements.facts.trees import strings, walk
+from processors.statements.facts.specified import SPECIFIED
+from processors.statements.facts.trees import calls, strings, walk
 from processors.statements.statement import RESTORED, CopyFormat
 from schemas.events import Danger
 from schemas.events import StatementFlag as F
 
-SPECIFIED: dict[str, tuple[str, tuple[F, ...]]] = {
-    "AlterDatabaseSetStmt": ("alter_database", (F.DDL, F.CHANGES_SETTINGS)),
-    "AlterDefaultPrivilegesStmt": ("alter_default_privileges", (F.DCL,)),
-    "AlterObjectSchemaStmt": ("alter_schema_of", (F.DDL,)),
-    "AlterOwnerStmt": ("alter_owner", (F.DDL, F.DCL)),
-    "AlterPolicyStmt": ("alter_policy", (F.DDL, F.DCL)),
-    "AlterRoleSetStmt": ("alter_role", (F.DCL, F.CHANGES_SETTINGS)),
-    "AlterRoleStmt": ("alter_role", (F.DCL,)),
-    "AlterSeqStmt": ("alter_sequence", (F.DDL,)),
-    "AlterSystemStmt": ("alter_system", (F.DDL, F.CHANGES_SETTINGS)),
-    "AlterUserMappingStmt": ("alter_user_mapping", (F.DDL, F.DCL)),
-    "CheckPointStmt": ("checkpoint", (F.UTILITY,)),
-    "ClosePortalStmt": ("close", (F.UTILITY,)),
-    "ClusterStmt": ("cluster", (F.UTILITY,)),
-    "CommentStmt": ("comment", (F.DDL,)),
-    "CompositeTypeStmt": ("create_type", (F.DDL,)),
-    "ConstraintsSetStmt": ("set", (F.TRANSACTION,)),
-    "AlterEnumStmt": ("alter_type", (F.DDL,)),
-    "CreateEnumStmt": ("create_type", (F.DDL,)),
-    "CreateEventTrigStmt": ("create_event_trigger", (F.DDL,)),
-    "CreateExtensionStmt": ("create_extension", (F.DDL,)),
-    "CreateForeignTableStmt": ("create_foreign_table", (F.DDL,)),
-    "CreateFunctionStmt": ("create_function", (F.DDL,)),
-    "CreatePLangStmt": ("create_language", (F.DDL,)),
-    "CreatePolicyStmt": ("create_policy", (F.DDL, F.DCL)),
-    "CreateRangeStmt": ("create_type", (F.DDL,)),
-    "CreateRoleStmt": ("create_role", (F.DCL,)),
-    "CreateSeqStmt": ("create_sequence", (F.DDL,)),
-    "CreateStatsStmt": ("create_statistics", (F.DDL,)),
-    "CreateStmt": ("create_table", (F.DDL,)),
-    "CreateTrigStmt": ("create_trigger", (F.DDL,)),
-    "CreateUserMappingStmt": ("create_user_mapping", (F.DDL, F.DCL)),
-    "CreatedbStmt": ("create_database", (F.DDL,)),
-    "DeallocateStmt": ("deallocate", (F.UTILITY,)),
-    "DropOwnedStmt": ("drop_owned", (F.DDL, F.DCL)),
-    "DropRoleStmt": ("drop_role", (F.DCL,)),
-    "DropUserMappingStmt": ("drop_user_mapping", (F.DDL, F.DCL)),
-    "DropdbStmt": ("drop_database", (F.DDL,)),
-    "FetchStmt": ("fetch", (F.UTILITY,)),
-    "GrantRoleStmt": ("grant", (F.DCL,)),
-    "ImportForeignSchemaStmt": ("import_foreign_schema", (F.DDL,)),
-    "IndexStmt": ("create_index", (F.DDL,)),
-    "ListenStmt": ("listen", (F.UTILITY,)),
-    "LoadStmt": ("load", (F.UTILITY,)),
-    "NotifyStmt": ("notify", (F.UTILITY,)),
-    "ReassignOwnedStmt": ("reassign_owned", (F.DDL, F.DCL)),
-    "RefreshMatViewStmt": ("refresh_materialized_view", (F.DDL,)),
-    "ReindexStmt": ("reindex", (F.UTILITY,)),
-    "RepackStmt": ("cluster", (F.UTILITY,)),
-    "RuleStmt": ("create_rule", (F.DDL,)),
-    "SecLabelStmt": ("security_label", (F.DDL, F.DCL)),
-    "UnlistenStmt": ("unlisten", (F.UTILITY,)),
-    "VariableShowStmt": ("show", (F.UTILITY,)),
-    "ViewStmt": ("create_view", (F.DDL,)),
-}
-"""Node to verb and flags, where its fields need no rule of their own."""
-
 _FILLING = frozenset(("AT_AddColumn", "AT_ColumnDefault", "AT_SetExpression", "AT_AlterColumnType"))
 """Parts of ALTER TABLE that give a column values."""
+_CHANGES = {"UpdateStmt": Danger.MASS_UPDATE, "DeleteStmt": Danger.MASS_DELETE}
 _TARGETS = ("relation", "view", "sequence", "base", "table")
 """Fields in which a definition names the relation it defines or changes."""
 
@@ -331,6 +276,7 @@ class StatementWalk(QueryWalk):
     def run(self, text: str, language: str) -> None:
         """Take in what code in a string does."""
         self.facts.depth += 1
+        changed: list[str] = []
         before, self.facts.settings = self.facts.settings, {}
         try:
             if self.facts.depth > body.MAX_BODIES:
@@ -343,12 +289,19 @@ class StatementWalk(QueryWalk):
                 elif not piece.tree:
                     self._unknown_code()
                     self.facts.flag(F.DYNAMIC_SQL)
-                elif piece.is_expression:
-                    self.select(piece.tree["SelectStmt"], None, OUTPUT)
                 else:
-                    self.statement(piece.tree)
+                    self.facts.in_rounds = piece.in_rounds
+                    if piece.is_expression:
+                        self.select(piece.tree["SelectStmt"], None, OUTPUT)
+                    else:
+                        self.statement(piece.tree)
+                        changed += [kind for kind in _CHANGES if kind in piece.tree]
+                    self.facts.in_rounds = False
                     if piece.over is not None:
                         self._repeated(piece.tree, piece.over)
+            if Danger.BULK_EXPORT in self.facts.dangers:
+                # A variable may hold the keys of a whole table, and pick its rows by them.
+                self.facts.danger(*(_CHANGES[kind] for kind in changed))
         except body.OpaqueBodyError:
             self._unknown_code()
         finally:
@@ -360,13 +313,14 @@ class StatementWalk(QueryWalk):
 
     def _repeated(self, tree: Node, over: Node) -> None:
         """Judge a change that a loop makes for every row of a query: of many rows of the table it changes, one by one."""
-        for kind, danger in (("UpdateStmt", Danger.MASS_UPDATE), ("DeleteStmt", Danger.MASS_DELETE)):
-            if kind in tree:
-                query = over.get("SelectStmt", {})
-                names = {v for k, v in walk(query.get("fromClause", [])) if k == "relname"}
-                own = tree[kind].get("relation", {}).get("relname", "")
-                if not over or (signs.is_whole(query, self.facts) and (own in names or not names)):
-                    self.facts.danger(danger)
+        if not over and any(c.startswith("pg_advisory") for c in calls(tree)):
+            self.facts.danger(Danger.LOCK_EXHAUSTION)
+        for kind in _CHANGES.keys() & tree.keys():
+            query = over.get("SelectStmt", {})
+            names = {v for k, v in walk(query.get("fromClause", [])) if k == "relname"}
+            own = tree[kind].get("relation", {}).get("relname", "")
+            if not over or (query and signs.is_whole(query, self.facts) and (own in names or not names)):
+                self.facts.danger(_CHANGES[kind])
 
     def _unknown_code(self) -> None:
         self.facts.flag(F.OPAQUE, F.CHANGES_SETTINGS)
