@@ -31,7 +31,7 @@ from deploy.lost_spools import refuse_second_chains
 from deploy.supervisor import ChildSpec, FatalError, Supervisor, owning, pid_file
 from schemas.config import Config, LogKind
 from schemas.control_keys import create_control_key, load_control_signer, load_control_trust
-from schemas.topics import CONTROL, EVENTS
+from schemas.topics import ACTIVITY, CONTROL, EVENTS
 
 if TYPE_CHECKING:
     from deploy.node_source import NodeSource
@@ -491,3 +491,7 @@ class Node:
                 high = middle
         if low > log.start_offset(EVENTS.name):
             log.truncate_before(EVENTS.name, low)
+        # Of what stage 2 made of the events nothing has to be kept once it is folded in.
+        folded = int(self._pipeline.status["activity_next"])
+        if folded > log.start_offset(ACTIVITY.name):
+            log.truncate_before(ACTIVITY.name, folded)

@@ -11,6 +11,7 @@ from typing import Protocol
 from processors.steps.enrich import enrich
 from processors.steps.project import project
 from processors.steps.read import read
+from processors.steps.tally import tally
 from processors.steps.verify import verify
 from processors.steps.work import Batch, State
 
@@ -22,7 +23,7 @@ class Step(Protocol):
         """Return the state after this batch, and the batch with this step's work in it."""
 
 
-STEPS: tuple[Step, ...] = (verify, read, enrich, project)
+STEPS: tuple[Step, ...] = (verify, read, enrich, project, tally)
 
 
 def run(state: State, batch: Batch, now: int) -> tuple[State, Batch]:

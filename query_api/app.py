@@ -24,7 +24,7 @@ from query_api.identity import Approver, Authenticate, Clock, Recorder
 from query_api.limits import Limits
 from query_api.links import Links
 from query_api.metrics import Metrics
-from query_api.routers import approvals, events, exposure, health, sessions, stats
+from query_api.routers import approvals, events, exposure, health, principals, sessions, stats
 from query_api.service import Service
 from query_api.store.reader import Client, Reader
 from query_api.streams import Streams
@@ -92,7 +92,7 @@ def create_app(
     )
     problems.install(app)
     app.add_middleware(Headers, metrics=metrics, ticks=ticks)
-    for module in (events, sessions, stats, approvals, exposure):
+    for module in (events, sessions, stats, approvals, exposure, principals):
         app.include_router(module.router)
     app.include_router(health.router)
     pages.install(app)

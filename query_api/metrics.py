@@ -74,6 +74,15 @@ STATUS_METRICS = (
         _C,
         "Events that could not be read and are kept as their line",
     ),
+    StatusMetric(
+        "pipeline.activity", "affidavit_pipeline_activity_total", _C, "Records of activity folded into principals' states"
+    ),
+    StatusMetric(
+        "pipeline.activity_lag", "affidavit_pipeline_activity_lag_records", _G, "Records of activity that are not in them yet"
+    ),
+    StatusMetric(
+        "pipeline.activity_next", "affidavit_pipeline_activity_next_offset", _G, "Next of them to read, summed over partitions"
+    ),
     StatusMetric("pipeline.batches", "affidavit_pipeline_batches_total", _C, "Batches taken through"),
     StatusMetric(
         "pipeline.retries", "affidavit_pipeline_retries_total", _C, "Batches that had to wait for log, store or archive"

@@ -6,6 +6,9 @@ It reads every partition of the log, in turn. A source has one partition, so its
 2. run the steps; 3. send rejected records to the DLQ; 4. archive the blocks; 5. insert their rows, `blocks` last;
 6. commit state and next offset.
 
+Then, every two seconds at most, stage 2: each partition's activity is folded, its rows inserted, and the principals' states
+committed together with the next offset (`processors.runtimes.activity`).
+
 A crash anywhere leaves the plan: it runs again. The archive skips numbers it has, ClickHouse skips tokens it saw and blocks it
 has. When an earlier attempt may have inserted rows, those that are there are compared with those that should be.
 
@@ -25,13 +28,14 @@ from typing import Any
 import structlog
 
 from processors.archive import Archive, ArchiveError, ArchiveUnavailableError
+from processors.runtimes import activity
 from processors.runtimes.state import StateError, StateFile
 from processors.runtimes.work import MAX_BLOCKS, MAX_BYTES, BatchWork, PipelineError, Stored, Timings
 from processors.signatures import KeyFileError
 from processors.sinks.clickhouse import Store, StoreError, StoreUnavailableError
 from processors.steps.work import Batch, State
 from schemas.log import Log, LogError, LogUnavailableError, Record
-from schemas.topics import EVENTS
+from schemas.topics import ACTIVITY, EVENTS
 
 __all__ = ["MAX_BLOCKS", "EmbeddedRuntime", "PipelineError", "Status"]
 
@@ -54,6 +58,9 @@ class Status:
     gaps: int = 0
     missing_blocks: int = 0
     unreadable: int = 0
+    activity: int = 0
+    activity_lag: int = 0
+    activity_next: int = 0
     batches: int = 0
     retries: int = 0
     last_error: str = ""
@@ -93,7 +100,7 @@ class EmbeddedRuntime:
 
         `stored` is told of each batch, see `work.Stored`.
         """
-        self._log, self._clock = log, clock
+        self._log, self._store, self._clock = log, store, clock
         self._max_blocks, self._linger = max_blocks, linger_seconds
         self._file = StateFile(state_path)
         keys_dir = state_path.parent / "keys" if keys_dir is None else keys_dir
@@ -103,7 +110,8 @@ class EmbeddedRuntime:
         )
         self._uncertain = False
         """Whether rows of this batch may be there already: a plan runs again, or the state file is new and the log is not."""
-        self._partitions = 0
+        self._partitions = self._folding = 0
+        self._folded_at = 0
         self._turn = 0
         self._known_until: dict[int, int] | None = {} if self._file.existed else None
         self._status = Status()
@@ -120,7 +128,7 @@ class EmbeddedRuntime:
         try:
             while not stop.is_set():
                 try:
-                    done = self.step()
+                    done = self.step(activity.ACTIVITY_SECONDS)
                 except _PASSING as error:
                     self._status.state, self._status.retries = "retrying", self._status.retries + 1
                     if str(error) != self._status.last_error:
@@ -139,20 +147,47 @@ class EmbeddedRuntime:
             raise error if isinstance(error, PipelineError) else PipelineError(str(error)) from error
         self._status.state = "stopped"
 
-    def step(self) -> int:
-        """Take one batch through; return how many log records it had, 0 if there was nothing to do.
+    def step(self, activity_seconds: float = 0.0) -> int:
+        """Take one batch through, and activity that waits; return how many log records these were, 0 if there was nothing to do.
+
+        Activity is left to wait until its last insert was `activity_seconds` ago.
 
         Raises what store, archive and log raise; the offset has then not moved, and the same batch runs again at the next call.
         """
         self._work.refuse_past_limit()
         planned = self._file.plan
         partition, records = (planned.partition, self._work.again(planned)) if planned is not None else self._next()
-        if not records:
+        if records:
+            batch = self._work.take(records, partition, self._uncertain)
+            self._note(self._file.state, batch)
+            self._work.refuse_past_limit()
+        return len(records) + self._fold(activity_seconds)
+
+    def _fold(self, every_seconds: float) -> int:
+        """Take activity of every partition that has some through stage 2; return how many records that was."""
+        now = self._clock()
+        if 0 <= now - self._folded_at < every_seconds * 1_000_000:
             return 0
-        batch = self._work.take(records, partition, self._uncertain)
-        self._note(self._file.state, batch)
-        self._work.refuse_past_limit()
-        return len(records)
+        done = lag = 0
+        for partition in range(self._activity_partitions()):
+            end = self._log.end_offset(ACTIVITY.name, partition)
+            position = self._file.activity.get(partition, 0)
+            if position >= end:
+                continue
+            records = self._log.read(ACTIVITY.name, position, activity.MAX_RECORDS, activity.MAX_BYTES, partition)
+            if records:
+                self._status.activity += activity.take(records, partition, self._store, self._file).folded
+                done += len(records)
+                lag += end - self._file.activity[partition]
+        self._status.activity_lag, self._status.activity_next = lag, sum(self._file.activity.values())
+        if done:
+            self._folded_at = now
+        return done
+
+    def _activity_partitions(self) -> int:
+        if not self._folding:
+            self._folding = self._log.partitions(ACTIVITY.name)
+        return self._folding
 
     def close(self) -> None:
         """Close the state file; log, store and archive belong to the caller."""

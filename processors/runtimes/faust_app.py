@@ -31,6 +31,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from processors.archive import Archive, ArchiveError, ArchiveUnavailableError
 from processors.runtimes.bearer import Tokens
+from processors.runtimes.folding import Folding
 from processors.runtimes.metrics import exposition
 from processors.runtimes.state import Plan
 from processors.runtimes.waiting import Waiting
@@ -41,7 +42,7 @@ from processors.steps.work import Batch, State
 from schemas.config import KafkaMechanism, KafkaSettings
 from schemas.log import LogError, LogUnavailableError, Record
 from schemas.log.kafka import KafkaLog
-from schemas.topics import EVENTS
+from schemas.topics import ACTIVITY, EVENTS
 
 log = structlog.get_logger(__name__)
 
@@ -139,6 +140,7 @@ class FaustRuntime:
         self._log = KafkaLog(settings)
         partitions = self._log.partitions(EVENTS.name)
         self._owned: set[int] = set()
+        self._folding = Folding(self._log, store, self._publish)
         self._tabled = False
         self._leaving = False
         self._works: dict[int, tuple[BatchWork, Progress]] = {}
@@ -155,6 +157,10 @@ class FaustRuntime:
         self._table = self._app.Table("progress", partitions=partitions)
         topic = self._app.topic(settings.topic_prefix + EVENTS.name, partitions=partitions, **raw)
         self._app.agent(topic, name="project")(self._project)
+        folded = self._log.partitions(ACTIVITY.name)
+        self._principals = self._app.Table("principals", partitions=folded, on_changelog_event=self._folding.heard)
+        activity_topic = self._app.topic(settings.topic_prefix + ACTIVITY.name, partitions=folded, **raw)
+        self._app.agent(activity_topic, name="fold")(self._folding.hand_on)
         self._app.on_partitions_assigned.connect(self._assigned)  # type: ignore[arg-type]
         self._app.on_partitions_revoked.connect(self._revoked)  # type: ignore[arg-type]
         self._app.on_rebalance_complete.connect(self._recovery_ended)  # type: ignore[arg-type]
@@ -170,6 +176,9 @@ class FaustRuntime:
             "last_latency_us": self._latency_us,
             "assigned": sorted(self._owned),
             "next_offsets": partitions,
+            "principals": len(self._folding.states),
+            "activity": self._folding.folded,
+            "activity_offsets": dict(sorted(self._folding.states.offsets.items())),
             **self._counts,
             "latencies": self._timings.numbers(),
         }
@@ -179,15 +188,18 @@ class FaustRuntime:
         self._loop, self._busy = asyncio.get_running_loop(), asyncio.Lock()
         server = await self._serve(listen) if listen else None
         self._waiting: Waiting[tuple[Any, Any]] = Waiting(BUFFERED_BLOCKS)
-        tasks = [asyncio.create_task(self._ticking()), asyncio.create_task(self._working())]
+        self._folding.open()
+        folding = self._folding.run(self._busy, self._may_fold, _record)
+        tasks = [asyncio.create_task(task) for task in (self._ticking(), self._working(), folding)]
         try:
             await self._app.start()
             if self._state == "starting":
                 self._state = "running"
             log.info("worker started", brokers=",".join(self._settings.bootstrap_servers))
             while not stop.is_set() and self._failure is None:
-                if tasks[1].done():
-                    tasks[1].result()
+                for task in tasks:
+                    if task.done():
+                        task.result()  # raises what ended it
                 if self._app.should_stop:
                     raise PipelineError("the Faust worker ended by itself; its last message is above")
                 with contextlib.suppress(TimeoutError):
@@ -316,6 +328,23 @@ class FaustRuntime:
         sent = await topic.send(key=_key(partition), value=orjson.loads(data), partition=partition, force=True)
         await sent
 
+    def _may_fold(self) -> bool:
+        return self._tabled and not self._leaving and self._failure is None
+
+    def _publish(self, partition: int, records: Sequence[tuple[str, bytes]]) -> None:
+        """Have the brokers confirm records of the principals' changelog. Called in a thread."""
+        try:
+            asyncio.run_coroutine_threadsafe(self._send_all(partition, records), self._loop).result(CONFIRM_SECONDS)
+        except Exception as error:  # aiokafka's and Faust's own types, and the time running out
+            raise LogUnavailableError(
+                f"states of partition {partition} are not confirmed: {type(error).__name__} {error}"
+            ) from error
+
+    async def _send_all(self, partition: int, records: Sequence[tuple[str, bytes]]) -> None:
+        topic = self._principals.changelog_topic
+        sent = [await topic.send(key=key, value=orjson.loads(data), partition=partition, force=True) for key, data in records]
+        await asyncio.gather(*sent)
+
     def _note(self, batch: Batch) -> None:
         for note in batch.notes:
             log.warning(note)
@@ -331,6 +360,8 @@ class FaustRuntime:
     async def _assigned(self, app: Any, assigned: set[Any], **_: Any) -> None:
         name = self._settings.topic_prefix + EVENTS.name
         self._owned = {tp.partition for tp in assigned if tp.topic == name}
+        folded = self._settings.topic_prefix + ACTIVITY.name
+        self._folding.owned = {tp.partition for tp in assigned if tp.topic == folded}
         self._leaving = self._tabled = False
         log.info("partitions assigned", partitions=sorted(self._owned))
 
@@ -356,6 +387,7 @@ class FaustRuntime:
             await asyncio.to_thread(self._archive.close)
             self._busy.release()
         self._owned.clear()
+        self._folding.owned.clear()
 
     async def _ticking(self) -> None:
         while True:
@@ -372,8 +404,8 @@ class FaustRuntime:
             return web.Response(status=200 if status["ready"] else 503, body=body, content_type="application/json")
 
         async def metrics(_: web.Request) -> web.Response:
-            lag = await asyncio.to_thread(self._lag)
-            return web.Response(body=exposition(self.status, lag), headers={"Content-Type": CONTENT_TYPE_LATEST})
+            lag, activity_lag = await asyncio.to_thread(self._lag), await asyncio.to_thread(self._folding.lag)
+            return web.Response(body=exposition(self.status, lag, activity_lag), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
         application = web.Application()
         application.add_routes([web.get("/healthz", health), web.get("/readyz", ready), web.get("/metrics", metrics)])
@@ -439,11 +471,11 @@ def _credentials(
     return faust.SSLCredentials(context) if context is not None else None
 
 
-def _record(event: Any) -> Record:
+def _record(event: Any, topic: str = EVENTS.name) -> Record:
     m = event.message
     headers = m.headers or {}
     pairs = headers.items() if isinstance(headers, Mapping) else headers
-    return Record(EVENTS.name, m.offset, m.key or b"", m.value or b"", dict(pairs), m.partition)
+    return Record(topic, m.offset, m.key or b"", m.value or b"", dict(pairs), m.partition)
 
 
 def _run(records: Sequence[Record]) -> list[Record]:

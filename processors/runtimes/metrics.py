@@ -19,6 +19,7 @@ _COUNTERS = {
     "rejected": "Blocks set aside in affidavit.dlq",
     "gaps": "Gaps found in sources' chains",
     "batches": "Batches taken through",
+    "activity": "Records of activity folded into principals' states",
     "retries": "Batches that had to wait for log, store or archive",
 }
 _LATENCIES = {
@@ -31,8 +32,8 @@ _LATENCIES = {
 class WorkerCollector:
     """One look at one worker."""
 
-    def __init__(self, status: Mapping[str, Any], lag: Mapping[int, int]) -> None:
-        self._status, self._lag = status, lag
+    def __init__(self, status: Mapping[str, Any], lag: Mapping[int, int], activity_lag: Mapping[int, int]) -> None:
+        self._status, self._lag, self._activity_lag = status, lag, activity_lag
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric of docs/metrics.md, section Workers."""
@@ -47,14 +48,21 @@ class WorkerCollector:
         for partition, blocks in sorted(self._lag.items()):
             lag.add_metric([str(partition)], blocks)
         yield lag
+        waiting = GaugeMetricFamily(
+            PREFIX + "activity_lag_records", "Records of activity that are not in principals' states yet", labels=["partition"]
+        )
+        for partition, records in sorted(self._activity_lag.items()):
+            waiting.add_metric([str(partition)], records)
+        yield waiting
+        yield GaugeMetricFamily(PREFIX + "principals", "Principals whose state this worker holds", value=status["principals"])
         for name, text in _LATENCIES.items():
             seen = Latencies()
             seen.load(status["latencies"][name])
             yield HistogramMetricFamily(f"{PREFIX}{name}_seconds", text, buckets=seen.cumulative(), sum_value=seen.total_us / 1e6)
 
 
-def exposition(status: Mapping[str, Any], lag: Mapping[int, int]) -> bytes:
+def exposition(status: Mapping[str, Any], lag: Mapping[int, int], activity_lag: Mapping[int, int]) -> bytes:
     """Return the page."""
     registry = CollectorRegistry()
-    registry.register(WorkerCollector(status, lag))
+    registry.register(WorkerCollector(status, lag, activity_lag))
     return generate_latest(registry)

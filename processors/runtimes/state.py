@@ -16,7 +16,9 @@ from types import TracebackType
 
 import orjson
 
+from processors import principals
 from processors.chain import Chain, Gap
+from processors.principals import Principal
 from processors.steps.work import Source, State
 from schemas.integrity import BlockHeader
 
@@ -25,6 +27,8 @@ CREATE TABLE IF NOT EXISTS source (name TEXT PRIMARY KEY, state BLOB NOT NULL) W
 (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID; CREATE TABLE IF NOT EXISTS plan (one INTEGER PRIMARY KEY CHECK
 (one = 1), first INTEGER NOT NULL, last INTEGER NOT NULL, keys BLOB NOT NULL, partition INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS position (partition INTEGER PRIMARY KEY, next_offset INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS principal (name TEXT PRIMARY KEY, state BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS activity (partition INTEGER PRIMARY KEY, next_offset INTEGER NOT NULL);
 INSERT OR IGNORE INTO position SELECT 0, value FROM value WHERE name = 'next_offset';
 """
 _BEFORE_PARTITIONS = "ALTER TABLE plan ADD COLUMN partition INTEGER NOT NULL DEFAULT 0"
@@ -46,7 +50,8 @@ class Plan:
 
 
 class StateFile:
-    """The open file. `positions` are where each partition's next batch begins; `plan` is a batch that a crash cut short, if any.
+    """The open file. `positions` are where each partition's next batch begins, `activity` the same of stage 2; `plan` is a batch
+    that a crash cut short, if any.
 
     `existed` is false for a new file, until its first commit.
     """
@@ -64,6 +69,7 @@ class StateFile:
             self.state = self._load()
             self.positions = {int(p): int(n) for p, n in self._db.execute("SELECT partition, next_offset FROM position")}
             self.existed = bool(self.positions)
+            self.activity = {int(p): int(n) for p, n in self._db.execute("SELECT partition, next_offset FROM activity")}
             self.plan = self._plan()
         except (sqlite3.DatabaseError, OSError, ValueError, KeyError) as error:
             raise StateError(
@@ -89,6 +95,24 @@ class StateFile:
             self._db.execute("DELETE FROM plan")
         self.state, self.plan, self.existed = state, None, True
         self.positions = {**self.positions, partition: next_offset}
+
+    def state_of(self, principal: str) -> Principal:
+        """Return a principal's state, an empty one if it was never seen."""
+        row = self._db.execute("SELECT state FROM principal WHERE name = ?", (principal,)).fetchone()
+        if row is None:
+            return Principal(principal=principal)
+        try:
+            return principals.decode(row[0])
+        except ValueError as error:
+            raise StateError(f"pipeline state {self._path}: what is known of {principal!r} cannot be read: {error}") from error
+
+    def keep(self, states: Mapping[str, Principal], next_offset: int, partition: int) -> None:
+        """Record states, and that a partition's activity before `next_offset` is in them."""
+        with self._transaction():
+            rows = [(name, state.encode()) for name, state in states.items()]
+            self._db.executemany("INSERT OR REPLACE INTO principal VALUES (?, ?)", rows)
+            self._db.execute("INSERT OR REPLACE INTO activity VALUES (?, ?)", (partition, next_offset))
+        self.activity = {**self.activity, partition: next_offset}
 
     def close(self) -> None:
         """Close the file."""

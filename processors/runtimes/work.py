@@ -30,7 +30,7 @@ from schemas.dead_letters import buried
 from schemas.integrity import BlockHeader, IntegrityError
 from schemas.latencies import Latencies
 from schemas.log import Log, Record
-from schemas.topics import DLQ, EVENTS
+from schemas.topics import ACTIVITY, DLQ, EVENTS
 
 log = structlog.get_logger(__name__)
 
@@ -164,6 +164,8 @@ class BatchWork:
         began = perf_counter_ns()
         self._archive.append([a.block for a in batch.blocks])
         archived = perf_counter_ns()
+        # Before the rows: a batch that is run again makes activity of what the store does not have yet, and repeats are dropped.
+        self._log.append(ACTIVITY.name, [a.record() for a in batch.activity])
         self._insert(batch)
         if batch.fresh:
             self._timings.archive.observe((archived - began) // 1000)

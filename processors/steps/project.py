@@ -23,7 +23,7 @@ _UUID = pa.binary(16)
 
 
 def project(state: State, batch: Batch, now: int) -> tuple[State, Batch]:
-    """Fill in the batch's tables."""
+    """Fill in the batch's tables; queries that no row can hold are none of its queries any more."""
     queries, others = batch.queries, list(batch.others)
     tables: dict[str, pa.Table] = {}
     try:
@@ -40,7 +40,7 @@ def project(state: State, batch: Batch, now: int) -> tuple[State, Batch]:
     tables["approvals"] = approvals.requests(others, batch)
     tables["approval_steps"] = approvals.steps(others, queries, batch)
     tables["blocks"] = _blocks(batch, queries)
-    return state, replace(batch, tables={name: t for name, t in tables.items() if t.num_rows})
+    return state, replace(batch, queries=queries, tables={name: t for name, t in tables.items() if t.num_rows})
 
 
 _UNFIT = (pa.ArrowException, ValueError, TypeError, KeyError, OverflowError, AttributeError)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from processors.chain import Chain
+from schemas.activity import Activity
 from schemas.integrity import Block
 from schemas.log import Record
 
@@ -112,6 +113,7 @@ class Batch:
     queries: Queries = field(default_factory=Queries)
     others: tuple[Other, ...] = ()
     tables: Mapping[str, pa.Table] = field(default_factory=dict)
+    activity: tuple[Activity, ...] = ()
 
     @property
     def fresh(self) -> tuple[Arrived, ...]:

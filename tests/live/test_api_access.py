@@ -22,7 +22,8 @@ from tests.support.stored_events import IDENTITIES, SETTINGS, Recorded
 NOW = 1_790_000_000_000_000
 _DOC = Path(__file__).parents[2] / "docs" / "api.md"
 READS = ("/api/v1/events", "/api/v1/events/0192d1a0-0000-7000-8000-000000000000", "/api/v1/events/stream", "/api/v1/sessions",
-         "/api/v1/sessions/x", "/api/v1/stats", "/api/v1/exposure", "/ui/results", "/ui/rows", "/ui/stream",
+         "/api/v1/sessions/x", "/api/v1/stats", "/api/v1/exposure", "/api/v1/principals",
+         "/api/v1/principals/x", "/ui/results", "/ui/rows", "/ui/stream",
          "/ui/events/0192d1a0-0000-7000-8000-000000000000")  # fmt: skip
 
 OF_ANY_ROLE = ("/api/v1/approvals", "/api/v1/approvals/x", "/api/v1/approvals/stream")
@@ -127,6 +128,7 @@ def test_every_read_of_the_api_is_among_those_tried_here(site: Site) -> None:
     with site.open() as http:
         paths = set(http.get("/api/v1/openapi.json").json()["paths"])
     tried = {re.sub(r"/(0192[^/]*)", "/{event_id}", p).replace("/sessions/x", "/sessions/{session_id}") for p in READS}
+    tried |= {p.replace("/principals/x", "/principals/{principal}") for p in READS}
     tried |= {p.replace("/x", "/{approval_id}") for p in OF_ANY_ROLE}
     assert paths - open_to_all - ELSEWHERE <= tried
 

@@ -27,8 +27,9 @@ from schemas.dead_letters import letters
 from schemas.integrity import Block
 from schemas.log import NewRecord
 from schemas.log.kafka import KafkaLog
-from schemas.topics import EVENTS, TOPICS
+from schemas.topics import ACTIVITY, EVENTS, TOPICS
 from tests.support import kafka_jars
+from tests.support.activity_counts import counted, statements
 from tests.support.event_blocks import Source, record
 from tests.support.kafka import Kafka
 
@@ -80,7 +81,11 @@ class Site:
     def drained(self, status: dict[str, Any]) -> bool:
         ends = {str(p): self.log.end_offset(EVENTS.name, p) for p in range(PARTITIONS)}
         offsets = status.get("next_offsets", {})
-        return all(offsets.get(p) == end for p, end in ends.items() if end)
+        folded = {str(p): self.log.end_offset(ACTIVITY.name, p) for p in range(PARTITIONS)}
+        folds = status.get("activity_offsets", {})
+        return all(offsets.get(p) == end for p, end in ends.items() if end) and all(
+            folds.get(p) == end for p, end in folded.items() if end
+        )
 
     def check(self, blocks: list[Block], whole: bool = True) -> None:
         """Rows, recorded blocks and archive are exactly these blocks."""
@@ -91,6 +96,7 @@ class Site:
                 "SELECT source, epoch, seq FROM affidavit.query_events "
                 "UNION ALL SELECT source, epoch, seq FROM affidavit.other_events"
             ).result_rows
+            assert counted(store) == statements(blocks)
             numbers = store.client.query("SELECT source, number FROM affidavit.blocks FINAL").result_rows
         finally:
             store.close()

@@ -21,6 +21,7 @@ from schemas.integrity import Block
 from schemas.log.kafka import KafkaLog
 from schemas.topics import EVENTS, TOPICS
 from tests.support import clickhouse, kafka_jars
+from tests.support.activity_counts import counted, statements
 from tests.support.event_blocks import Source, record
 from tests.support.kafka import Kafka
 from tests.support.ports import wait_for
@@ -124,6 +125,7 @@ class Site:
     def check(self) -> None:
         """Every block shipped is there, every event exactly once, and the archive is whole."""
         wait_for(lambda: self._count("blocks") >= len(self.shipped), "all blocks to be rows", SECONDS, poll=0.3)
+        wait_for(lambda: counted(self.store) == statements(self.shipped), "activity to be counted once", SECONDS, poll=1.0)
         where = self.store.database
         rows = self.store.client.query(
             f"SELECT source, epoch, seq FROM {where}.query_events UNION ALL SELECT source, epoch, seq FROM {where}.other_events"

@@ -53,9 +53,9 @@ def node_status(**pipeline: int) -> dict[str, object]:
 
 def worker_page(lag: dict[int, int], timings: Timings | None = None) -> bytes:
     """The page of `process.listen`."""
-    counts = dict.fromkeys(("blocks", "events", "repeats", "rejected", "gaps", "batches", "retries"), 3)
+    counts = dict.fromkeys(("blocks", "events", "repeats", "rejected", "gaps", "batches", "retries", "activity", "principals"), 3)
     status = {"ready": True, "assigned": sorted(lag), **counts, "latencies": (timings or Timings()).numbers()}
-    return exposition(status, lag)
+    return exposition(status, lag, lag)
 
 
 def node_page() -> bytes:

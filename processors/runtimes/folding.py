@@ -1,0 +1,174 @@
+"""Stage 2 in a Faust worker: activity of our partitions is folded into principals' states, kept in a table's changelog.
+
+Newest is what has the highest version, not what stands last: a worker that was thought dead and wakes up may publish a state
+behind its successor's newer one, and versions are the same whoever computes them. So the table is kept here, fed by all that its
+changelog brings: at the recovery of a partition, and all the time for partitions that this worker stands by for.
+
+Beside the states the changelog holds each partition's next offset. As in stage 1 that decides what comes next, not the stream:
+what comes again is passed over, what the stream left out is read from the log. A state may be ahead of the offset: repeats are
+dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import orjson
+import structlog
+
+from processors import principals
+from processors.principals import Principal
+from processors.runtimes import activity
+from processors.runtimes.waiting import Waiting
+from processors.sinks.clickhouse import Store, StoreUnavailableError
+from schemas.log import LogError, LogUnavailableError, Record
+from schemas.log.kafka import KafkaLog
+from schemas.topics import ACTIVITY
+
+log = structlog.get_logger(__name__)
+
+QUIET_SECONDS = 2.0
+FIRST_WAIT_SECONDS, LAST_WAIT_SECONDS = 0.1, 10.0
+
+Publish = Callable[[int, Sequence[tuple[str, bytes]]], None]
+"""Has the brokers confirm records of the changelog (key, JSON) of a partition, in order; raises LogUnavailableError."""
+
+
+class States:
+    """The newest states and offsets known here, by what was published and what the changelog brought."""
+
+    def __init__(self, publish: Publish) -> None:
+        self._publish = publish
+        self._newest: dict[str, Principal] = {}
+        self.offsets: dict[int, int] = {}
+
+    def heard(self, key: str, data: bytes) -> None:
+        """Take a record of the changelog. Raises ValueError."""
+        kind, _, name = key.partition(":")
+        if kind == "next":
+            self.offsets[int(name)] = max(self.offsets.get(int(name), 0), int(orjson.loads(data)))
+        else:
+            self._learn(principals.decode(data))
+
+    def state_of(self, principal: str) -> Principal:
+        """Return a principal's state, an empty one if it was never seen."""
+        return self._newest.get(principal) or Principal(principal=principal)
+
+    def keep(self, states: Mapping[str, Principal], next_offset: int, partition: int) -> None:
+        """Publish states, and then the offset."""
+        records = [(f"state:{name}", state.encode()) for name, state in states.items()]
+        self._publish(partition, [*records, (f"next:{partition}", b"%d" % next_offset)])
+        for state in states.values():
+            self._learn(state)
+        self.offsets[partition] = next_offset
+
+    def __len__(self) -> int:
+        return len(self._newest)
+
+    def _learn(self, state: Principal) -> None:
+        known = self._newest.get(state.principal)
+        if known is None or known.version < state.version:
+            self._newest[state.principal] = state
+
+
+class Folding:
+    """One worker's stage 2. `log` and `store` belong to the caller."""
+
+    def __init__(self, log: KafkaLog, store: Store, publish: Publish) -> None:
+        self._log, self._store = log, store
+        self.states = States(publish)
+        self.owned: set[int] = set()
+        self.folded = self.retries = 0
+
+    def open(self) -> None:
+        """Begin, in the event loop."""
+        self._waiting: Waiting[tuple[Any, Any]] = Waiting(activity.MAX_RECORDS)
+
+    async def hand_on(self, stream: Any) -> None:
+        """Take a stream's events; they are acknowledged when their rows and states are kept."""
+        async for event in stream.noack().events():
+            await self._waiting.put(event.message.partition, (stream, event))
+
+    async def heard(self, event: Any) -> None:
+        """Take what the table's changelog brings."""
+        try:
+            self.states.heard(event.key, orjson.dumps(event.value))
+        except (ValueError, TypeError, AttributeError) as error:
+            log.error("a record of the principals' changelog cannot be read", key=str(event.key)[:100], error=str(error))
+
+    async def run(self, busy: asyncio.Lock, ready: Callable[[], bool], record: Callable[[Any, str], Record]) -> None:
+        """Fold what comes, for ever; `ready`: the states are there and partitions are still ours. Raises what does not pass."""
+        while True:
+            try:
+                partition, taken = await asyncio.wait_for(self._waiting.get(activity.MAX_RECORDS), QUIET_SECONDS)
+            except TimeoutError:
+                for quiet in sorted(self.owned):
+                    await self._until_done(quiet, None, busy, ready)
+                continue
+            if await self._until_done(partition, [record(event, ACTIVITY.name) for _, event in taken], busy, ready):
+                for stream, event in taken:
+                    await stream.ack(event)
+            if len(taken) < activity.MAX_RECORDS // 2:  # so that several batches' activity shares an insert
+                await asyncio.sleep(activity.ACTIVITY_SECONDS / max(1, len(self.owned)))
+
+    async def _until_done(
+        self, partition: int, records: Sequence[Record] | None, busy: asyncio.Lock, ready: Callable[[], bool]
+    ) -> bool:
+        wait = FIRST_WAIT_SECONDS
+        while partition in self.owned:
+            if not ready():
+                if records is None:
+                    return False
+                await asyncio.sleep(0.05)
+                continue
+            try:
+                async with busy:
+                    await asyncio.to_thread(self._advance, partition, records)
+            except (StoreUnavailableError, LogUnavailableError) as error:
+                self.retries += 1
+                log.warning("activity waits", partition=partition, error=str(error))
+                await asyncio.sleep(wait)
+                wait = min(wait * 2, LAST_WAIT_SECONDS)
+            else:
+                return True
+        return False
+
+    def _advance(self, partition: int, records: Sequence[Record] | None) -> None:
+        """Fold everything up to the last of `records` (None: what the log has next). Runs in a thread."""
+        at = self.states.offsets.get(partition)
+        if at is None:
+            at = self.states.offsets[partition] = self._log.start_offset(ACTIVITY.name, partition)
+        if records is None:
+            if self._log.end_offset(ACTIVITY.name, partition) > at:
+                self._take(self._read(partition, at), partition)
+            return
+        while records := [r for r in records if r.offset >= self.states.offsets[partition]]:
+            whole = records[0].offset == self.states.offsets[partition] and _contiguous(records)
+            self._take(records if whole else self._read(partition, self.states.offsets[partition]), partition)
+
+    def _read(self, partition: int, offset: int) -> list[Record]:
+        found = self._log.read(ACTIVITY.name, offset, activity.MAX_RECORDS, activity.MAX_BYTES, partition)
+        if not found:
+            raise LogUnavailableError(f"{ACTIVITY.name}, partition {partition}: offset {offset} cannot be read yet")
+        return found
+
+    def _take(self, records: Sequence[Record], partition: int) -> None:
+        if partition not in self.owned:
+            raise LogUnavailableError(f"{ACTIVITY.name}, partition {partition} went to another worker")
+        self.folded += activity.take(records, partition, self._store, self.states).folded
+
+    def lag(self) -> dict[int, int]:
+        """Records of each of our partitions that are in no state yet. Asks the brokers."""
+        lag = {}
+        for partition in sorted(self.owned):
+            with contextlib.suppress(LogError):
+                end = self._log.end_offset(ACTIVITY.name, partition)
+                lag[partition] = max(0, end - self.states.offsets.get(partition, 0))
+        return lag
+
+
+def _contiguous(records: Sequence[Record]) -> bool:
+    return records[-1].offset - records[0].offset == len(records) - 1
