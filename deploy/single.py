@@ -34,6 +34,7 @@ from schemas.control_keys import create_control_key, load_control_signer, load_c
 from schemas.topics import ACTIVITY, CONTROL, EVENTS
 
 if TYPE_CHECKING:
+    from deploy.api_logins import IdentityTokens
     from deploy.node_source import NodeSource
     from deploy.notices import Notices
     from deploy.proxy_metrics import MetricsServer
@@ -67,8 +68,8 @@ def now_us() -> int:
 
 SECRETS_OF = {
     "proxy": ("databases", "policy", "identity", "log"),
-    "node": ("log", "clickhouse", "notifications"),
-    "api": ("log", "clickhouse", "notifications"),
+    "node": ("log", "clickhouse", "notifications", "identity"),
+    "api": ("log", "clickhouse", "notifications", "identity"),
 }
 """The sections of the configuration whose files and passwords a role uses; it gets no others."""
 
@@ -332,6 +333,12 @@ class Node:
         self.source: NodeSource = NodeSource(self._data, config.audit, self._shipping_log, self._tokens, now_us, name)
         self._settle_at: dict[int, int] | int | None = None
         self._local_token = secrets.token_urlsafe(32)
+        self._identity_tokens: IdentityTokens | None = None
+        if config.identity.issuers and config.api.group_roles:
+            from deploy.api_logins import IdentityTokens
+
+            self._identity_tokens = IdentityTokens(self._tokens, config.identity, config.api.group_roles)
+            stack.callback(self._identity_tokens.close)
         self._links = notices.links(config, self._data)
         self._approver = notices.approvers(self._tokens.tokens, now_us)
         self._notices = self._tell_approvers()
@@ -391,11 +398,14 @@ class Node:
 
     def authenticate(self, token: str) -> Identity | None:
         """Return who a token stands for: one of the store's, or the local one."""
+        from deploy.api_logins import is_identity_token
         from ingest.identity.tokens import Credential, Role
         from query_api.identity import Identity
 
         if secrets.compare_digest(token.encode("utf-8", "replace"), self._local_token.encode()):
             return Identity(LOCAL_PRINCIPAL, "human", frozenset(Role))
+        if self._identity_tokens is not None and is_identity_token(token):
+            return self._identity_tokens.identity(token, now_us())
         credential = self._tokens.verify(token, now_us())
         if not isinstance(credential, Credential):
             return None

@@ -22,7 +22,8 @@ from query_api.limits import Limits
 from query_api.problems import ProblemError
 
 COOKIE = "affidavit_session"
-_MAX_TOKEN = 1024
+_MAX_TOKEN = 16 * 1024
+"""Characters: an identity token with some hundred groups has 8 KiB."""
 _MAX_TRACKED_ADDRESSES = 4096
 
 

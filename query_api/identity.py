@@ -38,14 +38,15 @@ class Identity:
     on_behalf_of: str = ""
     delegation: tuple[str, ...] = ()
     credential_id: str = ""
+    auth_method: str = "token"
 
-    def as_principal(self, auth_method: str = "token") -> Principal:
+    def as_principal(self) -> Principal:
         """The principal as it stands in events."""
         return Principal(
             id=self.principal,
             kind=PrincipalKind(self.kind),
             groups=self.groups,
-            auth_method=auth_method,
+            auth_method=self.auth_method,
             credential_id=self.credential_id,
             on_behalf_of=self.on_behalf_of,
             delegation=self.delegation,

@@ -24,7 +24,7 @@ class Limits:
     stream_lookback_us: int = 3600 * 10**6  # how far back a tailed event may have started, and a resume may reach
     stream_heartbeat_seconds: float = 15.0  # below the idle limits of usual proxies
     stream_recheck_seconds: float = 30.0  # how soon a revoked token ends its live tail
-    login_bytes: int = 4096
+    login_bytes: int = 32 * 1024
     login_failures_per_minute: int = 10  # by client address
     decision_bytes: int = 16 * 1024  # body of a decision: two words and a reason
     browser_sessions: int = 1000

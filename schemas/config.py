@@ -252,6 +252,7 @@ class ApiSettings(Settings):
     listen: HostPort = "127.0.0.1:8080"
     name: Alias | None = None
     metrics_public: bool = False
+    group_roles: dict[Annotated[str, Field(pattern="^(analyst|approver|auditor|admin)$")], tuple[str, ...]] = {}
 
 
 class ClickHouseSettings(Settings):

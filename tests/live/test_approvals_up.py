@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from base64 import urlsafe_b64decode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,11 +15,13 @@ import httpx
 import psycopg
 import pytest
 import yaml
+from joserfc import jwk
 
 from schemas.approvals import binding_of
 from tests.support.affidavit import UNMASKED, Machine
 from tests.support.approval_events import REQUESTED
 from tests.support.inbox import PASSWORD, Inbox
+from tests.support.issuer import AUDIENCE, Issuer, published
 from tests.support.ports import wait_for
 from tests.support.postgres import Postgres
 
@@ -35,7 +38,12 @@ class House:
         self.inbox = Inbox()
         urls = {"urls": [self.inbox.address("all")], "approvers": [{"principal": "carol", "urls_env": "CAROLS"}]}
         approvals = {"url": "http://127.0.0.1:API_PORT/approvals/{id}", "wait_seconds": 90.0}
-        self.machine = Machine(server, {"approvals": approvals, "notifications": urls, "masking": UNMASKED})
+        self.issuer = Issuer()
+        self._published = published(self.issuer)
+        trusted = {"issuers": [{"issuer": self._published.__enter__(), "audience": AUDIENCE}]}
+        roles = {"group_roles": {"approver": ["dba", "leads"], "analyst": ["dba"]}}
+        settings = {"approvals": approvals, "notifications": urls, "masking": UNMASKED, "identity": trusted, "api": roles}
+        self.machine = Machine(server, settings)
         policy = self.machine.folder / "policy.yaml"
         policy.write_text(yaml.safe_dump({"bundle": "live", "rules": RULES}))
         settings = yaml.safe_load(self.machine.config_path.read_text().replace("API_PORT", str(self.machine.api_port)))
@@ -91,6 +99,7 @@ def house(pg: Postgres) -> Iterator[House]:
     finally:
         made.machine.end()
         made.inbox.close()
+        made._published.__exit__(None, None, None)
 
 
 def test_what_is_approved_by_the_api_runs_and_is_told_beside_its_estimate(house: House) -> None:
@@ -115,6 +124,50 @@ def test_what_is_approved_by_the_api_runs_and_is_told_beside_its_estimate(house:
         asked = next(e for e in trail if e["type"] == "ApprovalRequested")
         assert (event["source"], event["binding"]) == ("node/0", binding_of(REQUESTED.validate_python(asked)))
         assert carol.get("/api/v1/events", params={"q": f"approval:{item['approval_id']}"}).json()["items"]
+
+
+def test_an_approver_decides_by_an_identity_token_and_others_do_not(house: House) -> None:
+    issuer = house.issuer
+    refused = {
+        "another audience": issuer.token(sub="dana", groups=["dba"], aud="another"),
+        "expired": issuer.token(sub="dana", groups=["dba"], exp=int(time.time()) - 600),
+        "another key": issuer.token(sub="dana", groups=["dba"], key=jwk.ECKey.generate_key("P-256", {"kid": "k1"})),
+        "another issuer": issuer.token(sub="dana", groups=["dba"], iss="https://elsewhere.example"),
+        "no role": issuer.token(sub="dana", groups=["engineering"]),
+    }
+    objected = {
+        "not their own": (issuer.token(sub="ana", groups=["dba"]), "their own"),
+        "no agent": (issuer.token(sub="dana", groups=["dba"], act={"sub": "copilot", "groups": ["dba"]}), "only people"),
+        "not of the rule's group": (issuer.token(sub="dana", groups=["leads"]), "approvers of this statement are in: dba"),
+    }
+    with house.connect("by jwt") as connection, house.http(house.carol) as carol, ThreadPoolExecutor(1) as pool:
+        future = pool.submit(connection.execute, "DELETE FROM kept WHERE a = %s", (55,))
+        item = house.open(carol, "by jwt")
+        path = f"/api/v1/approvals/{item['approval_id']}/decision"
+        for why, token in refused.items():
+            with house.http(token) as nobody:
+                assert nobody.post(path, json={"approved": True, "reason": "x"}).status_code == 401, why
+        for why, (token, words) in objected.items():
+            with house.http(token) as somebody:
+                answer = somebody.post(path, json={"approved": True, "reason": "x"})
+                assert answer.status_code == 403 and words in answer.json()["detail"], (why, answer.text)
+        assert not future.done()
+        token = issuer.token(sub="dana", groups=["dba"])
+        with house.http() as browser:  # by the page: logged in with the token, then its form
+            origin = {"origin": str(browser.base_url).rstrip("/")}
+            entered = browser.post("/login", data={"token": token, "next": f"/approvals/{item['approval_id']}"}, headers=origin)
+            assert entered.status_code == 303, entered.text
+            assert "DELETE FROM kept" in browser.get(entered.headers["location"]).text
+            done = browser.post(path, json={"approved": True, "reason": "seen"}, headers=origin)
+            assert done.json()["settled"] is True, done.text
+        assert future.result(30).rowcount == 1
+        house.stands(carol, item["approval_id"], "used")
+    (event,) = [
+        e for e in house.machine.trail.refresh() if e["type"] == "ApprovalDecided" and e["approval_id"] == item["approval_id"]
+    ]
+    who = event["decider"]
+    assert (who["id"], who["kind"], who["groups"], who["auth_method"]) == ("dana", "human", ["dba"], "jwt")
+    assert token not in house.machine.said()
 
 
 def test_an_approver_is_told_and_denies_by_the_link(house: House) -> None:
