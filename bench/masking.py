@@ -6,6 +6,7 @@
              statement of a client that sees everything: statements a second, and µs of the proxy's processor time for each
     large    a result of a million rows (`--quick`: 200,000), 6 columns, with two masked and free text searched: MB of cells a second of
              the proxy's processor time, and as the client sees it; against the same for a client that sees everything
+    compiled the same of the compiled proxy (`make compiled`), where it was built
     rows     the rewriting of rows alone, in this process: MB of cells a second, by what there is to do
 
 Rounds alternate; medians are printed, ratios first.
@@ -42,6 +43,7 @@ INSERT INTO visits SELECT g, 'user' || g || '@example.org', 'Name ' || g,
   FROM generate_series(1, {rows}) g;
 """
 SMALL = "SELECT id, full_name, email, ssn, notes, city FROM people WHERE id BETWEEN %s AND %s"
+COMPILED = Path(__file__).parents[1] / "build" / "compiled"
 POLICY = {
     "bundle": "bench",
     "clear": [{"id": "clear", "classes": ["*"], "when": "principal.id == 'clear'", "reason": "To compare with."}],
@@ -126,6 +128,13 @@ def per_run(work: Callable[[], object], count: int) -> float:
     return statistics.median(times)
 
 
+def report(name: str, rows: int, found: dict[str, tuple[float, float]]) -> None:
+    """Print what `large` measured."""
+    (speed, seen), (clear_speed, clear_seen) = found["masked"], found["clear"]
+    print(f"{name:8} {rows:,} rows: {speed:,.1f} MB/s of the proxy's processor time masked, {clear_speed:,.1f} not", end="")
+    print(f"   client {seen:,.1f} / {clear_seen:,.1f} MB/s")
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--quick", action="store_true", help="shorter rounds, 200,000 rows")
@@ -137,19 +146,24 @@ def main() -> None:
         with psycopg.connect(**server.app(), autocommit=True) as setup:
             setup.execute(SETUP.format(rows=rows))
         styles = {"email": "partial", "national_id": "token"}
-        with affidavit.proxy(server, {"policy": {"files": [str(policy)]}, "masking": {"styles": styles}}) as proxy:
+        settings = {"policy": {"files": [str(policy)]}, "masking": {"styles": styles}}
+        with affidavit.proxy(server, settings) as proxy:
             found = small(proxy, 2 if quick else 5)
             (rate, work), (clear_rate, clear_work) = found["masked"], found["clear"]
-            print(f"small   masked / not masked {rate / clear_rate:5.2f}  ({rate:,.0f} / {clear_rate:,.0f} a second)", end="")
+            print(f"small    masked / not masked {rate / clear_rate:5.2f}  ({rate:,.0f} / {clear_rate:,.0f} a second)", end="")
             print(f"   processor {work:,.0f} / {clear_work:,.0f} µs a statement")
-            result = large(proxy, rows)
-            (speed, seen), (clear_speed, clear_seen) = result["masked"], result["clear"]
-            print(
-                f"large   {rows:,} rows: {speed:,.1f} MB/s of the proxy's processor time masked, {clear_speed:,.1f} not", end=""
-            )
-            print(f"   client {seen:,.1f} / {clear_seen:,.1f} MB/s")
+            report("large", rows, large(proxy, rows))
+        if COMPILED.is_dir():
+            other = affidavit.Proxy(server, settings)
+            other.packages = COMPILED.resolve()
+            try:
+                other.start()
+                report("compiled", rows, large(other, rows))
+            finally:
+                other.kill()
+                other.remove()
     for name, speed in alone(20 if quick else 100).items():
-        print(f"rows    {name:26} {speed:8.1f} MB/s")
+        print(f"rows     {name:26} {speed:8.1f} MB/s")
 
 
 if __name__ == "__main__":
