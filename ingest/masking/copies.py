@@ -14,7 +14,7 @@ from struct import Struct
 from ingest.masking.cells import REDACTED
 from ingest.masking.plan import ColumnPlan, Treatment
 from ingest.masking.rows import Exposure
-from ingest.masking.structures import ANYONE, Members
+from ingest.masking.structures import ANYONE, MAX_BYTES, Members
 from processors.sensitivity import Scanner
 from processors.statements.statement import CopyFormat
 from schemas.classes import DataClass
@@ -134,6 +134,8 @@ class CopyMasker:
             document = self._members.document(value[head:], moved, ANYONE)
             if document is not None and not (spans and document == value[head:]):
                 return value if document == value[head:] else value[:head] + document
+            if len(value) > MAX_BYTES:
+                return None
         if b"\\" in value or (spans and self._binary):
             return None
         if not spans:

@@ -15,6 +15,7 @@ from ingest.masking.cells import (
     JSON,
     JSONB,
     NULL_CELL,
+    REDACTED,
     TEXT,
     TEXTS,
     XML,
@@ -27,7 +28,7 @@ from ingest.masking.cells import (
 )
 from ingest.masking.cuts import Cut
 from ingest.masking.plan import ColumnPlan, Treatment
-from ingest.masking.structures import ANYONE, ARRAYS, DOCUMENT_ARRAYS, Members, has_keys, members
+from ingest.masking.structures import ANYONE, ARRAYS, DOCUMENT_ARRAYS, MAX_BYTES, Members, has_keys, members
 from processors.sensitivity import Scanner, Span
 from processors.statements import Tokenizer
 from schemas.classes import DataClass, Style
@@ -168,6 +169,8 @@ class RowMasker:
         rows: Iterable[int] = by_cell
         if type_oid in (JSON, JSONB, XML):
             rows = range(len(values))
+        elif type_oid in ARRAYS or type_oid in DOCUMENT_ARRAYS:
+            rows = by_cell.keys() | {row for row, v in enumerate(values) if b"{" in v or b"[" in v or len(v) > MAX_BYTES}
         elif (b"{" in every or b"[" in every) and type_oid != BYTEA and readable(type_oid, doubt):
             # A document, or one among the members of what it is.
             rows = by_cell.keys() | {row for row, v in enumerate(values) if b"{" in v or b"[" in v}
@@ -201,8 +204,8 @@ class RowMasker:
             return self._document(value, column, spans)
         if type_oid in TEXTS and value[:1] in (b"{", b"[") and has_keys(value, self._around(column), self._clear):
             document = self._members.document(value, spans, self._around(column))
-            if document is not None:
-                return document
+            if document is not None or len(value) > MAX_BYTES:
+                return REDACTED if document is None else document
         if type_oid in ARRAYS or type_oid in DOCUMENT_ARRAYS:
             after = self._members.array(value, binary)
             return None if after is None or (spans and after == value) else value if after == value else after

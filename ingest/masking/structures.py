@@ -26,11 +26,14 @@ DOCUMENT_ARRAYS = frozenset((199, 3807))
 """json[], jsonb[]."""
 ANYONE = b"person"
 """What a document may have been in that was taken out of another: a `name` in it may be somebody's."""
+MAX_BYTES = 256 * 1024
+"""Longer documents and arrays are not taken apart, which would stop all else for longer than a quarter of a second."""
 MAX_DEPTH = 64
 """Levels of a document that are followed; deeper ones are masked whole."""
 
 _TOKEN = re.compile(rb'\s*(?:("(?:[^"\\\x00-\x1f]|\\.)*")|([{}\[\],:])|(true|false|null|-?[0-9][0-9.eE+-]*))')
-_KEY = re.compile(rb'"((?:[^"\\\x00-\x1f]|\\.)*)"\s*:')
+_STRING = re.compile(rb'"((?:[^"\\]|\\.)*+)(?:"(\s*+:)?|\\?\Z)', re.DOTALL)
+"""A string and whether it is a key; one that does not end is taken to the end, so that no byte is looked at from two quotes."""
 _ELEMENT = re.compile(rb'([{},])|"((?:[^"\\]|\\.)*)"|([^{},"\\]+)', re.DOTALL)
 _BOUNDS = re.compile(rb"(?:\[-?[0-9]+:-?[0-9]+\])+=")
 _FIELD = re.compile(rb'(?:"((?:[^"\\]|\\.|"")*)"|([^,()"\\]*))(,|\)$)', re.DOTALL)
@@ -58,20 +61,24 @@ def _word(key: bytes) -> str:
 
 def has_keys(text: bytes, above: bytes, clear: frozenset[DataClass]) -> bool:
     """Return whether a document has keys that may say of a class that is not clear. Documents of a column are alike."""
-    return not _telling(tuple(_KEY.findall(text)[:256]), above) <= clear
+    if len(text) > MAX_BYTES:
+        return True
+    keys = tuple(dict.fromkeys(string for string, mark in _STRING.findall(text) if mark))
+    return len(keys) > 256 or not _telling(keys, above) <= clear  # too many to look at each
 
 
 @lru_cache(maxsize=1024)
 def _telling(keys: tuple[bytes, ...], above: bytes) -> frozenset[DataClass]:
-    if len(keys) >= 256:  # too many to look at each
-        return frozenset(DataClass)
-    return telling(keys, (b"", above, *keys))
+    return telling(keys, (above, *keys))
 
 
 def telling(keys: Iterable[bytes], around: Iterable[bytes]) -> frozenset[DataClass]:
-    """Return the classes that keys may say of, whichever of the names around them they are in."""
+    """Return the classes that keys may say of, whichever of the names around them they are in: only of `name` that says more."""
     outer = tuple(around)
-    return _NONE.union(*(key_classes(key, name) for key in keys for name in outer))
+    found = _NONE.union(*(key_classes(key) for key in keys))
+    if any(len(key) <= 32 and _word(key).strip(" _-").lower() == "name" for key in keys):
+        found = found.union(*(key_classes(b"name", name) for name in outer))
+    return found
 
 
 def member(
@@ -120,6 +127,8 @@ class Members:
         `spans` are what was found in the document as it stands: members that these touch are masked whole. `above` is the name of
         the table.
         """
+        if len(value) > MAX_BYTES:
+            return None
         out: list[bytes] = []
         stack: list[tuple[bytes, bytes, frozenset[DataClass]]] = []  # bracket, name of what it is in, classes of all within
         key: bytes | None = None
@@ -197,6 +206,8 @@ class Members:
     def array(self, value: bytes, binary: bool, mask: Callable[[bytes], bytes | None] | None = None) -> bytes | None:
         """Return an array of texts with its elements masked, by `mask` or by what is found; None where it cannot be read."""
         mask = mask or self.text
+        if len(value) > MAX_BYTES:
+            return None
         try:
             return _binary_array(value, mask) if binary else _text_array(value, mask)
         except (ValueError, error):
@@ -204,6 +215,8 @@ class Members:
 
     def row(self, value: bytes, binary: bool) -> bytes | None:
         """Return a composite value with what is found in its fields masked; None where it cannot be read."""
+        if len(value) > MAX_BYTES:
+            return None
         try:
             return self._binary_row(value) if binary else self._text_row(value)
         except (ValueError, error):
@@ -228,6 +241,8 @@ class Members:
 
 def members(value: bytes, type_oid: int, binary: bool) -> bytes:
     """Return what to search of an array's or a row's bytes: its members apart by zero bytes, where it can be taken apart."""
+    if len(value) > MAX_BYTES:
+        return value
     try:
         if type_oid in ARRAYS or type_oid in DOCUMENT_ARRAYS:
             found: list[bytes] = []

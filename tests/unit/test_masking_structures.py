@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from struct import pack
 from typing import Any
 
@@ -132,3 +133,20 @@ def test_what_comes_of_a_document_by_a_key() -> None:
     assert member(text, ("full_name",), ()) == text | {C.PERSON_NAME}
     assert member(text, ("customer", "name"), ()) == member(text, ("name",), ("public.customers",)) == text | {C.PERSON_NAME}
     assert member(text, None, ()) is None and member(NOTHING, None, ()) == NOTHING
+
+
+def test_no_document_takes_long() -> None:
+    """Quotes that hide quotes, keys without end, a document too long to be taken apart: looked at once, or not shown."""
+    quotes = b'{"' + b'\\"' * 100_000
+    hostile = (quotes, quotes + b'"}', b"{" + b'"' * 200_000, b'{"a":' * 40_000, b'["\\u0040",' + b"1," * 120_000 + b"1]")
+    began = time.process_time()
+    for text in hostile:
+        has_keys(text, b"", NOTHING)
+        document(text)
+    keys = b"{" + b",".join(b'"k%d": 1' % n for n in range(250)) + b"}"
+    assert not has_keys(keys, b"", NOTHING) and document(keys) == keys
+    assert has_keys(keys[:-1] + b',"name": {}, "customer": 1}', b"", NOTHING)
+    assert time.process_time() - began < 20, "seconds of processor time; where quotes were looked at twice, this took minutes"
+    long = b'{"a": "' + b"x" * 300_000 + b'"}'
+    assert has_keys(long, b"", NOTHING) and document(long) is None
+    assert Members(SCANNER, NOTHING, lambda _: None).array(b"{" + b"a," * 200_000 + b"a}", False) is None
