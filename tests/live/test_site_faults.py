@@ -124,6 +124,7 @@ def test_a_hundred_random_faults(tmp_path: Path) -> None:
             faults.site.all_arrived(name)
             print(f": all in the store {time.monotonic() - began:.1f} s after it began", flush=True)
         print(f"seed {given}, {FAULTS} faults {dict(kinds)}: {faults.site.settle(f'seed {given}')}")
+        assert not faults.site.ended, "workers wait for what passes; these ended, and were started again as a supervisor does"
 
 
 def fault_kind(name: str) -> str:

@@ -242,7 +242,7 @@ class Machine(Affidavit):
         self.wait_ready()
         return self
 
-    def wait_ready(self, seconds: float = 60) -> None:
+    def wait_ready(self, seconds: float = 120) -> None:
         """Wait until the proxy listens and the API answers that it is ready."""
 
         def ready() -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import threading
 from collections import Counter
@@ -37,12 +36,16 @@ class Inserting:
     sent: int = 0
     acknowledged: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
+    refused: str = ""
+    """How the last connection that failed did."""
 
     def run(self) -> None:
         """Connect, insert, connect again after each crash; never send a ticket twice."""
         while not self.stop.is_set():
-            with contextlib.suppress(psycopg.OperationalError):
+            try:
                 self._session()
+            except psycopg.OperationalError as error:
+                self.refused = str(error)
             self.stop.wait(0.05)
 
     def _session(self) -> None:
@@ -71,7 +74,10 @@ def inserts_go_on(clients: Sequence[Inserting]) -> None:
         return sum(len(client.acknowledged) for client in clients)
 
     before = acknowledged()
-    wait_for(lambda: acknowledged() > before + len(clients), "inserts to go on", 60)
+    try:
+        wait_for(lambda: acknowledged() > before + len(clients), "inserts to go on", 60)
+    except AssertionError as error:
+        raise AssertionError(f"{error}; the clients' last failures: {[client.refused for client in clients]}") from None
 
 
 def tickets(server: Postgres) -> Counter[str]:

@@ -65,7 +65,9 @@ class Apart:
         ensure(settings)
         log = Kafka.written(settings)
         reached = Kafka.written(cluster.settings(listener, topic_prefix=prefix, timeout_seconds=30.0))
-        self.proxy = Affidavit(server, {"proxy": {"workers": 3}, **(proxies or {}), "log": reached})
+        sections: dict[str, Any] = {"proxy": {"workers": 3}, **(proxies or {}), "log": reached}
+        self._proxies = sections["proxy"]["workers"]
+        self.proxy = Affidavit(server, sections)
         self.folder = self.proxy.folder
         self.api_port, self._ports = free_port(), {"process": free_port(), "process2": free_port()}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -129,10 +131,12 @@ class Apart:
 
     def share_keys(self) -> None:
         """Register the proxies' public keys with the workers, as an operator does who copies them."""
+        keys = DataDir(self.proxy.data_dir).keys
+        wait_for(lambda: len(list(keys.glob("proxy*.pub"))) == self._proxies, "every proxy to have made its key", 60)
         for worker in ("process", "process2"):
             folder = DataDir(self.folder / f"data-{worker}").keys
             folder.mkdir(parents=True, exist_ok=True)
-            for key in DataDir(self.proxy.data_dir).keys.glob("*.pub"):
+            for key in keys.glob("proxy*.pub"):
                 shutil.copy(key, folder)
 
     def kill_proxy(self, number: int) -> None:

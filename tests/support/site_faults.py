@@ -74,6 +74,13 @@ class Site:
         self.log.close()
         self.store.close()
 
+    def inserts_go_on(self) -> None:
+        """Wait until some more inserts are acknowledged; if they are not, raise with what proxies said."""
+        try:
+            inserts_go_on(self.clients)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.apart.proxy.said()[-4000:]}") from None
+
     def all_arrived(self, after: str) -> float:
         """Wait until the store has every statement acknowledged up to now; return the seconds that took."""
         wanted = {ticket for client in self.clients for ticket in tuple(client.acknowledged)} - self._seen
@@ -151,6 +158,7 @@ class Faults:
         self.site, self.apart, self.server, self.cluster = site, site.apart, site.apart.store, site.cluster
         self._moments, self._clocks, self._disk = moments, clocks, disk
         self._poison: list[bytes] = []
+        self._deck: list[int] = []
 
     def _pause(self, most: float) -> None:
         time.sleep(self._moments.uniform(0, most))  # the random moment itself: not a wait for anything
@@ -161,7 +169,7 @@ class Faults:
         """The n-th insert from now is the server's last."""
         self.server.fail(die_in_insert=nth)
         wait_for(lambda: not self.server.running, "the store to die in an insert", 120, 0.05)
-        inserts_go_on(self.site.clients)
+        self.site.inserts_go_on()
         self.server.start()
 
     def store_killed(self) -> None:
@@ -180,7 +188,7 @@ class Faults:
         self.server.fail(insert_seconds=1.0)
         done = self.server.seen()["inserts"]
         wait_for(lambda: self.server.seen()["inserts"] > done + 3, "some slow inserts", 120, 0.2)
-        inserts_go_on(self.site.clients)
+        self.site.inserts_go_on()
         self.server.fail(insert_seconds=0.0)
 
     # -- workers ---------------------------------------------------------------------------------------------------
@@ -195,9 +203,9 @@ class Faults:
     def workers_come_and_go(self) -> None:
         """Another worker shares the partitions, the first one leaves in order and comes back, the other leaves."""
         self.apart.start("process2")
-        inserts_go_on(self.site.clients)
+        self.site.inserts_go_on()
         assert self.apart.stop("process") == 0
-        inserts_go_on(self.site.clients)
+        self.site.inserts_go_on()
         self.apart.start("process")
         assert self.apart.stop("process2") == 0
 
@@ -206,7 +214,7 @@ class Faults:
         fill(self._disk / "ballast")
         try:
             wait_for(self._waits_for_the_disk, "the worker to say that the disk is full", 120, 0.1)
-            inserts_go_on(self.site.clients)
+            self.site.inserts_go_on()
         finally:
             (self._disk / "ballast").unlink()
 
@@ -267,7 +275,7 @@ class Faults:
         """A role's wall clock is suddenly an hour off, ahead or behind (or right again)."""
         clock = self._clocks[role]
         clock.step_to(hours * HOUR if clock.off_seconds != hours * HOUR else 0)
-        inserts_go_on(self.site.clients)
+        self.site.inserts_go_on()
 
     # -- brokers and the network to them ---------------------------------------------------------------------------
 
@@ -277,7 +285,7 @@ class Faults:
             self.cluster.signal(node, signal.SIGKILL)
         for node in nodes:
             self.cluster.kill(node)
-        inserts_go_on(self.site.clients)
+        self.site.inserts_go_on()
         self._pause(2)
         for node in nodes:
             self.cluster.launch(node)
@@ -289,7 +297,7 @@ class Faults:
         self.cluster.signal(node, signal.SIGSTOP)
         try:
             self._pause(8)
-            inserts_go_on(self.site.clients)
+            self.site.inserts_go_on()
         finally:
             self.cluster.signal(node, signal.SIGCONT)
 
@@ -299,7 +307,7 @@ class Faults:
             relay.cut()
         try:
             time.sleep(seconds)
-            inserts_go_on(self.site.clients)
+            self.site.inserts_go_on()
         finally:
             for relay in self.cluster.relays:
                 relay.mend()
@@ -310,36 +318,33 @@ class Faults:
         """Kill -9 of one proxy process; its supervisor starts another."""
         self._pause(1)
         self.apart.kill_proxy(self._moments.randrange(2))
-        inserts_go_on(self.site.clients)
+        self.site.inserts_go_on()
 
     # -- all -------------------------------------------------------------------------------------------------------
 
     def drawn(self) -> tuple[str, Callable[[], None]]:
-        """Return one of all, at random, with its name."""
-        draw = self._moments
-        nth, seconds, role, hours = (
-            draw.randrange(1, 9),
-            draw.uniform(0.5, 10),
-            draw.choice(["proxy", "process"]),
-            draw.choice([-1, 1]),
-        )
-        some = draw.sample(self.cluster.nodes, min(draw.choice((1, 1, 2, 3)), len(self.cluster.nodes)))
-        hanging = draw.choice(self.cluster.nodes)
-        return draw.choice(
-            [
-                (f"the store dies in insert {nth}", lambda: self.store_dies_in_insert(nth)),
-                ("kill -9 of the store", self.store_killed),
-                ("answers of the store lost", self.store_mute),
-                ("one insert a second", self.store_slow),
-                ("kill -9 of the worker", self.worker_killed),
-                ("workers come and go", self.workers_come_and_go),
-                ("the archive's disk is full", self.archive_full),
-                ("poison", self.poison),
-                ("the whole topic again", self.topic_again),
-                (f"the clock of {role} steps, {hours:+d} h", lambda: self.clock_steps(role, hours)),
-                (f"kill -9 of {len(some)} brokers", lambda: self.brokers_killed(some)),
-                (f"broker {hanging.number} hangs", lambda: self.broker_hangs(hanging)),
-                (f"no network from proxies to brokers for {seconds:.1f} s", lambda: self.partition(seconds)),
-                ("kill -9 of a proxy", self.proxy_killed),
-            ]
-        )
+        """Return one of all, at random, with its name; none comes again before each has come."""
+        draw, nodes = self._moments, self.cluster.nodes
+        nth, seconds = draw.randrange(1, 9), draw.uniform(0.5, 10)
+        role, hours = draw.choice(["proxy", "process"]), draw.choice([-1, 1])
+        some = draw.sample(nodes, min(draw.choice((1, 1, 2, 3)), len(nodes)))
+        hanging = draw.choice(nodes)
+        all_of_them: list[tuple[str, Callable[[], None]]] = [
+            (f"the store dies in insert {nth}", lambda: self.store_dies_in_insert(nth)),
+            ("kill -9 of the store", self.store_killed),
+            ("answers of the store lost", self.store_mute),
+            ("one insert a second", self.store_slow),
+            ("kill -9 of the worker", self.worker_killed),
+            ("workers come and go", self.workers_come_and_go),
+            ("the archive's disk is full", self.archive_full),
+            ("poison", self.poison),
+            ("the whole topic again", self.topic_again),
+            (f"the clock of {role} steps, {hours:+d} h", lambda: self.clock_steps(role, hours)),
+            (f"kill -9 of {len(some)} brokers", lambda: self.brokers_killed(some)),
+            (f"broker {hanging.number} hangs", lambda: self.broker_hangs(hanging)),
+            (f"no network from proxies to brokers for {seconds:.1f} s", lambda: self.partition(seconds)),
+            ("kill -9 of a proxy", self.proxy_killed),
+        ]
+        if not self._deck:
+            self._deck = draw.sample(range(len(all_of_them)), len(all_of_them))
+        return all_of_them[self._deck.pop()]
