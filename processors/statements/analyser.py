@@ -104,9 +104,8 @@ class _Reader:
         self.tokenizer = tokenizer
         self.catalogue = lexing.catalogue
         own = lexing.search_path == ("public",) or "$user" in lexing.search_path
-        self.namer = Namer(
-            tokenizer, () if own and self.catalogue is not None and self.catalogue.shadowed else lexing.search_path
-        )
+        is_open = own and self.catalogue is not None and self.catalogue.shadowed
+        self.namer = Namer(tokenizer, () if is_open else lexing.search_path, blind=lexing.blind)
         self.exact = exact
         self.templates = templates
         self.shapes = shapes

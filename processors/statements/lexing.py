@@ -66,13 +66,15 @@ class Lexing:
     """The settings that decide how bytes become tokens and names become objects.
 
     `standard_conforming_strings` None means uncertain: both readings are tried, and text on which they differ is opaque.
-    `client_encoding` is Postgres' name for it. `catalogue` is the snapshot that names are resolved by, None where there is none.
+    `client_encoding` is Postgres' name for it. `catalogue` is the snapshot that names are resolved by, None where there is none;
+    `blind` that there should be one, and it could not be read yet: what cannot be seen through then is opaque.
     """
 
     standard_conforming_strings: bool | None = True
     client_encoding: str = "UTF8"
     search_path: tuple[str, ...] = ("public",)
     catalogue: Catalogue | None = None
+    blind: bool = False
 
 
 def codec_of(client_encoding: str) -> str | None:

@@ -93,6 +93,28 @@ def test_a_catalogue_that_crashes(road: tuple[bytes, ...]) -> None:
     stopped(conversation, road, "error:guard")
 
 
+class Unread:
+    """A database whose catalogue was never read."""
+
+    current = None
+
+    def changed(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("sql", ["SELECT wipe()", "CALL purge()", "SELECT 1 FROM t WHERE evil.lower(a) = 'x'", "VALUES (f(1))"])
+@pytest.mark.parametrize("files", STARTER, ids=["production", "with agents"])
+def test_a_catalogue_that_cannot_be_read(files: list[Path], sql: str) -> None:
+    guard = Guard(Policy(read_bundle({path.name: path.read_bytes() for path in files})))
+    conversation = Conversation(snapshots=Unread())
+    conversation.session.guard = guard.session({name: DEFAULTS[name] for name in SUBJECT}, "s1", conversation.session, 0)
+    for everyday in (READ, "SELECT count(*), max(lower(name)), now(), current_date, coalesce(1, 2) FROM t WHERE id = 7"):
+        conversation.say(*client(pg.query(everyday)))
+        assert everyday.encode() in conversation.heard.to_server
+    conversation.say(*client(pg.query(sql)))
+    assert sql.encode() not in conversation.heard.to_server and REFUSED in conversation.heard.to_server
+
+
 @pytest.mark.parametrize("road", ROADS.values(), ids=list(ROADS))
 def test_grants_that_cannot_be_asked_for(road: tuple[bytes, ...]) -> None:
     class Broken:

@@ -221,7 +221,7 @@ class PostgresSession:
     def _look_at_catalogue(self) -> None:
         if self._snapshots is not None and self._snapshots.current is not self._catalogue:
             self._catalogue = self._snapshots.current
-            self.lexing = replace(self.lexing, catalogue=self._catalogue)
+            self.lexing = replace(self.lexing, catalogue=self._catalogue, blind=False)
 
     def gap(self, origin: Side, reason: str, size: int, now: int, actions: list[Action]) -> None:
         """Record that bytes were not understood, conclude what is open, and end the session."""
@@ -355,6 +355,7 @@ class PostgresSession:
             client_encoding=self._parameters.get("client_encoding", "UTF8"),
             search_path=self._search_path,
             catalogue=self._catalogue,
+            blind=self._snapshots is not None and self._catalogue is None,
         )
 
     def objects_changed(self) -> None:
@@ -378,6 +379,7 @@ class PostgresSession:
             client_encoding="" if any_change or "client_encoding" in settings else lexing.client_encoding,
             search_path=self._search_path,
             catalogue=self._catalogue,
+            blind=self._snapshots is not None and self._catalogue is None,
         )
 
     def settle(self, status: bytes) -> None:

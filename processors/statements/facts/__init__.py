@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from processors.statements.catalogue import Catalogue
 from processors.statements.dangers import of_read, of_write
+from processors.statements.dangers.builtins import BUILTINS
 from processors.statements.facts.collector import Collector, Node
 from processors.statements.facts.names import Namer
-from processors.statements.facts.resolve import resolve
+from processors.statements.facts.resolve import is_syntax, resolve
 from processors.statements.facts.utility import StatementWalk
 from schemas.events import Danger, StatementFlag
 
@@ -17,7 +18,7 @@ def collect(statement: Node, namer: Namer, *, elided: bool, catalogue: Catalogue
     StatementWalk(facts).statement(statement)
     if catalogue is not None:
         resolve(facts, catalogue)
-    elif any(name.startswith("function_oid_") for name in facts.functions):
+    elif any(name.startswith("function_oid_") for name in facts.functions) or (namer.blind and _calls_unknown(facts)):
         facts.danger(Danger.OPAQUE)
     for name in facts.reads:
         facts.dangers |= of_read(name, facts.columns)
@@ -29,3 +30,8 @@ def collect(statement: Node, namer: Namer, *, elided: bool, catalogue: Catalogue
         facts.flag(StatementFlag.CHANGES_SETTINGS)
         facts.settings["*"] = None
     return facts
+
+
+def _calls_unknown(facts: Collector) -> bool:
+    """Tell whether a function is called that not every server has, or whose name may lead to another one."""
+    return any(name not in BUILTINS and not is_syntax(name) for name in facts.functions)

@@ -30,10 +30,12 @@ def is_plain_relation(name: str) -> bool:
 class Namer:
     """Names objects under one search path."""
 
-    __slots__ = ("_schema", "_tokenizer", "path")
+    __slots__ = ("_schema", "_tokenizer", "blind", "path")
 
-    def __init__(self, tokenizer: Tokenizer, search_path: tuple[str, ...]) -> None:
+    def __init__(self, tokenizer: Tokenizer, search_path: tuple[str, ...], *, blind: bool = False) -> None:
         self._tokenizer = tokenizer
+        self.blind = blind
+        """Whether the database's objects should be known and are not."""
         self._schema = "?"
         self.path: frozenset[str] | None = frozenset((*search_path, "pg_catalog")) if search_path else None
         """The schemas that a name without one may lead to; None where that is not known."""
@@ -42,7 +44,7 @@ class Namer:
 
     def uncertain(self) -> Namer:
         """Return a namer that resolves no unqualified name."""
-        return Namer(self._tokenizer, ())
+        return Namer(self._tokenizer, (), blind=self.blind)
 
     def plain(self, name: str) -> str:
         """Return the name, or what stands for it if it does not look like one."""

@@ -221,7 +221,7 @@ class _Resolution:
         found = self.catalogue.find_functions(name)
         if path is not None and "." not in name:
             found = tuple(f for f in found if f.schema in path)
-        if name.startswith(_SYNTAX):
+        if is_syntax(name):
             return
         if not found and name.rpartition(".")[2] not in self.catalogue.builtins and "(" not in name:
             self.facts.danger(Danger.UNKNOWN_CODE)
@@ -275,6 +275,11 @@ class _Resolution:
         facts.settings.update(dict.fromkeys(inner.settings))
         self._operators(inner.operators, self._path)
         self._types(inner.types)
+
+
+def is_syntax(name: str) -> bool:
+    """Tell whether a name stands for what the grammar has a syntax of its own for."""
+    return name.startswith(_SYNTAX)
 
 
 def _short_type(name: str) -> str:
