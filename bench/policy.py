@@ -28,7 +28,7 @@ RULES = 20
 class Still:
     """Counters of a session that does nothing else."""
 
-    statements = bytes_in = bytes_out = 0
+    statements = bytes_in = bytes_out = rows = 0
 
 
 def rules(reads: tuple[str, ...]) -> Policy:
@@ -36,7 +36,7 @@ def rules(reads: tuple[str, ...]) -> Policy:
     found = []
     for name in ("production.yaml", "agents.yaml"):
         found += yaml.safe_load((POLICIES / name).read_text())["rules"]
-    found = [r for r in found if "time." not in r["when"] or "time" in reads]
+    found = [r for r in found if "time." not in r["when"] or "time" in reads][: RULES - ("session" in reads)]
     extra = {"effect": "alert", "when": '"bulk_export" in statement.dangers && principal.kind == "service"', "reason": "x"}
     found += [{**extra, "id": f"more-{n}"} for n in range(RULES - len(found) - ("session" in reads))]
     if "session" in reads:
