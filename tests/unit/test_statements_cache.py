@@ -71,7 +71,7 @@ def test_order_by_position_is_not_shared(analyser: Analyser) -> None:
     ("one", "two", "name"),
     [
         ("set search_path = 'a'", "set search_path = 'b'", "search_path"),
-        ("select set_config('search_path', 'a', true)", "select set_config('search_path', 'b', true)", "search_path"),
+        ("select set_config('search_path', 'a', false)", "select set_config('search_path', 'b', false)", "search_path"),
     ],
 )
 def test_followed_settings_are_not_shared(analyser: Analyser, one: str, two: str, name: str) -> None:

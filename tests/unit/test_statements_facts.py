@@ -6,6 +6,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from processors.statements import Analyser, Lexing, Statement, Tokenizer
+from processors.statements.statement import RESTORED
 from schemas.events import Facts, QueryExecuted, StatementFlag
 
 
@@ -282,17 +283,19 @@ def test_no_tautology(analyser: Analyser, where: str) -> None:
         ("set search_path to 'X'", {"search_path": "X"}),
         ("set standard_conforming_strings = off", {"standard_conforming_strings": "off"}),
         ("set names 'SJIS'", {"client_encoding": "SJIS"}),
-        ("set local search_path = a", {"search_path": "a"}),
-        ("set search_path to default", {"search_path": None}),
-        ("reset search_path", {"search_path": None}),
-        ("reset all", {"*": None}),
-        ("discard all", {"*": None}),
+        ("set local search_path = a", {"search_path": None}),
+        ("set search_path to default", {"search_path": RESTORED}),
+        ("reset search_path", {"search_path": RESTORED}),
+        ("reset all", {"*": None, "search_path": RESTORED}),
+        ("discard all", {"*": None, "search_path": RESTORED}),
         ("discard plans", {}),
         ("set app.x = 'y'", {"app.x": None}),
         ("select set_config('search_path', 'a', false)", {"search_path": "a"}),
         ("select set_config('search_path', $1, false)", {"search_path": None}),
         ("select set_config($1, $2, false)", {"*": None}),
-        ("select pg_catalog.set_config('client_encoding', 'SJIS', true)", {"client_encoding": "SJIS"}),
+        ("select pg_catalog.set_config('client_encoding', 'SJIS', false)", {"client_encoding": "SJIS"}),
+        ("select set_config('search_path', 'a', true)", {"search_path": None}),
+        ("select set_config('search_path', 'a', false) where false", {"search_path": None}),
         ("update pg_settings set setting = 'x' where name = 'y'", {"*": None}),
         ("do $$ begin set search_path = a; end $$", {"search_path": None}),
         ("not sql at all", {"*": None}),
