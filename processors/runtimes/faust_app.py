@@ -435,6 +435,7 @@ def _application(settings: KafkaSettings, group: str, partitions: int, session_s
         settings.topic_prefix + group,
         broker=[f"kafka://{server}" for server in settings.bootstrap_servers],
         store="memory://",
+        table_standby_replicas=1,
         topic_partitions=partitions,
         topic_replication_factor=settings.replication,
         topic_disable_leader=True,

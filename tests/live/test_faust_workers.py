@@ -19,7 +19,7 @@ from processors.sinks.clickhouse import Store, connect
 from schemas.config import ClickHouseSettings, with_secrets
 from schemas.integrity import Block
 from schemas.log.kafka import KafkaLog
-from schemas.topics import EVENTS, TOPICS
+from schemas.topics import ACTIVITY, EVENTS, TOPICS
 from tests.support import clickhouse, kafka_jars
 from tests.support.activity_counts import counted, statements
 from tests.support.event_blocks import Source, record
@@ -114,6 +114,12 @@ class Site:
         held = [w.assigned for w in workers]
         return sum(map(len, held)) == len(set().union(*held)) == PARTITIONS and all(held)
 
+    def stands_by(self, worker: Worker) -> bool:
+        """Whether a worker knows the states of partitions that are not its own."""
+        active = {str(p) for p in range(PARTITIONS) if self.log.end_offset(ACTIVITY.name, p)}
+        others = active - {str(p) for p in worker.said.get("assigned", ())}
+        return bool(others) and active <= worker.said.get("activity_offsets", {}).keys() and worker.said["principals"] == 3
+
     def more_rows(self) -> None:
         """Wait until what was shipped after this call became rows."""
         numbers: dict[str, int] = {}
@@ -156,6 +162,7 @@ def site(kafka: Kafka, tmp_path: Path) -> Iterator[Site]:
         made.close()
 
 
+@pytest.mark.timeout(600)  # eight starts and rebalances, on a machine that may do other things
 def test_workers_are_added_ended_and_killed_under_load_and_every_event_is_one_row(site: Site) -> None:
     site.begin_load()
     first = site.start("first")
@@ -168,6 +175,7 @@ def test_workers_are_added_ended_and_killed_under_load_and_every_event_is_one_ro
     wait_for(lambda: site.shared_out(second), "the second to take over", SECONDS)
     third = site.start("third")
     wait_for(lambda: site.shared_out(second, third), "the third to have its share", SECONDS)
+    wait_for(lambda: site.stands_by(third), "the third to know of all partitions' principals", SECONDS)
     site.more_rows()
     second.kill()
     wait_for(lambda: site.shared_out(third), "the third to take over from the dead one", SECONDS)
