@@ -23,6 +23,7 @@ from processors.archive import Archive
 from processors.signatures import key_path
 from processors.sinks.clickhouse import connect
 from schemas.config import ClickHouseSettings
+from schemas.control_keys import create_control_key
 from schemas.dead_letters import letters
 from schemas.integrity import Block
 from schemas.log import NewRecord
@@ -119,7 +120,8 @@ class Site:
         path.write_bytes(pem)
 
     def command(self, *words: str) -> int:
-        """Run a command of ours on this site's topics."""
+        """Run a command of ours on this site's topics, where the key is that signs what is told."""
+        create_control_key(self.folder / "keys")
         config = self.folder / "affidavit.yaml"
         kafka = self.cluster.written(self.cluster.settings(topic_prefix=self.prefix))
         config.write_text(yaml.safe_dump({"data_dir": str(self.folder), "log": kafka}))
