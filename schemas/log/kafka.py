@@ -41,6 +41,7 @@ class KafkaLog:
         self._producing, self._consuming = Lock(), Lock()
         self._append_telling, self._read_telling = Telling(settings), Telling(settings)
         self._consumer: Consumer | None = None
+        self._asker: Consumer | None = None
         self._cursor: _Cursor | None = None
         self._interrupted = False
         self._producer: Producer | None = None
@@ -152,12 +153,12 @@ class KafkaLog:
     def _at(self, consumer: Consumer, name: str, partition: int, offset: int, what: str) -> _Cursor:
         cursor = self._cursor
         if cursor is None or not cursor.serves(name, partition, offset):
-            self._watermarks(consumer, name, partition, what)  # an unknown topic is told here, at once
+            end = self._watermarks(name, partition, what)[1]  # an unknown topic is told here, at once
             consumer.assign([TopicPartition(name, partition, offset)])
             cursor = self._cursor = _Cursor(name, partition, offset)
-        cursor.end = max(cursor.end, cursor.high)
-        if not cursor.ahead and cursor.high >= cursor.end:
-            cursor.end = self._watermarks(consumer, name, partition, what)[1]
+            cursor.end = max(end, cursor.high)
+        elif not cursor.ahead and cursor.high >= cursor.end:
+            cursor.end = max(self._watermarks(name, partition, what)[1], cursor.high)
         return cursor
 
     def _next(self, consumer: Consumer, cursor: _Cursor, deadline: float, what: str) -> Message | None:
@@ -221,7 +222,8 @@ class KafkaLog:
     def _ends(self, topic: str, partition: int) -> tuple[int, int]:
         with self._consuming:
             name = self._settings.topic_prefix + topic
-            return self._watermarks(self._reader(), name, partition, f"cannot read {name}, partition {partition}")
+            self._reader()
+            return self._watermarks(name, partition, f"cannot read {name}, partition {partition}")
 
     def partitions(self, topic: str) -> int:
         """Return how many partitions the topic has."""
@@ -247,41 +249,51 @@ class KafkaLog:
         with self._producing:
             self._abandon()
         with self._consuming:
-            consumer, self._consumer, self._cursor = self._consumer, None, None
-            if consumer is not None:
-                consumer.close()
+            consumers = self._consumer, self._asker
+            self._consumer = self._asker = self._cursor = None
+            for consumer in consumers:
+                if consumer is not None:
+                    consumer.close()
 
-    def _watermarks(self, consumer: Consumer, name: str, partition: int, what: str) -> tuple[int, int]:
+    def _watermarks(self, name: str, partition: int, what: str) -> tuple[int, int]:
+        """Ask where a partition begins and ends, by a consumer of its own: a connection that fetches answers behind its fetch."""
+        if self._asker is None:
+            self._asker = made(lambda: Consumer(self._properties()), self._read_telling)
+        asker: Consumer = self._asker
+
         def ask(seconds: float) -> tuple[int, int]:
-            low, high = consumer.get_watermark_offsets(TopicPartition(name, partition), timeout=seconds)
+            low, high = asker.get_watermark_offsets(TopicPartition(name, partition), timeout=seconds)
             return int(low), int(high)
 
         low, high = sliced(ask, self._serve, self._read_telling, what, self._settings.timeout_seconds)
         return low, high
 
     def _serve(self) -> None:
-        """Let the consumer tell its errors; what it hands out meanwhile is fetched again."""
+        """Let consumers tell their errors; what one hands out meanwhile is fetched again."""
         self._cursor = None
-        if self._consumer is not None:
-            self._consumer.poll(0)
+        for consumer in (self._consumer, self._asker):
+            if consumer is not None:
+                consumer.poll(0)
 
     def _reader(self) -> Consumer:
         self._read_telling.newest = self._read_telling.login = None
         if self._consumer is None:
-            wanted = {
-                **properties(self._settings, self._read_telling),
-                "group.id": "affidavit-readers",  # demanded by the client; we assign ourselves and commit nothing
-                "enable.auto.commit": False,
-                "enable.auto.offset.store": False,
-                "enable.partition.eof": True,
-                "auto.offset.reset": "earliest",
-                "queued.max.messages.kbytes": PREFETCH_KIB,
-                "fetch.message.max.bytes": self._settings.max_message_bytes,
-                "fetch.wait.max.ms": 100,
-            }
-            self._consumer = made(lambda: Consumer(wanted), self._read_telling)
+            self._consumer = made(lambda: Consumer(self._properties()), self._read_telling)
         assert self._consumer is not None
         return self._consumer
+
+    def _properties(self) -> dict[str, Any]:
+        return {
+            **properties(self._settings, self._read_telling),
+            "group.id": "affidavit-readers",  # demanded by the client; we assign ourselves and commit nothing
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+            "queued.max.messages.kbytes": PREFETCH_KIB,
+            "fetch.message.max.bytes": self._settings.max_message_bytes,
+            "fetch.wait.max.ms": 100,
+        }
 
     def _new_producer(self) -> Producer:
         if not self._settings.bootstrap_servers:

@@ -177,7 +177,7 @@ def test_the_whole_topic_again_by_a_group_without_memory_changes_nothing(site: S
         site.check(blocks, whole=False)
     site.ship([late])
     worker = site.start("second")
-    site.until(worker, lambda s: s.get("blocks") == 1)
+    site.until(worker, lambda s: s.get("blocks") == 1 and site.drained(s))
     assert site.stop(worker)["rejected"] == 0
     site.check([*blocks, late])
 

@@ -34,7 +34,7 @@ class SlowStore(Store):
     def insert(self, table: str, rows: Any, token: str | None) -> None:
         self.inserts += 1
         time.sleep(self.seconds)
-        if self.seconds and self.inserts % 5 == 0:
+        if self.seconds and self.inserts % 5 == 2:
             raise StoreUnavailableError("told to be out of reach")
         super().insert(table, rows, token)
 
