@@ -79,6 +79,8 @@ class Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._early = bytearray()
         self._out: list[bytes] = []
+        self._leaving: list[bytes] | None = None
+        """What a commit under way will let go; what comes meanwhile gathers in `_out` for the next."""
         self._waiting = False
         self._closing = ""
         self._cancel_pid = 0
@@ -571,21 +573,38 @@ class Connection(asyncio.Protocol):
             return False
         return True
 
+    def committed(self) -> None:
+        """What waits is written, and is being put on disk: what comes from now on is not, and waits for the next group."""
+        self._leaving, self._out = self._out, []
+
     def release(self) -> None:
         """What waited is on record: send it."""
         self._waiting = False
-        out, self._out = self._out, []
+        if self._leaving is None:
+            out, self._out = self._out, []
+        else:
+            out, self._leaving = self._leaving, None
         server = self._server
-        if server is not None and server.transport is not None:
+        if out and server is not None and server.transport is not None:
             server.transport.write(out[0] if len(out) == 1 else b"".join(out))
-            if self._closing:
-                server.transport.close()
-                self._abandon_later(server.transport)
+        if self._out:
+            self._send()
+        elif self._closing:
+            self._close_server()
+
+    def _close_server(self) -> None:
+        server = self._server.transport if self._server is not None else None
+        if server is not None:
+            server.close()
+            self._abandon_later(server)
 
     def refuse(self, reason: str) -> None:
         """The spool failed under a batch: nothing of it is sent, the connection cannot go on."""
         self._waiting = False
         self._out.clear()
+        self._leaving = None
+        if self._closing:  # it was left open for what waited
+            self._close_server()
         session_id = self.session.session_id if self.session is not None else ""
         self.worker.log.error("audit_write_failed", reason=reason, session_id=session_id)
         code = "58030" if self.worker.spool.accepting else "53100"

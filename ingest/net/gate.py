@@ -24,6 +24,9 @@ TOGETHER = 2
 class Gated(Protocol):
     """A connection with forwards that wait for a commit."""
 
+    def committed(self) -> None:
+        """The intents are written, and about to be put on disk: only what has them by now is released after it."""
+
     def release(self) -> None:
         """The intents are durable: send."""
 
@@ -80,6 +83,8 @@ class Gate:
             return
         if self._fsync:
             if waiting:
+                for connection in waiting:
+                    connection.committed()
                 self._syncing = True
                 future = self._loop.run_in_executor(None, self._spool.sync)
                 future.add_done_callback(lambda done: self._synced(done, waiting))

@@ -29,6 +29,9 @@ class Waiting:
         if self.gate.wait(self):
             self.release()
 
+    def committed(self) -> None:
+        pass
+
     def release(self) -> None:
         self.told.append(("released", frames(self.spool)))
 
