@@ -46,7 +46,7 @@ class Prepared:
     """
 
     __slots__ = (
-        "catalogue", "claims", "denial", "description", "failed", "instead", "literals", "mentions", "oids", "own_name",
+        "catalogue", "claims", "denial", "description", "failed", "instead", "lexing", "literals", "mentions", "oids", "own_name",
         "statement", "text", "waiting",
     )  # fmt: skip
 
@@ -62,6 +62,7 @@ class Prepared:
         self.denial: Denial | None = None
         self.own_name = b""
         self.text = b""
+        self.lexing: object = None
         self.description = b""
         self.catalogue: object = None
 

@@ -48,6 +48,8 @@ _COPIES_ON_SERVER: Final = frozenset((StatementFlag.COPY_FILE, StatementFlag.COP
 """COPY between a table and the server's own files and programs: nothing of it crosses the wire."""
 _FLUSH_MESSAGE = b"H\x00\x00\x00\x04"
 _MASK = b'{"verdict":"mask"'
+_MAX_KEPT_TEXT: Final = 16 * 1024
+"""Bytes of a prepared statement's text kept to read it anew; a longer one is opaque once settings change."""
 _MAX_JOINED_TEXT = 64 * 1024
 _MAX_NAME = 63
 """The server knows statements and portals by this many bytes of their names (NAMEDATALEN)."""
@@ -237,6 +239,8 @@ class Requests:
         if masking is None:
             return
         sight = masking.sight(execution.statement)
+        if "search_path" in execution.statement.settings or "*" in execution.statement.settings:
+            self._named.forget()  # what was prepared by name is read anew by the server
         if execution.statement.changes_objects:
             masking.changing(execution.statement)
         if acts_by_name(execution.statement):
@@ -421,6 +425,8 @@ class Requests:
                 held = Prepared(analysis.statements[0], analysis.params[0], dict(analysis.claims), oids)
                 return self.waiting.parse_held(data, pos, end, held, judgement)
         prepared = self._remember(name, Prepared(analysis.statements[0], analysis.params[0], dict(analysis.claims), oids))
+        prepared.lexing = session.lexing
+        prepared.text = data[name_end + 1 : min(text_end, name_end + 2 + _MAX_KEPT_TEXT)]
         if by_name:
             prepared.mentions = names_in(data[name_end + 1 : text_end])
         if judgement is not None and judgement.stops:
@@ -508,6 +514,8 @@ class Requests:
         name_end = _terminator(data, portal_end + 1, end)
         name = data[portal_end + 1 : min(name_end, portal_end + 1 + _MAX_NAME)]
         prepared = self.waiting.own_names.get(name) or self._prepared.get(name)
+        if prepared is not None and prepared.lexing is not None and prepared.lexing is not session.lexing:
+            prepared = self._afresh(name, prepared)
         tokens = parameter_tokens(data, name_end + 1, end, prepared.oids if prepared else (), session.tokenizer)
         if prepared is not None and prepared.own_name:
             return self.waiting.bind_held(data, pos, portal_end, name_end, end, prepared, tokens)
@@ -536,6 +544,8 @@ class Requests:
             return None
         prepared = self._repeats.prepared
         assert prepared is not None
+        if prepared.lexing is not session.lexing:
+            return None
         statement, claims = prepared.statement, prepared.claims
         decision = self._passing(statement, claims, now)
         if not decision:
@@ -609,6 +619,26 @@ class Requests:
         if len(both.text) > _MAX_JOINED_TEXT:
             return self._unknown(b"a portal bound again and again")
         return Prepared(both, prepared.literals, prepared.claims, prepared.oids)
+
+    def _afresh(self, name: bytes, prepared: Prepared) -> Prepared:
+        """Read a statement anew that is bound under another search_path or catalogue than it was parsed: the server does so, too.
+
+        What was bound before keeps the reading it was bound with, as its plan does.
+        """
+        session = self._session
+        if len(prepared.text) > _MAX_KEPT_TEXT:
+            fresh = self._unknown(b"a long statement prepared under other settings").statement
+        else:
+            found = session.analyser.analyse(prepared.text, session.lexing).statements
+            fresh = found[0]
+        if fresh is prepared.statement or prepared.waiting is not None:
+            prepared.statement, prepared.lexing = fresh, session.lexing
+            return prepared
+        again = Prepared(fresh, prepared.literals, prepared.claims, prepared.oids)
+        again.mentions, again.denial, again.instead = prepared.mentions, prepared.denial, prepared.instead
+        again.text, again.lexing = prepared.text, session.lexing
+        self._prepared[name] = again
+        return again
 
     def _unknown(self, what: bytes) -> Prepared:
         """Stand in for a statement whose text is not known: analysed as text that does not parse, hence opaque."""
