@@ -14,7 +14,7 @@ from struct import Struct
 from ingest.masking.cells import REDACTED
 from ingest.masking.plan import ColumnPlan, Treatment
 from ingest.masking.rows import Exposure
-from ingest.masking.structures import ANYONE, MAX_BYTES, Members
+from ingest.masking.structures import ANYONE, MAX_BYTES, Members, names_keys
 from processors.sensitivity import Scanner
 from processors.statements.statement import CopyFormat
 from schemas.classes import DataClass
@@ -136,6 +136,8 @@ class CopyMasker:
                 return value if document == value[head:] else value[:head] + document
             if len(value) > MAX_BYTES:
                 return None
+        if names_keys(value, ANYONE, self._clear):  # a document is a part of it
+            return None
         if b"\\" in value or (spans and self._binary):
             return None
         if not spans:

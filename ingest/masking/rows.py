@@ -28,7 +28,7 @@ from ingest.masking.cells import (
 )
 from ingest.masking.cuts import Cut
 from ingest.masking.plan import ColumnPlan, Treatment
-from ingest.masking.structures import ANYONE, ARRAYS, DOCUMENT_ARRAYS, MAX_BYTES, Members, has_keys, members
+from ingest.masking.structures import ANYONE, ARRAYS, DOCUMENT_ARRAYS, MAX_BYTES, Members, has_keys, members, names_keys
 from processors.sensitivity import Scanner, Span
 from processors.statements import Tokenizer
 from schemas.classes import DataClass, Style
@@ -171,9 +171,9 @@ class RowMasker:
             rows = range(len(values))
         elif type_oid in ARRAYS or type_oid in DOCUMENT_ARRAYS:
             rows = by_cell.keys() | {row for row, v in enumerate(values) if b"{" in v or b"[" in v or len(v) > MAX_BYTES}
-        elif (b"{" in every or b"[" in every) and type_oid != BYTEA and readable(type_oid, doubt):
-            # A document, or one among the members of what it is.
-            rows = by_cell.keys() | {row for row, v in enumerate(values) if b"{" in v or b"[" in v}
+        elif (b"{" in every or b"[" in every or b'"' in every) and type_oid != BYTEA and readable(type_oid, doubt):
+            # A document, or one among the members of what it is, or a part of one.
+            rows = by_cell.keys() | {row for row, v in enumerate(values) if b"{" in v or b"[" in v or b'"' in v}
         for row in rows:
             if values[row] and row not in changes:
                 found = by_cell.get(row, [])
@@ -206,6 +206,9 @@ class RowMasker:
             document = self._members.document(value, spans, self._around(column))
             if document is not None or len(value) > MAX_BYTES:
                 return REDACTED if document is None else document
+        if type_oid not in ARRAYS and type_oid not in DOCUMENT_ARRAYS and names_keys(value, self._around(column), self._clear):
+            self._count(DataClass.FREE_TEXT)  # a document is a part of it
+            return REDACTED if type_oid in TEXTS else b"<masked/>" if type_oid == XML else None
         if type_oid in ARRAYS or type_oid in DOCUMENT_ARRAYS:
             after = self._members.array(value, binary)
             return None if after is None or (spans and after == value) else value if after == value else after

@@ -42,7 +42,7 @@ _BY_NAME = frozenset(("fetch", "move"))
 _SAYING = frozenset(("output", "argument"))
 _KEEPING = frozenset(
     (  # noqa: SIM905 - a list of words
-        "count max min lower upper coalesce concat concat_ws btrim ltrim rtrim array_agg string_agg json_agg jsonb_agg to_json "
+        "count max min lower upper coalesce concat concat_ws array_agg string_agg json_agg jsonb_agg to_json "
         "to_jsonb row_to_json json_build_object jsonb_build_object json_build_array jsonb_build_array json_object_agg "
         "jsonb_object_agg jsonb_each jsonb_each_text json_each json_each_text jsonb_array_elements jsonb_array_elements_text "
         "json_array_elements json_array_elements_text jsonb_extract_path jsonb_extract_path_text json_extract_path "

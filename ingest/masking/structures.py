@@ -29,11 +29,15 @@ ANYONE = b"person"
 MAX_BYTES = 256 * 1024
 """Longer documents and arrays are not taken apart, which would stop all else for longer than a quarter of a second."""
 MAX_DEPTH = 64
+MAX_FIELDS = 1664
+"""Of a row: the server makes none with more."""
 """Levels of a document that are followed; deeper ones are masked whole."""
 
 _TOKEN = re.compile(rb'\s*(?:("(?:[^"\\\x00-\x1f]|\\.)*")|([{}\[\],:])|(true|false|null|-?[0-9][0-9.eE+-]*))')
 _STRING = re.compile(rb'"((?:[^"\\]|\\.)*+)(?:"(\s*+:)?|\\?\Z)', re.DOTALL)
 """A string and whether it is a key; one that does not end is taken to the end, so that no byte is looked at from two quotes."""
+_ANY_KEY = re.compile(rb'(?=(?:"|\A)([^"\\]{1,128})\\*"\s*+:)')
+"""What looks like a key wherever it stands: in text that a document is a part of, quotes before it may be of anything."""
 _ELEMENT = re.compile(rb'([{},])|"((?:[^"\\]|\\.)*)"|([^{},"\\]+)', re.DOTALL)
 _BOUNDS = re.compile(rb"(?:\[-?[0-9]+:-?[0-9]+\])+=")
 _FIELD = re.compile(rb'(?:"((?:[^"\\]|\\.|"")*)"|([^,()"\\]*))(,|\)$)', re.DOTALL)
@@ -65,6 +69,16 @@ def has_keys(text: bytes, above: bytes, clear: frozenset[DataClass]) -> bool:
         return True
     keys = tuple(dict.fromkeys(string for string, mark in _STRING.findall(text) if mark))
     return len(keys) > 256 or not _telling(keys, above) <= clear  # too many to look at each
+
+
+def names_keys(text: bytes, above: bytes, clear: frozenset[DataClass]) -> bool:
+    """Return whether text that is no document has what looks like keys of a class that is not clear, as a part of it may have."""
+    if b'"' not in text or b":" not in text:
+        return False
+    if len(text) > MAX_BYTES:
+        return True
+    keys = tuple(dict.fromkeys(_ANY_KEY.findall(text)))
+    return len(keys) > 256 or not _telling(keys, above) <= clear
 
 
 @lru_cache(maxsize=1024)
@@ -110,6 +124,9 @@ class Members:
             document = self.document(value[head:], moved, ANYONE)
             if document is not None and not (spans and document == value[head:]):
                 return value if document == value[head:] else value[:head] + document
+        if names_keys(value, ANYONE, self._clear):
+            self._found(DataClass.FREE_TEXT)
+            return REDACTED
         return self._without(value, spans) if spans else value
 
     def _without(self, value: bytes, spans: Iterable[Span]) -> bytes:
@@ -192,7 +209,9 @@ class Members:
         for n, (place, leaf, start, end) in enumerate(leaves):
             found = within.get(n)
             touching = [s for s in spans if s.start < end and s.end > start]
-            inside = texts[n][:1] in (b"{", b"[") and has_keys(texts[n], b"", self._clear)  # a document as a string of another
+            # A document as a string of another, or as a part of one.
+            inside = texts[n][:1] in (b"{", b"[") and has_keys(texts[n], b"", self._clear)
+            inside = inside or names_keys(texts[n], b"", self._clear)
             if not found and not touching and not inside:
                 continue
             changed = True
@@ -314,7 +333,7 @@ def _text_array(value: bytes, mask: Callable[[bytes], bytes | None]) -> bytes:
 def binary_fields(value: bytes) -> list[tuple[int, bytes | None]]:
     """Return type and bytes of each field of a row in binary format. Raises ValueError, struct.error where it is none."""
     count, at = _INT.unpack_from(value)[0], 4
-    if not 0 <= count <= 1664:
+    if not 0 <= count <= MAX_FIELDS:
         raise ValueError("not a row")
     fields: list[tuple[int, bytes | None]] = []
     for _ in range(count):
@@ -333,12 +352,15 @@ def text_fields(value: bytes) -> list[tuple[bytes, bytes, bytes]]:
     """Return each field of a row in text format: as written, as meant, and what stands behind it. Raises ValueError."""
     if value[:1] != b"(" or value[-1:] != b")":
         raise ValueError("not a row")
-    at, fields = 1, []
+    fields: list[tuple[bytes, bytes, bytes]] = []
+    at = 1
     while at < len(value):
         match = _FIELD.match(value, at)
         if match is None:
             raise ValueError("a field cannot be read")
         quoted, bare, mark = match.groups()
+        if len(fields) == MAX_FIELDS:
+            raise ValueError("not a row")
         fields.append((match[0][: -len(mark)], bare if quoted is None else _ESCAPED.sub(rb"\1\2", quoted), mark))
         at = match.end()
     if not fields or fields[-1][2] != b")":
