@@ -78,6 +78,18 @@ STATUS_METRICS = (
         "pipeline.activity", "affidavit_pipeline_activity_total", _C, "Records of activity folded into principals' states"
     ),
     StatusMetric(
+        "pipeline.activity_repeats",
+        "affidavit_pipeline_activity_repeats_total",
+        _C,
+        "Records of activity that were counted before",
+    ),
+    StatusMetric(
+        "pipeline.activity_unreadable",
+        "affidavit_pipeline_activity_unreadable_total",
+        _C,
+        "Records of activity that could not be read: their counts are lost",
+    ),
+    StatusMetric(
         "pipeline.activity_lag", "affidavit_pipeline_activity_lag_records", _G, "Records of activity that are not in them yet"
     ),
     StatusMetric(

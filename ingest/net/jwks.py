@@ -52,7 +52,7 @@ class KeySets:
     async def keys(self, issuer: str, kid: str) -> tuple[jwk.Key, ...]:
         """Return the keys of a configured issuer, fetched first where that is due. Raises JwksError if there are none."""
         known = self._known[issuer]
-        if self._due(known, kid):
+        if self._due(known, kid) or (not known.keys and known.lock.locked()):  # the first keys are on their way: wait for them
             async with known.lock:
                 if self._due(known, kid):
                     await self._refresh(known)

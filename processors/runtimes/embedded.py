@@ -59,6 +59,8 @@ class Status:
     missing_blocks: int = 0
     unreadable: int = 0
     activity: int = 0
+    activity_repeats: int = 0
+    activity_unreadable: int = 0
     activity_lag: int = 0
     activity_next: int = 0
     batches: int = 0
@@ -176,7 +178,10 @@ class EmbeddedRuntime:
                 continue
             records = self._log.read(ACTIVITY.name, position, activity.MAX_RECORDS, activity.MAX_BYTES, partition)
             if records:
-                self._status.activity += activity.take(records, partition, self._store, self._file).folded
+                taken = activity.take(records, partition, self._store, self._file)
+                self._status.activity += taken.folded
+                self._status.activity_repeats += taken.repeats
+                self._status.activity_unreadable += taken.unreadable
                 done += len(records)
                 lag += end - self._file.activity[partition]
         self._status.activity_lag, self._status.activity_next = lag, sum(self._file.activity.values())

@@ -138,7 +138,7 @@ class FaustRuntime:
         self._settings, self._store, self._archive, self._clock = settings, store, archive, clock
         self._keys_dir, self._max_rejected = keys_dir, max_rejected
         self._log = KafkaLog(settings)
-        partitions = self._log.partitions(EVENTS.name)
+        partitions, folded = _counts(self._log, group)
         self._owned: set[int] = set()
         self._folding = Folding(self._log, store, self._publish)
         self._tabled = False
@@ -157,7 +157,6 @@ class FaustRuntime:
         self._table = self._app.Table("progress", partitions=partitions)
         topic = self._app.topic(settings.topic_prefix + EVENTS.name, partitions=partitions, **raw)
         self._app.agent(topic, name="project")(self._project)
-        folded = self._log.partitions(ACTIVITY.name)
         self._principals = self._app.Table("principals", partitions=folded, on_changelog_event=self._folding.heard)
         activity_topic = self._app.topic(settings.topic_prefix + ACTIVITY.name, partitions=folded, **raw)
         self._app.agent(activity_topic, name="fold")(self._folding.hand_on)
@@ -178,6 +177,10 @@ class FaustRuntime:
             "next_offsets": partitions,
             "principals": len(self._folding.states),
             "activity": self._folding.folded,
+            "activity_repeats": self._folding.repeats,
+            "activity_unreadable": self._folding.unreadable,
+            "activity_retries": self._folding.retries,
+            "activity_waits_for": self._folding.waits_for,
             "activity_offsets": dict(sorted(self._folding.states.offsets.items())),
             **self._counts,
             "latencies": self._timings.numbers(),
@@ -333,6 +336,8 @@ class FaustRuntime:
 
     def _publish(self, partition: int, records: Sequence[tuple[str, bytes]]) -> None:
         """Have the brokers confirm records of the principals' changelog. Called in a thread."""
+        if time.monotonic() - self._tick > self._session / 2:
+            raise LogUnavailableError("this worker was paused; it must hear first which partitions it still has")
         try:
             asyncio.run_coroutine_threadsafe(self._send_all(partition, records), self._loop).result(CONFIRM_SECONDS)
         except Exception as error:  # aiokafka's and Faust's own types, and the time running out
@@ -363,6 +368,8 @@ class FaustRuntime:
         folded = self._settings.topic_prefix + ACTIVITY.name
         self._folding.owned = {tp.partition for tp in assigned if tp.topic == folded}
         self._leaving = self._tabled = False
+        if self._state == "retrying":  # for a partition that may be somebody else's now: what still has to wait says so again
+            self._state, self._last_error = "running", ""
         log.info("partitions assigned", partitions=sorted(self._owned))
 
     async def _recovery_ended(self, app: Any, **_: Any) -> None:
@@ -424,6 +431,21 @@ class FaustRuntime:
             with contextlib.suppress(LogError):
                 lag[partition] = max(0, self._log.end_offset(EVENTS.name, partition) - memory.next_offset)
         return lag
+
+
+def _counts(log: KafkaLog, group: str) -> tuple[int, int]:
+    """Return how many partitions the two stages' topics have. Raises LogError; PipelineError if these and the tables' differ."""
+    counts = {name: log.partitions(name) for name in (EVENTS.name, ACTIVITY.name)}
+    for table in ("progress", "principals"):
+        with contextlib.suppress(LogError):  # not there yet: Faust makes it
+            counts[f"{group}-{table}-changelog"] = log.partitions(f"{group}-{table}-changelog")
+    if len(set(counts.values())) > 1:
+        said = ", ".join(f"{name} has {count}" for name, count in counts.items())
+        raise PipelineError(
+            f"the topics of the workers must have the same number of partitions, and {said}: "
+            "give all as many as the largest has, with all workers stopped and their lag at 0"
+        )
+    return counts[EVENTS.name], counts[ACTIVITY.name]
 
 
 def _application(settings: KafkaSettings, group: str, partitions: int, session_seconds: float) -> faust.App:

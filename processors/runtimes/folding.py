@@ -79,9 +79,11 @@ class Folding:
 
     def __init__(self, log: KafkaLog, store: Store, publish: Publish) -> None:
         self._log, self._store = log, store
-        self.states = States(publish)
+        self._publish = publish
+        self.states = States(self._published)
         self.owned: set[int] = set()
-        self.folded = self.retries = 0
+        self.folded = self.repeats = self.unreadable = self.retries = 0
+        self.waits_for = ""
 
     def open(self) -> None:
         """Begin, in the event loop."""
@@ -127,12 +129,13 @@ class Folding:
             try:
                 async with busy:
                     await asyncio.to_thread(self._advance, partition, records)
-            except (StoreUnavailableError, LogUnavailableError) as error:
-                self.retries += 1
+            except (StoreUnavailableError, LogError) as error:  # the log's errors all, as in stage 1
+                self.retries, self.waits_for = self.retries + 1, str(error)
                 log.warning("activity waits", partition=partition, error=str(error))
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, LAST_WAIT_SECONDS)
             else:
+                self.waits_for = ""
                 return True
         return False
 
@@ -143,7 +146,11 @@ class Folding:
             at = self.states.offsets[partition] = self._log.start_offset(ACTIVITY.name, partition)
         if records is None:
             if self._log.end_offset(ACTIVITY.name, partition) > at:
-                self._take(self._read(partition, at), partition)
+                found = self._log.read(ACTIVITY.name, at, activity.MAX_RECORDS, activity.MAX_BYTES, partition)
+                if found:
+                    self._take(found, partition)
+                else:  # the retention took them: nothing is left to wait for
+                    self.states.offsets[partition] = max(at, self._log.start_offset(ACTIVITY.name, partition))
             return
         while records := [r for r in records if r.offset >= self.states.offsets[partition]]:
             whole = records[0].offset == self.states.offsets[partition] and _contiguous(records)
@@ -158,7 +165,16 @@ class Folding:
     def _take(self, records: Sequence[Record], partition: int) -> None:
         if partition not in self.owned:
             raise LogUnavailableError(f"{ACTIVITY.name}, partition {partition} went to another worker")
-        self.folded += activity.take(records, partition, self._store, self.states).folded
+        taken = activity.take(records, partition, self._store, self.states)
+        self.folded += taken.folded
+        self.repeats += taken.repeats
+        self.unreadable += taken.unreadable
+
+    def _published(self, partition: int, records: Sequence[tuple[str, bytes]]) -> None:
+        # Compaction keeps what stands last: an older state behind a successor's newer one would be all that is left.
+        if partition not in self.owned:
+            raise LogUnavailableError(f"{ACTIVITY.name}, partition {partition} went to another worker")
+        self._publish(partition, records)
 
     def lag(self) -> dict[int, int]:
         """Records of each of our partitions that are in no state yet. Asks the brokers."""

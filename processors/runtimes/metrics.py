@@ -20,6 +20,9 @@ _COUNTERS = {
     "gaps": "Gaps found in sources' chains",
     "batches": "Batches taken through",
     "activity": "Records of activity folded into principals' states",
+    "activity_repeats": "Records of activity that were counted before",
+    "activity_unreadable": "Records of activity that could not be read: their counts are lost",
+    "activity_retries": "Times that activity had to wait for log or store",
     "retries": "Batches that had to wait for log, store or archive",
 }
 _LATENCIES = {

@@ -25,7 +25,7 @@ def enrich(state: State, batch: Batch, now: int) -> tuple[State, Batch]:
 
 
 def _classes(facts: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(sorted({name for use in facts["columns"] for name in _of_column(use["name"])}))
+    return tuple(sorted({name for use in facts.get("columns", ()) for name in _of_column(use["name"])}))
 
 
 @lru_cache(MAX_NAMES)

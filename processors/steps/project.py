@@ -95,6 +95,8 @@ def _query_events(q: Queries, batch: Batch) -> pa.Table:
         columns[name] = _pick(decision, [d[name] for d in q.decisions])
     columns["policies"] = _gather_words(decision, [d["policies"] for d in q.decisions])
     columns["risk"] = _gather(decision, [d["risk"] for d in q.decisions], pa.uint8())
+    if any(c.null_count for c in columns.values()):
+        raise ValueError("a null where a row holds none")
     return pa.table(columns)
 
 

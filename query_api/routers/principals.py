@@ -42,7 +42,7 @@ def list_principals(
     return json_response({"from": span.low, "to": span.high, "items": page.items, "more": page.last is not None})
 
 
-@router.get("/principals/{principal}", summary="One principal's activity, by hour and database")
+@router.get("/principals/{principal:path}", summary="One principal's activity, by hour and database")
 def get_principal(
     request: Request,
     service: TheService,

@@ -17,6 +17,7 @@ from threading import Thread
 
 import psycopg
 import pytest
+import yaml
 
 from deploy.docker.alive import problem
 from deploy.docker.prepare import prepare
@@ -136,3 +137,14 @@ def test_prepare_gives_each_pod_its_name_and_its_keys(tmp_path: Path) -> None:
     assert (data / "keys" / "shop-0_0.pem").read_bytes() == b"shop-0_0.pem"
     with pytest.raises(ValueError, match="POD_NAME is not set"):
         prepare(template, config, keys, data, {})
+
+
+def test_compose_mounts_volumes_on_folders_that_belong_to_their_user() -> None:
+    """On any other a new volume belongs to root, and nothing of ours can write there."""
+    made = set(re.findall(r"install -d -o 10001 -g 10001 -m 0700 (\S+)", (DOCKER / "Dockerfile").read_text()))
+    stack = yaml.safe_load((ROOT / "deploy" / "compose" / "compose.yaml").read_text())
+    ours = {name: service for name, service in stack["services"].items() if service["image"].startswith("affidavit-")}
+    assert {"control-key", "proxy", "process", "api"} <= set(ours)
+    for name, service in ours.items():
+        targets = {volume.split(":")[1] for volume in service["volumes"] if not volume.startswith(".")}
+        assert targets <= made, name

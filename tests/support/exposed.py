@@ -53,7 +53,8 @@ def node_status(**pipeline: int) -> dict[str, object]:
 
 def worker_page(lag: dict[int, int], timings: Timings | None = None) -> bytes:
     """The page of `process.listen`."""
-    counts = dict.fromkeys(("blocks", "events", "repeats", "rejected", "gaps", "batches", "retries", "activity", "principals"), 3)
+    names = ("blocks", "events", "repeats", "rejected", "gaps", "batches", "retries", "activity", "principals")
+    counts = dict.fromkeys((*names, "activity_repeats", "activity_unreadable", "activity_retries"), 3)
     status = {"ready": True, "assigned": sorted(lag), **counts, "latencies": (timings or Timings()).numbers()}
     return exposition(status, lag, lag)
 

@@ -346,3 +346,23 @@ def _seal_like(source: Source, lines: list[bytes]) -> Block:
     block = source.seal(lines)
     assert block.header.root == merkle_root([leaf_hash(line) for line in lines]).hex()
     return block
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "value"),
+    [("facts", "columns", ...), ("outcome", "rows_returned", None), ("", "at", None), ("", "kind", None)],
+)
+def test_an_event_that_lacks_what_a_step_reads_is_kept_and_stops_nothing(where: str, name: str, value: object) -> None:
+    source = Source()
+    lines = [source.query() for _ in range(3)]
+    event = orjson.loads(lines[1])
+    holder = event[where] if where else event
+    if value is ...:
+        del holder[name]
+    else:
+        holder[name] = value
+    lines[1] = orjson.dumps(event)
+    state, batch = project_lines(source, lines)
+    assert state.unreadable == 1
+    assert (len(rows(batch, "query_events")), len(rows(batch, "other_events"))) == (2, 1)
+    assert sum(b.events for a in batch.activity for b in a.buckets) == 2
