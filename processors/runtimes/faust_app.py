@@ -17,7 +17,7 @@ import contextlib
 import logging
 import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -314,12 +314,7 @@ class FaustRuntime:
 
     def _put(self, partition: int, data: bytes) -> None:
         """Have the brokers confirm a progress record; then see that we are still heard of. Called in the worker's thread."""
-        try:
-            asyncio.run_coroutine_threadsafe(self._send(partition, data), self._loop).result(CONFIRM_SECONDS)
-        except Exception as error:  # aiokafka's and Faust's own types, and the time running out
-            raise LogUnavailableError(
-                f"progress of partition {partition} is not confirmed: {type(error).__name__} {error}"
-            ) from error
+        self._confirmed(self._send(partition, data), f"progress of partition {partition}")
         if time.monotonic() - self._tick > self._session / 2:
             raise LogUnavailableError("this worker was paused; it must hear first which partitions it still has")
         if partition not in self._owned:
@@ -338,12 +333,14 @@ class FaustRuntime:
         """Have the brokers confirm records of the principals' changelog. Called in a thread."""
         if time.monotonic() - self._tick > self._session / 2:
             raise LogUnavailableError("this worker was paused; it must hear first which partitions it still has")
+        self._confirmed(self._send_all(partition, records), f"states of partition {partition}")
+
+    def _confirmed(self, sending: Coroutine[Any, Any, None], what: str) -> None:
+        """Run it in the event loop and wait for it. Called in a thread."""
         try:
-            asyncio.run_coroutine_threadsafe(self._send_all(partition, records), self._loop).result(CONFIRM_SECONDS)
+            asyncio.run_coroutine_threadsafe(sending, self._loop).result(CONFIRM_SECONDS)
         except Exception as error:  # aiokafka's and Faust's own types, and the time running out
-            raise LogUnavailableError(
-                f"states of partition {partition} are not confirmed: {type(error).__name__} {error}"
-            ) from error
+            raise LogUnavailableError(f"{what} not confirmed: {type(error).__name__} {error}") from error
 
     async def _send_all(self, partition: int, records: Sequence[tuple[str, bytes]]) -> None:
         topic = self._principals.changelog_topic
