@@ -12,19 +12,15 @@ from typing import Annotated, Any
 
 import typer
 
+from deploy.options import DEFAULT_CONFIG, ApiUrl, AsJson, ConfigFile
+
 approvals = typer.Typer(help="Statements that wait for people: look at them, approve or deny them.", no_args_is_help=True)
 
-ConfigFile = Annotated[
-    Path, typer.Option("--config", "-c", envvar="AFFIDAVIT_CONFIG", metavar="FILE", help="The configuration file.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-ApiUrl = Annotated[str | None, typer.Option("--api", metavar="URL", help="The API to ask; default: api.listen.")]
 ApiToken = Annotated[
     str | None,
     typer.Option("--token", envvar="AFFIDAVIT_TOKEN", metavar="TOKEN", help="Your own, to decide; to look, the local node's."),
 ]
 Id = Annotated[str, typer.Argument(metavar="ID", help="The request's, as its notice and `approvals list` show it.")]
-DEFAULT_CONFIG = Path("affidavit.yaml")
 
 
 @approvals.command("list")
