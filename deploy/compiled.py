@@ -33,6 +33,8 @@ HOT = (
     "ingest/protocols/postgres/cursors.py",
     "ingest/protocols/postgres/executions.py",
     "ingest/protocols/postgres/expected.py",
+    "ingest/protocols/postgres/framing.py",
+    "ingest/protocols/postgres/names.py",
     "ingest/protocols/postgres/parameters.py",
     "ingest/protocols/postgres/repeats.py",
     "ingest/protocols/postgres/requests.py",

@@ -1,28 +1,26 @@
 """The client half of a session: what each frontend message will cause, written ahead, and the bytes passed on.
 
-Messages that only carry data (CopyData) are never gathered. A Query, Parse or Bind longer than its limit streams through:
-its last byte is held until its intent is on record, so that the database cannot have run it first. Everything else
-is forwarded in the largest slices possible; only a refused message is replaced. A message that is held waits, and all that
-follows it (`waiting`). One file past 500 lines, because what each message does to the names (`_prepared`, `_portals`)
-can only be judged together.
+`framing` cuts the messages out of the stream, `names` knows what they refer to, `waiting` keeps back what is held and all that
+follows it. One file past 500 lines, because what the messages do can only be judged together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from hashlib import blake2b
+from collections.abc import Mapping, Sequence
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
-from ingest.core.actions import Action, Forward, Intend, Side
+from ingest.core.actions import Action, Forward, Intend
 from ingest.core.errors import ClientProtocolError
 from ingest.core.guarding import QUERY_CANCELED, Judgement, Request
-from ingest.protocols.postgres.byname import acts_by_name, joined, names_in
-from ingest.protocols.postgres.cursors import UNCERTAIN, Named
+from ingest.protocols.postgres.byname import acts_by_name, names_in
+from ingest.protocols.postgres.cursors import UNCERTAIN
 from ingest.protocols.postgres.executions import ALLOW, DENY, Denial, Execution, dynamic_fragment
 from ingest.protocols.postgres.expected import Batch, Described, Parsed, Portal, Prepared, Simple
-from ingest.protocols.postgres.holding import HOLD, MORE, OWN_NAMES, Granted, renamed
-from ingest.protocols.postgres.messages import REFUSED_PARSE, REFUSED_QUERY
+from ingest.protocols.postgres.framing import BIND, EXECUTE, PARSE, QUERY, SERVER, SYNC, Framing, Streamed
+from ingest.protocols.postgres.holding import HOLD, OWN_NAMES, Granted, renamed
+from ingest.protocols.postgres.messages import REFUSED_PARSE, REFUSED_QUERY, message
+from ingest.protocols.postgres.names import MAX_KEPT_TEXT, MAX_NAME, Names
 from ingest.protocols.postgres.parameters import function_call_tokens, parameter_tokens, result_formats
 from ingest.protocols.postgres.repeats import Repeats
 from ingest.protocols.postgres.waiting import Waiting
@@ -32,71 +30,37 @@ from schemas.events import StatementFlag
 if TYPE_CHECKING:
     from ingest.protocols.postgres.session import PostgresSession
 
-SERVER: Final = Side.SERVER
 _BIND_ENTRY: Final = Simple.BIND
 _DESCRIBE_ENTRY: Final = Simple.DESCRIBE
 _SYNC_ENTRY: Final = Simple.SYNC
 _LENGTH: Final = Struct(">I")
 _OIDS: Final = Struct(">H")
-_MAX_MESSAGE: Final = 0x3FFFFFFF + 4
-"""The server's own bound for one message (PQ_LARGE_MESSAGE_LIMIT)."""
-
-_QUERY: Final = ord("Q")
-_PARSE, _BIND, _EXECUTE, _SYNC, _COPY_DATA = b"PBESd"
 _COPIES: Final = frozenset((StatementFlag.COPY_IN, StatementFlag.COPY_OUT))
 _COPIES_ON_SERVER: Final = frozenset((StatementFlag.COPY_FILE, StatementFlag.COPY_PROGRAM))
 """COPY between a table and the server's own files and programs: nothing of it crosses the wire."""
 _FLUSH_MESSAGE = b"H\x00\x00\x00\x04"
 _MASK = b'{"verdict":"mask"'
-_MAX_KEPT_TEXT: Final = 16 * 1024
-"""Bytes of a prepared statement's text kept to read it anew; a longer one is opaque once settings change."""
-_MAX_JOINED_TEXT = 64 * 1024
-_MAX_NAME = 63
-"""The server knows statements and portals by this many bytes of their names (NAMEDATALEN)."""
 
 
-def message(kind: bytes, body: bytes) -> bytes:
-    """Return one protocol message."""
-    return kind + _LENGTH.pack(len(body) + 4) + body
-
-
-class _Streamed:
-    """A message too long to gather: its beginning, a digest of all of it, and how much is still to come."""
-
-    __slots__ = ("digest", "kind", "left", "prefix", "total")
-
-    def __init__(self, kind: int, total: int, digest: blake2b) -> None:
-        self.kind = kind
-        self.total = total
-        self.left = total
-        self.prefix = b""
-        self.digest = digest
-
-
-class Requests:
+class Requests(Framing):
     """Parses frontend messages of one session; fed any cut of the stream."""
 
     def __init__(self, session: PostgresSession) -> None:
-        self._session = session
-        self._held = bytearray()
-        self._need = 0
-        self._pass = 0
-        self._streamed: _Streamed | None = None
-        self._prepared: dict[bytes, Prepared] = {}
-        self._portals: dict[bytes, Portal] = {}
-        self._repeats = Repeats()
-        self._named = Named()
+        super().__init__(session)
+        self.names = Names(session)
+        # Of the names, what each message needs, by itself: read as typed fields where this is compiled.
+        self._prepared: dict[bytes, Prepared] = self.names.prepared
+        self._portals: dict[bytes, Portal] = self.names.portals
+        self._repeats: Repeats = self.names.repeats
         self.terminated = False
-        self._actions: list[Action] = []
-        self._now = 0
         self.waiting = Waiting(self, session)
         limits = session.limits
-        self._whole: dict[int, tuple[int, Callable[[bytes, int, int], bytes | None]]] = {
-            _QUERY: (limits.statement, self._query),
-            _PARSE: (limits.statement, self._parse),
-            _BIND: (limits.bind, self._bind),
-            _EXECUTE: (limits.control, self._execute),
-            _SYNC: (limits.control, self._sync),
+        self._whole = {
+            QUERY: (limits.statement, self._query),
+            PARSE: (limits.statement, self._parse),
+            BIND: (limits.bind, self._bind),
+            EXECUTE: (limits.control, self._execute),
+            SYNC: (limits.control, self._sync),
             ord("D"): (limits.control, self._describe),
             ord("C"): (limits.control, self._close),
             ord("H"): (limits.control, self._flush),
@@ -110,95 +74,22 @@ class Requests:
         """Parse as far as the bytes reach. Raises ClientProtocolError on a message the protocol does not have."""
         if self.waiting.hold is not None:
             self.waiting.keep(data)
-            return
-        if self._held:
-            self._held += data
-            if len(self._held) < self._need:
-                return
-            data = bytes(self._held)
-            self._held.clear()
-        self._actions = actions
-        self._now = now
-        size = len(data)
-        start = pos = 0
-        whole, unpack = self._whole, _LENGTH.unpack_from
-        while pos < size:
-            if self._pass:
-                step = min(self._pass, size - pos)
-                self._pass -= step
-                pos += step
-                continue
-            if self._streamed is not None:
-                start = pos = self._stream(data, start, pos)
-                continue
-            while size - pos >= 5:
-                length: int = unpack(data, pos + 1)[0]
-                end = pos + 1 + length
-                known = whole.get(data[pos])
-                if known is None or end > size or not 4 <= length <= known[0]:
-                    break
-                replacement = known[1](data, pos + 5, end)
-                if replacement is not None:
-                    if pos > start:
-                        actions.append(Forward(SERVER, data[start:pos]))
-                    if replacement is HOLD or replacement is MORE:
-                        self._keep_back(data, pos, end, replacement)
-                        return
-                    if replacement:
-                        actions.append(Forward(SERVER, replacement))
-                    start = end
-                pos = end
-            if pos < size and not self._unusual(data, pos, size):
-                break
-        if pos > start:
-            actions.append(Forward(SERVER, data if start == 0 and pos == size else data[start:pos]))
-        if len(self._session.expected) > self._session.limits.pending:
-            raise ClientProtocolError(f"more than {self._session.limits.pending} messages are waiting for an answer")
+        else:
+            self.read(data, now, actions)
 
-    def _unusual(self, data: bytes, pos: int, size: int) -> bool:
-        """A message that is not whole, too long to gather, data, or none: return whether to go on with these bytes."""
-        if size - pos < 5:
-            self._hold(data, pos, 5)
-            return False
-        kind = data[pos]
-        length: int = _LENGTH.unpack_from(data, pos + 1)[0]
-        if length < 4 or length > _MAX_MESSAGE:
-            raise ClientProtocolError(f"message {chr(kind)!r} claims a length of {length} bytes")
-        if kind == _COPY_DATA:
-            self._pass = length + 1
-            if self._session.expected and isinstance(head := self._session.expected[0], Execution | Batch):
-                self._count_copy(head, length + 1)
-            return True
-        known = self._whole.get(kind)
-        if known is None:
-            raise ClientProtocolError(f"message type {chr(kind)!r} is not one a client may send here")
-        if length > known[0]:
-            if kind not in (_QUERY, _PARSE, _BIND):
-                raise ClientProtocolError(f"message {chr(kind)!r} of {length} bytes is longer than {known[0]}")
-            self._streamed = _Streamed(kind, length + 1, self._session.tokenizer.hasher())
-            return True
-        self._hold(data, pos, length + 1)
-        return False
-
-    def _hold(self, data: bytes, pos: int, need: int) -> None:
-        self._held += data[pos:]
-        self._need = need
-
-    def _keep_back(self, data: bytes, pos: int, end: int, why: bytes) -> None:
-        if why is MORE:
-            self._held += data[pos:]
-            return
+    def _keep_back(self, data: bytes, pos: int, end: int) -> None:
         expected = self._session.expected
         if expected and expected[-1] is not _SYNC_ENTRY and type(expected[-1]) is not Batch:
             # What came before it must not wait in the server's buffer for a Sync that is kept back here.
             self._actions.append(Forward(SERVER, _FLUSH_MESSAGE))
         self.waiting.keep_first(data[pos:], end - pos)
 
-    def _count_copy(self, head: Execution | Batch, size: int) -> None:
+    def _count_copy(self, size: int) -> None:
+        head = self._session.expected[0] if self._session.expected else None
         if isinstance(head, Batch):
             if head.at < len(head.executions):
                 head.executions[head.at].bytes_in += size
-        else:
+        elif isinstance(head, Execution):
             head.bytes_in += size
 
     # Statements
@@ -240,13 +131,13 @@ class Requests:
             return
         sight = masking.sight(execution.statement)
         if "search_path" in execution.statement.settings or "*" in execution.statement.settings:
-            self._named.forget()  # what was prepared by name is read anew by the server
+            self.names.cursors.forget()  # what was prepared by name is read anew by the server
         if execution.statement.changes_objects:
             masking.changing(execution.statement)
         if acts_by_name(execution.statement):
             sight = self._sight_by_name(execution.statement, sight)
         elif sight is not None and sight.code:
-            self._named.forget()
+            self.names.cursors.forget()
         if sight is not None:
             execution.sight = sight
             execution.strict = decision.startswith(_MASK)
@@ -256,13 +147,13 @@ class Requests:
         """What a statement shows that declares, prepares, fetches or executes something of a name."""
         verb = statement.facts.verbs[0] if statement.facts.verbs else ""
         if verb in ("declare", "prepare"):
-            self._named.declared(statement, sight)
+            self.names.cursors.declared(statement, sight)
         elif verb in ("fetch", "move", "execute", "explain") and sight is not None and sight.by_name:
-            found = self._named.of(statement)
+            found = self.names.cursors.of(statement)
             if found is not UNCERTAIN:
                 return found
         elif sight is not None:
-            self._named.forget()
+            self.names.cursors.forget()
         return sight
 
     # What the guard stops: its event is complete at once, for nothing of it reaches the server
@@ -330,36 +221,9 @@ class Requests:
         session = self._session
         denial = session.denial() if session.refusal else None
         analysis = session.analyser.analyse(data[pos : end - 1], session.lexing)
-        if (self._prepared or self._portals or self.waiting.own_names) and not session.skipping:
-            analysis = self._resolved(analysis, data[pos : end - 1])
+        if (self._prepared or self._portals or self.names.own) and not session.skipping:
+            analysis = self.names.resolved(analysis, data[pos : end - 1])
         return self._run_batch(analysis, denial, end - pos + 5, data[pos : end - 1])
-
-    def _resolved(self, analysis: Analysis, text: bytes) -> Analysis:
-        """Put what statements run or fetch by name into them: EXECUTE, FETCH of what came by Parse and Bind."""
-        if not any(map(acts_by_name, analysis.statements)):
-            return analysis
-        names = names_in(text)
-        return Analysis(tuple(self._by_name(s, names) for s in analysis.statements), analysis.params, analysis.claims)
-
-    def _by_name(self, statement: Statement, names: frozenset[bytes]) -> Statement:
-        """The statement together with what it refers to; what it gives a new meaning to is forgotten."""
-        if not acts_by_name(statement):
-            return statement
-        verb = statement.facts.verbs[0] if statement.facts.verbs else ""
-        prepared, portals = self._prepared, self._portals
-        if verb in ("prepare", "declare"):
-            for name in names:
-                (prepared if verb == "prepare" else portals).pop(name, None)
-            if verb == "prepare":
-                self._repeats.forget()
-            return statement
-        found: list[Statement] = []
-        if verb not in ("fetch", "move"):
-            found += [prepared[name].statement for name in names if name in prepared]
-            found += [self.waiting.own_names[name].statement for name in names if name in self.waiting.own_names]
-        if StatementFlag.EXECUTE not in statement.facts.flags:
-            found += [portals[name].prepared.statement for name in names if name in portals]
-        return joined(statement, found)
 
     def _run_batch(self, analysis: Analysis, denial: Denial | None, size: int, sql: bytes, waits: bool = True) -> bytes | None:
         session = self._session
@@ -424,9 +288,9 @@ class Requests:
             if judgement.holds or self.waiting.settled is not None:
                 held = Prepared(analysis.statements[0], analysis.params[0], dict(analysis.claims), oids)
                 return self.waiting.parse_held(data, pos, end, held, judgement)
-        prepared = self._remember(name, Prepared(analysis.statements[0], analysis.params[0], dict(analysis.claims), oids))
+        prepared = self.names.remember(name, Prepared(analysis.statements[0], analysis.params[0], dict(analysis.claims), oids))
         prepared.lexing = session.lexing
-        prepared.text = data[name_end + 1 : min(text_end, name_end + 2 + _MAX_KEPT_TEXT)]
+        prepared.text = data[name_end + 1 : min(text_end, name_end + 2 + MAX_KEPT_TEXT)]
         if by_name:
             prepared.mentions = names_in(data[name_end + 1 : text_end])
         if judgement is not None and judgement.stops:
@@ -439,19 +303,6 @@ class Requests:
         """Return the tokens of the values in a Bind's body."""
         name_end = _terminator(bound, _terminator(bound, 0, len(bound)) + 1, len(bound))
         return parameter_tokens(bound, name_end + 1, len(bound), prepared.oids, self._session.tokenizer)
-
-    def _remember(self, name: bytes, prepared: Prepared) -> Prepared:
-        session = self._session
-        if session.skipping:
-            return prepared
-        name = name[:_MAX_NAME]
-        prepared.waiting = []
-        session.expected.append(Parsed(name, prepared, self._prepared.get(name)))
-        if name not in self._prepared and len(self._prepared) >= session.limits.prepared:
-            del self._prepared[next(iter(self._prepared))]
-        self._prepared[name] = prepared
-        self._repeats.forget()
-        return prepared
 
     def parse_failed(self, entry: Parsed, now: int, actions: list[Action]) -> None:
         """The server did not accept a Parse, or skipped it: the name means what it meant before, also for what is under way.
@@ -482,12 +333,12 @@ class Requests:
         wrong = Execution(execution.statement, execution.started, 0, execution.audited)
         wrong.intent = execution.intent
         session.conclude(wrong, self._now, b"not_executed", b"", 0, 0, self._actions)
-        prepared = self._actual(portal)
+        prepared = self.names.actual(portal)
         if prepared.waiting is not None:
             prepared.waiting.append(execution)
         statement = prepared.statement
         if prepared.mentions is not None:
-            statement = self._by_name(statement, prepared.mentions)
+            statement = self.names.by_name(statement, prepared.mentions)
         if statement.settings:
             session.unsettle(statement.settings)
         if statement.changes_objects:
@@ -499,29 +350,20 @@ class Requests:
             self._bind_to(execution, judgement)
             self._intend(execution, b"prepared", portal.params, prepared.claims, judgement.fragment if judgement else ALLOW)
 
-    def _actual(self, portal: Portal) -> Prepared:
-        """What a portal was really bound to, where its statement's Parse failed."""
-        prepared = portal.prepared
-        while prepared.failed:
-            tokens = portal.params[len(prepared.literals) :]
-            prepared = prepared.instead or self._unknown(b"a prepared statement this session does not remember")
-            portal.prepared, portal.params = prepared, [*prepared.literals, *tokens]
-        return prepared
-
     def _bind(self, data: bytes, pos: int, end: int) -> bytes | None:
         session = self._session
         portal_end = _terminator(data, pos, end)
         name_end = _terminator(data, portal_end + 1, end)
-        name = data[portal_end + 1 : min(name_end, portal_end + 1 + _MAX_NAME)]
-        prepared = self.waiting.own_names.get(name) or self._prepared.get(name)
+        name = data[portal_end + 1 : min(name_end, portal_end + 1 + MAX_NAME)]
+        prepared = self.names.own.get(name) or self._prepared.get(name)
         if prepared is not None and prepared.lexing is not None and prepared.lexing is not session.lexing:
-            prepared = self._afresh(name, prepared)
+            prepared = self.names.afresh(name, prepared)
         tokens = parameter_tokens(data, name_end + 1, end, prepared.oids if prepared else (), session.tokenizer)
         if prepared is not None and prepared.own_name:
             return self.waiting.bind_held(data, pos, portal_end, name_end, end, prepared, tokens)
         if portal_end == pos and prepared is not None and prepared.waiting is None and prepared.mentions is None:
             self._repeats.learn(data, pos, name_end + 1, end, prepared)
-        portal = self._open_portal(data[pos:portal_end], prepared, tokens, end - pos + 5)
+        portal = self.names.open_portal(data[pos:portal_end], prepared, tokens, end - pos + 5)
         if portal is not None and session.masking is not None:
             portal.formats = result_formats(data, name_end + 1, end)
         return None
@@ -537,7 +379,7 @@ class Requests:
             return None
         if self._streamed is not None or self.waiting.hold is not None or len(session.expected) + 4 > session.limits.pending:
             return None
-        if data[0] == _QUERY:
+        if data[0] == QUERY:
             return self._plain_query(data, now)
         tokens = self._repeats.match(data, session.tokenizer)
         if tokens is None:
@@ -594,67 +436,16 @@ class Requests:
         judgement = session.guard.passing(statement, claims, now)
         return b"" if judgement is None or judgement.bounds else judgement.fragment
 
-    def _open_portal(self, name: bytes, prepared: Prepared | None, tokens: list[str], size: int) -> Portal | None:
-        session = self._session
-        if session.skipping:
-            return None
-        session.expected.append(Simple.BIND)
-        if prepared is None:
-            prepared = self._unknown(b"a prepared statement this session does not remember")
-        params = [*prepared.literals, *tokens] if prepared.literals else tokens
-        name = name[:_MAX_NAME]
-        if name and (before := self._portals.get(name)) is not None:
-            # The server refuses a name in use; behind a savepoint the portal of before may still be the one executed.
-            prepared = self._either(prepared, before.prepared)
-        elif name not in self._portals and len(self._portals) >= session.limits.portals:
-            del self._portals[next(iter(self._portals))]
-        portal = self._portals[name] = Portal(prepared, params, size)
-        return portal
-
-    def _either(self, prepared: Prepared, before: Prepared) -> Prepared:
-        """What stands for two statements of which one is executed."""
-        if prepared.statement.text_hash == before.statement.text_hash:
-            return prepared
-        both = joined(prepared.statement, [before.statement])
-        if len(both.text) > _MAX_JOINED_TEXT:
-            return self._unknown(b"a portal bound again and again")
-        return Prepared(both, prepared.literals, prepared.claims, prepared.oids)
-
-    def _afresh(self, name: bytes, prepared: Prepared) -> Prepared:
-        """Read a statement anew that is bound under another search_path or catalogue than it was parsed: the server does so, too.
-
-        What was bound before keeps the reading it was bound with, as its plan does.
-        """
-        session = self._session
-        if len(prepared.text) > _MAX_KEPT_TEXT:
-            fresh = self._unknown(b"a long statement prepared under other settings").statement
-        else:
-            found = session.analyser.analyse(prepared.text, session.lexing).statements
-            fresh = found[0]
-        if fresh is prepared.statement or prepared.waiting is not None:
-            prepared.statement, prepared.lexing = fresh, session.lexing
-            return prepared
-        again = Prepared(fresh, prepared.literals, prepared.claims, prepared.oids)
-        again.mentions, again.denial, again.instead = prepared.mentions, prepared.denial, prepared.instead
-        again.text, again.lexing = prepared.text, session.lexing
-        self._prepared[name] = again
-        return again
-
-    def _unknown(self, what: bytes) -> Prepared:
-        """Stand in for a statement whose text is not known: analysed as text that does not parse, hence opaque."""
-        analysis = self._session.analyser.analyse(b"-- " + what + b"\n(", self._session.lexing)
-        return Prepared(analysis.statements[0], (), {}, ())
-
     def _execute(self, data: bytes, pos: int, end: int) -> bytes | None:
         session = self._session
         name = data[pos : _terminator(data, pos, end)]
-        portal = self._portals.get(name[:_MAX_NAME])
+        portal = self._portals.get(name[:MAX_NAME])
         if portal is None:
-            portal = Portal(self._unknown(b"a portal this session does not remember"), (), 0)
-        prepared = self._actual(portal) if portal.prepared.failed else portal.prepared
+            portal = Portal(self.names.unknown(b"a portal this session does not remember"), (), 0)
+        prepared = self.names.actual(portal) if portal.prepared.failed else portal.prepared
         statement = prepared.statement
         if prepared.mentions is not None and not session.skipping:
-            statement = self._by_name(statement, prepared.mentions)
+            statement = self.names.by_name(statement, prepared.mentions)
         size = portal.bytes_in + end - pos + 5
         if session.refusal and (denial := session.denial()) is not None:
             portal.bytes_in = 0
@@ -737,11 +528,11 @@ class Requests:
             return None
         if data[pos : pos + 1] == b"S":
             name = data[pos + 1 : _terminator(data, pos + 1, end)]
-            prepared = self._prepared.get(name[:_MAX_NAME])
+            prepared = self._prepared.get(name[:MAX_NAME])
             session.expected.append(Described(prepared))
             if prepared is not None and prepared.own_name:
                 return renamed(b"D", prepared.own_name)
-        elif session.masking is not None and (portal := self._portals.get(data[pos + 1 : end - 1][:_MAX_NAME])) is not None:
+        elif session.masking is not None and (portal := self._portals.get(data[pos + 1 : end - 1][:MAX_NAME])) is not None:
             portal.described = True
             session.expected.append(Described(None, portal))
         else:
@@ -752,7 +543,7 @@ class Requests:
         session = self._session
         if session.skipping:
             return None
-        name = data[pos + 1 : _terminator(data, pos + 1, end)][:_MAX_NAME]
+        name = data[pos + 1 : _terminator(data, pos + 1, end)][:MAX_NAME]
         session.expected.append(Simple.CLOSE)
         if data[pos : pos + 1] == b"S":
             closed = self._prepared.pop(name, None)
@@ -811,46 +602,25 @@ class Requests:
         """Portals do not outlive their transaction."""
         if self._portals:
             self._portals.clear()
-        self._named.transaction_ended()
+        self.names.cursors.transaction_ended()
         if self._session.masking is not None:
             self._session.masking.transaction_ended()
 
     # Messages too long to gather
 
-    def _stream(self, data: bytes, start: int, pos: int) -> int:
-        """Pass on what there is of a long message, its last byte only with its intent. Returns the new position."""
-        streamed = self._streamed
-        assert streamed is not None
-        step = min(streamed.left, len(data) - pos)
-        part = data[pos : pos + step]
-        keep = 64 * 1024 + 5
-        if len(streamed.prefix) < keep:
-            streamed.prefix += part[: keep - len(streamed.prefix)]
-        streamed.digest.update(part)
-        streamed.left -= step
-        if streamed.left == 0:
-            self._streamed = None
-            if start < pos + step - 1:
-                self._actions.append(Forward(SERVER, data[start : pos + step - 1]))
-            last = part[-1:]
-            self._end_stream(streamed, last)
-        else:
-            self._actions.append(Forward(SERVER, data[start : pos + step]))
-        return pos + step
-
-    def _end_stream(self, streamed: _Streamed, last: bytes) -> None:
+    def _end_stream(self, streamed: Streamed, last: bytes) -> None:
         session = self._session
         body = streamed.prefix[5:]
         digest = streamed.digest.hexdigest()
-        if streamed.kind == _BIND:
+        if streamed.kind == BIND:
             portal, _, rest = body.partition(b"\x00")
-            name = rest.partition(b"\x00")[0][:_MAX_NAME]
-            prepared = self.waiting.own_names.get(name) or self._prepared.get(name)
-            self._open_portal(portal, prepared, [f"bind:{digest}"], streamed.total)
-        elif streamed.kind == _PARSE:
+            name = rest.partition(b"\x00")[0][:MAX_NAME]
+            prepared = self.names.own.get(name) or self._prepared.get(name)
+            self.names.open_portal(portal, prepared, [f"bind:{digest}"], streamed.total)
+        elif streamed.kind == PARSE:
             name, _, text = body.partition(b"\x00")
             analysis = session.analyser.oversize(text, streamed.total, digest, session.lexing)
-            self._remember(name, Prepared(analysis.statements[0], analysis.params[0], dict(analysis.claims), ()))
+            self.names.remember(name, Prepared(analysis.statements[0], analysis.params[0], dict(analysis.claims), ()))
         else:
             denial = session.denial()
             if denial is not None:

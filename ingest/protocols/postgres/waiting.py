@@ -54,8 +54,6 @@ class Waiting:
         """The approval and the wait of the message that is being read."""
         self.granted: Granted | None = None
         """What was approved together with its Parse, and is not bound yet."""
-        self.own_names: dict[bytes, Prepared] = {}
-        """Prepared statements that the server knows by a name of ours."""
 
     def keep_first(self, data: bytes, size: int) -> None:
         """Keep what is to be read later, from the message of `size` bytes that waits."""
@@ -227,21 +225,21 @@ class Waiting:
                 judgements = self.decide(request, [judgement], prepared.text, bound, prepared.oids)
                 if judgements is None:
                     return HOLD
-                self._requests._remember(name, prepared)
+                self._requests.names.remember(name, prepared)
                 if judgements[0].stops:
                     return self._requests._stop_parse(prepared, judgements[0], params, size)
                 self.granted = Granted(self.approval, self.released, prepared, params)
                 return self._under_own_name(prepared, data[name_end:end])
         if session.skipping:  # it is ignored, and must be even if we are mistaken
             return REFUSED_PARSE
-        self._requests._remember(name, prepared)
-        if len(self.own_names) >= session.limits.held_prepared:
+        self._requests.names.remember(name, prepared)
+        if len(self._requests.names.own) >= session.limits.held_prepared:
             return self._requests._stop_parse(prepared, _TOO_MANY, params, size)
         return self._under_own_name(prepared, data[name_end:end])
 
     def _under_own_name(self, prepared: Prepared, rest: bytes) -> bytes:
-        prepared.own_name = OWN_NAMES + b"%d" % len(self.own_names)
-        self.own_names[prepared.own_name] = prepared
+        prepared.own_name = OWN_NAMES + b"%d" % len(self._requests.names.own)
+        self._requests.names.own[prepared.own_name] = prepared
         return renamed_parse(prepared.own_name, rest)
 
     def bind_held(
@@ -267,11 +265,11 @@ class Waiting:
                 )
                 if not session.skipping:
                     session.expected.append(stopped)
-                    self._requests._portals[portal_name[:_MAX_NAME]] = portal = Portal(prepared, params, 0)
+                    self._requests.names.portals[portal_name[:_MAX_NAME]] = portal = Portal(prepared, params, 0)
                     portal.denial = stopped.denial
                 return REFUSED_PARSE
             granted = Granted(self.approval, self.released, prepared, params)
-        opened = self._requests._open_portal(portal_name, prepared, tokens, end - pos + 5)
+        opened = self._requests.names.open_portal(portal_name, prepared, tokens, end - pos + 5)
         if opened is not None and session.masking is not None:
             opened.formats = result_formats(data, name_end + 1, end)
         if opened is not None and opened.prepared is prepared and granted.approval is not None:
