@@ -1,4 +1,4 @@
-"""One client's connection, from its first byte to its last: startup, login, then bytes both ways through a session.
+"""One client's connection, from its first byte to its last: its `arrival`, then bytes both ways through a session.
 
 The sans-IO parts decide; this module only carries out: it owns both transports, holds back what must wait for the gate,
 and slows one side down when the other does not read (so a 2 GB result needs no memory here).
@@ -9,35 +9,26 @@ from __future__ import annotations
 import asyncio
 import select
 import ssl
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ingest.core.actions import Action, Cancel, Close, Conclude, Forward, Intend, ObserveText, Record, Side, Ticket, Wait, Waited
 from ingest.core.guarding import Answer
-from ingest.identity.tokens import Credential, TokenStoreError
+from ingest.identity.tokens import Credential
+from ingest.net.arrival import WRITE_HIGH_WATER, Arrival
 from ingest.net.described import Described
 from ingest.net.gate import Gate
-from ingest.net.logins import LoginRefusedError
 from ingest.net.server_side import ServerSide
-from ingest.net.upstream import UpstreamError, log_in
 from ingest.protocols.postgres import messages
 from ingest.protocols.postgres.executions import Execution
 from ingest.protocols.postgres.session import PostgresSession
 from ingest.protocols.postgres.startup import (
-    CancelRequested,
-    ClientStartup,
-    Fail,
     LoginRequested,
-    ReplyBytes,
-    StartTls,
-    StartupAction,
 )
 from ingest.protocols.postgres.upstream_login import LoginDone
 from ingest.spool import Spool, SpoolError
 from schemas.config import DatabaseSettings
-from schemas.events import Client
 
 if TYPE_CHECKING:
     from ingest.net.listener import Listener
@@ -47,8 +38,6 @@ CLIENT: Final = Side.CLIENT
 SERVER: Final = Side.SERVER
 ROOM: Final = 16 * 1024
 """Room for events the spool must have before a message is looked at: a long statement's, so that it is refused in its place."""
-EARLY_LIMIT: Final = 256 * 1024
-"""Bytes a client may send ahead while its login is still under way."""
 ABANDON_SECONDS: Final = 10.0
 """How long a closing connection may take to read what is left for it; a peer that never reads must not keep a socket."""
 DRAIN_LIMIT: Final = 16 * 1024 * 1024
@@ -57,8 +46,6 @@ CROWDED: Final = 8192
 EASED: Final = 4096
 """Answers owed at which a client is no longer read from, and at which it is again: each open statement takes room in the spool
 that all share. A server keeps back at most 8 KiB of answers until Sync, of 5 bytes or more each: fewer than EASED."""
-WRITE_HIGH_WATER: Final = 256 * 1024
-"""Bytes buffered towards a slow reader before its peer is paused; a thousand of them must fit in memory."""
 
 
 class Connection(asyncio.Protocol):
@@ -73,11 +60,9 @@ class Connection(asyncio.Protocol):
         self.listener = listener
         self.session: PostgresSession | None = None
         self.credential: Credential | None = None
-        self._startup: ClientStartup | None = ClientStartup(listener.tls_mode)
-        self._client: asyncio.Transport | None = None
+        self._arrival = Arrival(self, worker, listener)
+        self.client: asyncio.Transport | None = None
         self._server: ServerSide | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._early = bytearray()
         self._out: list[bytes] = []
         self._leaving: list[bytes] | None = None
         """What a commit under way will let go; what comes meanwhile gathers in `_out` for the next."""
@@ -87,8 +72,6 @@ class Connection(asyncio.Protocol):
         self._cancel_upstream: Callable[..., None] | None = None
         self._described: Described | None = None
         self._drained = 0
-        self._address = ""
-        self._timer: asyncio.TimerHandle | None = None
         self._opened_at = 0
         self._crowded = False
         self._held_up = False
@@ -100,17 +83,20 @@ class Connection(asyncio.Protocol):
     # Startup and login
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        first = self._client is None
-        self._client = transport  # type: ignore[assignment]
+        first = self.client is None
+        self.client = transport  # type: ignore[assignment]
         transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)  # type: ignore[attr-defined]
-        if not first:
-            return
-        peer = transport.get_extra_info("peername")
-        self._address = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "unix"
-        if not self.worker.admit(self):
-            self._refuse_login("53300", "too many connections to this proxy", "too_many_connections")
-            return
-        self._timer = self.worker.loop.call_later(self.worker.config.proxy.login_timeout_seconds, self._login_too_slow)
+        if first:
+            self._arrival.begin(transport)  # type: ignore[arg-type]
+
+    @property
+    def open(self) -> bool:
+        """Whether the client is still there, and welcome."""
+        return not self._closing and self.client is not None and not self.client.is_closing()
+
+    def tls(self) -> ssl.SSLObject | None:
+        """Return the client's TLS, if it uses any."""
+        return self.client.get_extra_info("ssl_object") if self.client is not None else None
 
     def data_received(self, data: bytes) -> None:
         session = self.session
@@ -128,162 +114,10 @@ class Connection(asyncio.Protocol):
             if len(session.expected) > CROWDED and not self._crowded:
                 self._crowded = True
                 self._read_client_if_eased()
-        elif self._startup is not None and not self._startup.finished:
-            self._start(self._startup.receive(data))
-        elif len(self._early) + len(data) > EARLY_LIMIT:
-            self._refuse_login("08P01", "too many bytes were sent ahead of the end of the login", "early_data")
         else:
-            self._early += data
+            self._arrival.receive(data)
 
-    def _start(self, actions: Sequence[StartupAction]) -> None:
-        for action in actions:
-            match action:
-                case ReplyBytes(data):
-                    self._write_client(data)
-                case StartTls(received, direct):
-                    if direct or received:
-                        self._refuse_login(
-                            "0A000", "direct TLS is not offered here; use sslnegotiation=postgres", "direct_tls", reply=False
-                        )
-                        return
-                    self._task = self.worker.loop.create_task(self._encrypt())
-                case CancelRequested(pid, key):
-                    self.worker.cancel(pid, key)
-                    self.close("cancel_request")
-                case LoginRequested():
-                    self._task = self.worker.loop.create_task(self._log_in(action))
-                case Fail(error_response, reason):
-                    self._write_client(error_response)
-                    self._note_refusal(reason)
-                    self.close("startup_failed")
-
-    async def _encrypt(self) -> None:
-        assert self._client is not None and self._startup is not None
-        context = self.listener.tls_context
-        assert context is not None
-        try:
-            transport = await self.worker.loop.start_tls(
-                self._client,
-                self,
-                context,
-                server_side=True,
-                ssl_handshake_timeout=self.worker.config.proxy.login_timeout_seconds,
-            )
-        except (OSError, ssl.SSLError):
-            self._note_refusal("tls_handshake_failed")
-            self.close("tls_handshake_failed")
-            return
-        assert transport is not None
-        self._client = transport
-        transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
-        tls = transport.get_extra_info("ssl_object")
-        self._start(self._startup.tls_started(tls.selected_alpn_protocol() if tls else None, bool(self._certificate())))
-
-    def _certificate(self) -> bytes:
-        """The client's certificate, which TLS has verified where it was asked for; empty if there is none."""
-        tls = self._client.get_extra_info("ssl_object") if self._client else None
-        if tls is None or self.listener.databases[0].client_tls.client_ca_file is None:
-            return b""
-        return tls.getpeercert(binary_form=True) or b""
-
-    async def _log_in(self, asked: LoginRequested) -> None:
-        try:
-            credential = await self._authenticate(asked)
-        except Exception as error:
-            # Whatever went wrong, the client is told and the event is written; its text may hold what the client sent.
-            self.worker.log.error("login_failed", error=type(error).__name__, client=self._address)
-            self._refuse_login("58000", "the login failed for a reason within the proxy", "internal_error", claimed=asked)
-            return
-        if credential is None:
-            return
-        database = self.listener.database(asked.database)
-        if database is None:
-            known = ", ".join(sorted(d.alias for d in self.listener.databases))
-            words = f'no database "{asked.database}" here; this address serves: {known}'
-            self._refuse_login("3D000", words, "unknown_database", claimed=asked)
-            return
-        if asked.user not in (credential.principal_id, database.upstream.user):
-            self._refuse_login(
-                "28000", "the user must be the token's principal or the database user", "wrong_user", claimed=asked
-            )
-            return
-        if asked.replication and not database.allow_replication:
-            self._refuse_login(
-                "42501", f"replication is not allowed through this proxy for {database.alias}", "replication", claimed=asked
-            )
-            return
-        try:
-            await self._join(asked, credential, database)
-        except Exception as error:
-            # Whatever went wrong, the client is told and the event is written; its text may hold what the client sent.
-            self.worker.log.error("login_failed", database=database.alias, error=type(error).__name__, client=self._address)
-            self._refuse_login("58000", "the login failed for a reason within the proxy", "internal_error", claimed=asked)
-
-    async def _join(self, asked: LoginRequested, credential: Credential, database: DatabaseSettings) -> None:
-        """Log in to the database and join the sides, or tell the client why not."""
-        try:
-            password = self.worker.password(database)
-            watch = self.worker.catalogue(database)
-            if watch is not None:
-                await watch.ready()
-            began = time.monotonic()
-            side, done = await log_in(database.upstream, password, asked.parameters, asked.minor, self.worker.scram_keys)
-            self.worker.counted.upstream_logins.observe(int((time.monotonic() - began) * 1e6))
-        except UpstreamError as error:
-            said = {"database": database.alias, "reason": error.logged, "client": self._address}
-            self.worker.log.warning("upstream_login_failed", **said)
-            self._refuse_login(error.sqlstate or "08001", f"{database.alias}: {error}", "upstream", claimed=asked)
-            return
-        if self._closing or self._client is None or self._client.is_closing():
-            assert side.transport is not None
-            side.transport.write(messages.terminate())
-            side.transport.close()
-            return
-        self._open(asked, credential, database, side, done)
-
-    async def _authenticate(self, asked: LoginRequested) -> Credential | None:
-        worker, certificate = self.worker, self._certificate()
-        host = self._address.rpartition(":")[0]
-        wait = worker.throttle.wait(host, worker.clock())
-        if wait:
-            await asyncio.sleep(wait)
-        try:
-            if certificate:
-                credential = worker.logins.by_certificate(certificate, self.listener.databases[0])
-            else:
-                credential = await worker.logins.by_password(asked.password, worker.clock())
-        except TokenStoreError as error:
-            worker.log.error("token_store", reason=str(error))
-            self._refuse_login(
-                "58000", "logins are not possible: the identity store cannot be read", "token_store", claimed=asked
-            )
-            return None
-        except LoginRefusedError as refused:
-            if refused.sqlstate == "28P01":
-                worker.throttle.failed(host, worker.clock())
-            text = f'authentication failed for user "{asked.user}": {refused}'
-            self._refuse_login(refused.sqlstate, text, refused.reason, hint=worker.logins.hint, claimed=asked)
-            return None
-        return credential if await self._may_be_here(credential, asked) else None
-
-    async def _may_be_here(self, credential: Credential, asked: LoginRequested) -> bool:
-        sanctions = self.worker.sanctions
-        if problem := await sanctions.unknown():
-            text = f"logins are not possible: who is suspended cannot be told: {problem}"
-            self._refuse_login("58000", text, "control_unknown", claimed=asked)
-            return False
-        # From here until the session's end the control topic's news reach this connection.
-        self.credential = credential
-        if by := sanctions.suspended(credential):
-            self._refuse_login("28000", f"{by} is suspended", "suspended", claimed=asked)
-            return False
-        if grant := sanctions.ended_grant(credential):
-            text = f"grant {grant}, which this token depends on, is not in force"
-            self._refuse_login("28000", text, "grant_ended", claimed=asked)
-            return False
-        return True
-
-    def _open(
+    def join(
         self, asked: LoginRequested, credential: Credential, database: DatabaseSettings, side: ServerSide, done: LoginDone
     ) -> None:
         """Both logins succeeded: join the sides."""
@@ -297,7 +131,7 @@ class Connection(asyncio.Protocol):
         target = (upstream, done.pid, done.key, done.tls_active)
         self._cancel_upstream = partial(worker.cancel_upstream, *target)
         self._cancel_pid, key = worker.cancel_keys.issue(4 if done.minor < 2 else 32, self._cancel)
-        self._described = Described.of(worker.new_id(), credential, database, self._client_described(asked))
+        self._described = Described.of(worker.new_id(), credential, database, self._arrival.client_described(asked))
         status = {k: v.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for k, v in done.parameter_status.items()}
         session = PostgresSession(
             session_id=self._described.session_id,
@@ -325,18 +159,12 @@ class Connection(asyncio.Protocol):
         for name, value in done.parameter_status.items():
             greeting.append(messages.parameter_status(name, value.encode("utf-8", "surrogateescape")))
         greeting += [messages.backend_key_data(self._cancel_pid, key), messages.ready_for_query(done.status)]
-        self._write_client(b"".join(greeting))
+        self.write_client(b"".join(greeting))
         assert side.transport is not None
         side.transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
         side.on_pause = self._pause_client
         side.on_lost = self._server_lost
-        early = bytes(self._startup.take_leftover() if self._startup else b"") + bytes(self._early)
-        self._early.clear()
-        self._startup = None
-        self._task = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        early = self._arrival.done()
         self.session = session
         leftover = done.leftover + side.leftover()
         side.on_data = self._from_server
@@ -344,51 +172,6 @@ class Connection(asyncio.Protocol):
             self._from_server(leftover)
         if early:
             self.data_received(early)
-
-    def _client_described(self, asked: LoginRequested) -> Client:
-        tls = self._client.get_extra_info("ssl_object") if self._client else None
-        return Client(
-            address=self._address,
-            application=asked.parameters.get("application_name", "")[:64],
-            driver="",
-            tls=(tls.version() or "") if tls else "",
-        )
-
-    def _login_too_slow(self) -> None:
-        self._note_refusal("login_timeout")
-        self.close("login_timeout")
-
-    def _refuse_login(
-        self,
-        sqlstate: str,
-        text: str,
-        reason: str,
-        *,
-        hint: str = "",
-        claimed: LoginRequested | None = None,
-        reply: bool = True,
-    ) -> None:
-        if reply:
-            self._write_client(messages.fatal(sqlstate, text, hint=hint))
-        self._note_refusal(reason, claimed)
-        self.close("login_refused")
-
-    def _note_refusal(self, reason: str, asked: LoginRequested | None = None) -> None:
-        self.worker.counted.logins_refused[reason] += 1
-        client = self._client_described(asked) if asked else Client(address=self._address)
-        user, database = (self._known(asked.user), self._known(asked.database)) if asked else ("", "")
-        self.worker.note("AuthenticationFailed", self.worker.clock(), Described.failed(user, database, client, reason))
-
-    def _known(self, name: str) -> str:
-        """A name of a refused login as it may stand in the trail: known ones as they are, others as a token."""
-        if not name or any(name in (d.alias, d.upstream.database, d.upstream.user) for d in self.listener.databases):
-            return name
-        try:
-            if self.worker.tokens.knows(name):
-                return name
-        except TokenStoreError as error:
-            self.worker.log.error("token_store", reason=str(error))
-        return self.worker.tokenizer.token("name", name.encode())
 
     # Bytes both ways
 
@@ -405,7 +188,7 @@ class Connection(asyncio.Protocol):
         answer = session.answer_of(data)
         if answer is not None:
             # Sent first, recorded after: the client need not wait for our book-keeping, and the intent is on record.
-            self._write_client(data)
+            self.write_client(data)
             self._conclude(session.answered(data, answer, now))
         else:
             self.apply(session.parse(SERVER, data, now))
@@ -446,7 +229,7 @@ class Connection(asyncio.Protocol):
 
     def left(self) -> bool:
         """Whether the client has closed its end, though it is not read from."""
-        sock = self._client.get_extra_info("socket") if self._client is not None else None
+        sock = self.client.get_extra_info("socket") if self.client is not None else None
         if sock is None:
             return True
         poll = select.poll()
@@ -455,8 +238,8 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Drop the client's connection at once."""
-        if self._client is not None:
-            self._client.abort()
+        if self.client is not None:
+            self.client.abort()
 
     def _pass_on(self, data: bytes, execution: Execution, context: bytes) -> None:
         """Write one statement ahead, then send it as it came."""
@@ -504,7 +287,7 @@ class Connection(asyncio.Protocol):
             kind = type(action)
             if kind is Forward:
                 if action.to is CLIENT:  # type: ignore[union-attr]
-                    self._write_client(action.data)  # type: ignore[union-attr]
+                    self.write_client(action.data)  # type: ignore[union-attr]
                 else:
                     self._out.append(action.data)  # type: ignore[union-attr]
             elif kind is Intend:
@@ -609,13 +392,14 @@ class Connection(asyncio.Protocol):
         self.worker.log.error("audit_write_failed", reason=reason, session_id=session_id)
         code = "58030" if self.worker.spool.accepting else "53100"
         text = "connection ended: its statements could not be recorded; nothing of this batch was executed"
-        self._write_client(messages.fatal(code, text, detail=reason))
+        self.write_client(messages.fatal(code, text, detail=reason))
         self.apply(self.session.closed(Side.SERVER, self.worker.clock()) if self.session else [])
         self.close("audit_failed")
 
-    def _write_client(self, data: bytes) -> None:
-        if data and self._client is not None and not self._client.is_closing():
-            self._client.write(data)
+    def write_client(self, data: bytes) -> None:
+        """Send bytes to the client, if it is still there."""
+        if data and self.client is not None and not self.client.is_closing():
+            self.client.write(data)
 
     def pause_writing(self) -> None:
         self._client_full = True
@@ -638,16 +422,16 @@ class Connection(asyncio.Protocol):
         self._read_client_if_eased()
 
     def _read_client_if_eased(self) -> None:
-        if self._client is not None and not self._client.is_closing():
+        if self.client is not None and not self.client.is_closing():
             if self._server_full or self._crowded or self._held_up or self._cancelling:
-                self._client.pause_reading()
+                self.client.pause_reading()
             else:
-                self._client.resume_reading()
+                self.client.resume_reading()
 
     # The end
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._client = None
+        self.client = None
         session = self.session
         if session is None:
             self.close("client_lost")
@@ -667,7 +451,7 @@ class Connection(asyncio.Protocol):
 
     def kill(self, sqlstate: str, text: str, reason: str, cancel: bool = False) -> None:
         """End the connection from this side, telling the client why; with `cancel` also what the database runs for it."""
-        self._write_client(messages.fatal(sqlstate, text))
+        self.write_client(messages.fatal(sqlstate, text))
         if self.session is not None:
             if cancel and self._cancel_upstream is not None and self.session.open_statements:
                 self._cancel_upstream()
@@ -681,11 +465,10 @@ class Connection(asyncio.Protocol):
         if self._closing:
             return
         self._closing = reason
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._client is not None:
-            self._client.close()
-            self._abandon_later(self._client)
+        self._arrival.stop()
+        if self.client is not None:
+            self.client.close()
+            self._abandon_later(self.client)
         server = self._server.transport if self._server else None
         if server is not None and not self._waiting:
             if reason not in ("terminated", "server_lost") and not server.is_closing():

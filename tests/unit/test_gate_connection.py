@@ -6,6 +6,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from ingest.net.connection import Connection
 from ingest.net.gate import Gate
 from ingest.spool import SpoolError
@@ -14,6 +16,7 @@ from schemas.config import Durability
 from tests.support.spools import CONTEXT, STATEMENT, dynamic, open_spool, small
 
 
+@pytest.mark.replaces
 def test_what_comes_while_a_group_syncs_waits_for_the_next(tmp_path: Path) -> None:
     spool = open_spool(tmp_path, settings=small(max_events_per_block=500))
     go, syncs = threading.Event(), []
@@ -55,6 +58,7 @@ def test_what_comes_while_a_group_syncs_waits_for_the_next(tmp_path: Path) -> No
     spool.close(0)
 
 
+@pytest.mark.replaces
 def test_a_closing_connection_whose_commit_fails_leaves_no_server_open(tmp_path: Path) -> None:
     spool = open_spool(tmp_path, settings=small(max_events_per_block=500))
     closed: list[str] = []
