@@ -17,8 +17,8 @@ from ingest.masking.copies import CopyMasker
 from ingest.masking.plan import ColumnPlan, MaskPlan, Treatment, plan_result, planned
 from ingest.masking.reports import without_values
 from ingest.masking.rows import MAX_ROW, RowMasker
-from ingest.masking.sight import PROSE, Sight, changes, doubted, look
-from ingest.masking.tags import EVERY, CatalogueTags, Classes, Observations, Override, no_override
+from ingest.masking.sight import Sight, changes, doubted, look
+from ingest.masking.tags import EVERY, PROSE, CatalogueTags, Classes, Observations, Override, no_override
 from processors.sensitivity import Scanner
 from processors.statements import Statement, Tokenizer
 from processors.statements.catalogue import Catalogue

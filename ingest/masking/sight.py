@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ingest.masking.structures import member
-from ingest.masking.tags import EVERY, NOTHING, CatalogueTags, Classes
+from ingest.masking.tags import EVERY, NOTHING, PROSE, CatalogueTags, Classes
 from processors.statements import Statement
 from processors.statements.dangers.functions import of_function
 from processors.statements.statement import Shape
@@ -53,7 +53,6 @@ _KEEPING = frozenset(
     ).split()
 )
 """Functions that leave a value in one piece."""
-PROSE: Classes = frozenset((DataClass.FREE_TEXT,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +123,7 @@ def look(statement: Statement, tags: CatalogueTags | None) -> Sight | None:
     used = tags.behind((c.name for c in facts.columns if not c.roles or not _SAYING.isdisjoint(c.roles)), touched)
     rest = None if used is None or by_code is None or foreign else used | by_code
     everything = None if None in held else frozenset().union(*(h for h in held if h))
-    leaks = _leaks(statement, tags, touched, used, doing)
+    leaks = _leaks(statement, tags, touched, used, by_code, doing)
     if StatementFlag.EXPLAIN in facts.flags:
         # A plan shows what the client wrote; and what functions gave that the planner ran, which says `rest`.
         return Sight((), (), None if by_code else PROSE, False, code, leaks, everything)
@@ -204,10 +203,21 @@ def _outputs(
 
 
 def _leaks(
-    statement: Statement, tags: CatalogueTags, touched: tuple[str, ...], used: Classes | None, doing: frozenset[Danger]
+    statement: Statement,
+    tags: CatalogueTags,
+    touched: tuple[str, ...],
+    used: Classes | None,
+    by_code: Classes | None,
+    doing: frozenset[Danger],
 ) -> Classes | None:
     """Return the classes that the statement would carry to where nothing masks them."""
     facts, shape = statement.facts, statement.shape
+    code = bool(shape.code_reads or shape.code_writes) or not all(map(tags.is_own, facts.functions))
+
+    def behind(names: Iterable[str]) -> Classes:
+        found = tags.behind(names, touched, by_code, code)
+        return EVERY if found is None else found
+
     carried = EVERY if used is None else used
     found: set[DataClass] = set()
     setting = any(name.rpartition(".")[2] in _SETTERS for name in facts.functions)
@@ -217,17 +227,17 @@ def _leaks(
         found |= tags.any_of(facts.reads) or EVERY
     for parts in shape.compared:
         # Beside a value that is shown, a condition on one that is not tells it: letters = substr(email, 1, 1).
-        sides = [EVERY if (c := tags.behind(part, touched)) is None else c for part in parts]
-        if not all(h - PROSE for h in sides):
-            found.update(*(h - PROSE for h in sides))
-    counted = tags.behind(shape.counted, touched)
-    found |= (EVERY if counted is None else counted) - PROSE
+        sides = [(part, behind(part) - PROSE) for part in parts]
+        # What functions give of constants is one, unless they read what is masked.
+        sides = [(part, classes) for part, classes in sides if classes or not tags.is_constant(part)]
+        if any(not classes or tags.may_be_shown(part, touched) for part, classes in sides):
+            found.update(*(classes for _, classes in sides))
+    found |= behind(shape.counted) - PROSE
     if facts.verbs and facts.verbs[0] in ("alter_table", "create_table"):
         by_code = tags.any_of(shape.code_reads)  # a default, or a generated column
         found |= EVERY if by_code is None else by_code
-    for target, behind in shape.flows:
-        classes = tags.behind(behind, touched)
-        found |= _unmasked(target, EVERY if classes is None else classes, behind, tags)
+    for target, names in shape.flows:
+        found |= _unmasked(target, behind(names), names, tags)
     if shape.code_writes:
         # A variable of a function's may hold anything that the function has read.
         written = [columns for name in shape.code_writes if (columns := tags.columns(name)) is not None]

@@ -22,11 +22,14 @@ from processors.statements.catalogue import Catalogue, Column, Relation
 from processors.statements.dangers.objects import secret_columns
 from processors.statements.facts import collect
 from processors.statements.facts.names import Namer
+from processors.statements.facts.resolve import is_syntax
+from processors.statements.facts.scope import RESULT, ROWS
 from schemas.classes import DataClass
 
 Classes = frozenset[DataClass]
 NOTHING: Classes = frozenset()
 EVERY: Classes = frozenset(DataClass)
+PROSE: Classes = frozenset((DataClass.FREE_TEXT,))
 Override = Callable[[str, str, str], Classes | None]
 """What was said of (schema, table, column): its classes, None if nothing. An empty column stands for the whole table."""
 
@@ -34,15 +37,17 @@ SYSTEM_OIDS = 16384
 """Objects of the server itself have smaller oids (FirstNormalObjectId)."""
 
 _SYSTEM: dict[str, dict[str, Classes]] = {name: dict.fromkeys(columns, EVERY) for name, columns in secret_columns()}
-_QUERIES = frozenset((DataClass.FREE_TEXT,))
+_SERVERS = ("pg_catalog", "information_schema")
 for _name, _column in (
     ("pg_stat_activity", "query"),
     ("pg_stat_statements", "query"),
     ("pg_prepared_statements", "statement"),
     ("pg_cursors", "statement"),
 ):
-    _SYSTEM.setdefault(f"pg_catalog.{_name}", {})[_column] = _QUERIES
+    _SYSTEM.setdefault(f"pg_catalog.{_name}", {})[_column] = PROSE
 
+_ROW_MARKS = frozenset(("ctid", "tableoid", "xmin", "xmax", "cmin", "cmax"))
+"""Columns that every table has: where a row lies, and which transaction wrote it."""
 _MODIFIER = re.compile(r"\([^)]*\)")
 _DOCUMENTS = frozenset(("json", "jsonb", "xml", "hstore", "tsvector"))
 _BUILTIN = frozenset(
@@ -153,6 +158,7 @@ class CatalogueTags:
         self._scanner = scanner
         self._override = override
         self._observations = observations or Observations()
+        self._own = {name: frozenset(columns.values()) for name, columns in catalogue.system.values()}
         self._by_oid: dict[int, Relation] = {r.oid: r for rs in catalogue.relations.values() for r in rs}
         self._known: dict[int, dict[int, Classes]] = {}
         self._named: dict[str, dict[str, Classes] | None] = {}
@@ -231,14 +237,29 @@ class CatalogueTags:
             self._named[name] = self._find(name)
         return self._named[name]
 
-    def behind(self, names: Iterable[str], touched: Iterable[str]) -> Classes | None:
-        """Return the classes of columns as facts name them; None where one cannot be told. `touched` may own `?.column`."""
+    def behind(
+        self, names: Iterable[str], touched: Iterable[str], given: Classes | None = NOTHING, code: bool = False
+    ) -> Classes | None:
+        """Return the classes of columns as facts name them; None where one cannot be told. `touched` may own `?.column`.
+
+        `given` is what may be in the results of functions that did not come with the server, `code` says that some code runs,
+        of which a variable may be meant.
+        """
         found: set[DataClass] = set()
-        for name in names:
+        parts = names if isinstance(names, frozenset) else frozenset(names)
+        for name in parts:
             relation, _, column = name.rpartition(".")
+            if relation.endswith("()"):
+                if name != ROWS and not self.is_own(relation[:-2]):
+                    if given is None:
+                        return None
+                    found |= given
+                continue
             if relation == "?":
                 owners = [c for t in touched if (c := self.columns(t)) is not None and column in c]
                 if not owners:
+                    if column in _ROW_MARKS or (not code and self._of_function(parts, touched)):
+                        continue
                     return None
             else:
                 columns = self.columns(relation)
@@ -248,9 +269,47 @@ class CatalogueTags:
             for columns in owners:
                 if column in columns:
                     found |= columns[column]
-                else:  # `*`, a system column, a name concealed or unknown: any of them
+                elif column not in _ROW_MARKS:  # `*`, a name concealed or unknown: any of them
                     found.update(*columns.values())
+                    if column in self.catalogue.functions:  # `row.column` calls a function of the row
+                        if given is None:
+                            return None
+                        found |= given
         return frozenset(found)
+
+    def may_be_shown(self, names: Iterable[str], touched: Iterable[str]) -> bool:
+        """Return whether one of the table columns that a column may be is not masked: what holds nothing but prose is shown."""
+        for name in names:
+            relation, _, column = name.rpartition(".")
+            if relation.endswith("()"):
+                continue
+            for columns in map(self.columns, touched) if relation == "?" else (self.columns(relation),):
+                if columns is None or (relation == "?" and column not in columns):
+                    continue
+                for classes in (columns[column],) if column in columns else columns.values():
+                    if classes <= PROSE and (relation == "?" or column not in columns):
+                        return True
+        return False
+
+    def is_constant(self, behind: frozenset[str]) -> bool:
+        """Return whether a value comes of calls in the condition itself and nothing else."""
+        return bool(behind) and all(name.endswith(RESULT) and name != ROWS for name in behind)
+
+    def is_own(self, function: str) -> bool:
+        """Return whether a function of this name can only be one that came with the server."""
+        return not self.catalogue.find_functions(function) and (
+            function.rpartition(".")[2] in self.catalogue.builtins or is_syntax(function)
+        )
+
+    def _of_function(self, parts: frozenset[str], touched: Iterable[str]) -> bool:
+        """Return whether a column that no table has can only be one that a function of the server's beside the tables gives."""
+        called = [name[: -len(RESULT)] for name in parts if name.endswith(RESULT) and name != ROWS]
+        return bool(called) and all(map(self.is_own, called)) and all(self.knows(t) for t in touched)
+
+    def knows(self, name: str) -> bool:
+        """Return whether all columns of a relation are known."""
+        schema, _, _ = name.partition(".")
+        return name in self._own if schema in _SERVERS else self.columns(name) is not None
 
     def any_of(self, relations: Iterable[str]) -> Classes | None:
         """Return the classes that relations hold; None where one is not known."""
@@ -284,15 +343,17 @@ class CatalogueTags:
 
     def _find(self, name: str) -> dict[str, Classes] | None:
         schema, _, table = name.partition(".")
-        system = schema in ("pg_catalog", "information_schema")
+        system = schema in _SERVERS
         found = self.catalogue.find("?" if system else schema, table)
         if not found and not system:
             return None
-        columns: dict[str, Classes] = dict(_SYSTEM.get(name, {})) if system else {}
+        columns: dict[str, Classes] = dict.fromkeys(self._own.get(name, ()), NOTHING) if system else {}
+        columns |= _SYSTEM.get(name, {}) if system else {}
         for relation in found:
             classes = self._relation(relation)
             for column in relation.columns:
-                columns[column.name] = columns.get(column.name, NOTHING) | classes[column.number]
+                said = self._namer.plain(column.name)
+                columns[said] = columns.get(said, NOTHING) | classes[column.number]
         return columns
 
     def _relation(self, relation: Relation) -> dict[int, Classes]:

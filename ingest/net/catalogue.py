@@ -39,7 +39,7 @@ _OBJECTS = (
     queries.OPERATORS,
     queries.TYPES,
     queries.BUILTINS,
-    queries.SECRETS,
+    queries.SYSTEM,
 )
 APPLICATION = "affidavit catalogue"
 """What the proxy's own readings are called in the database's log and statistics."""

@@ -7,7 +7,6 @@ so that the server spells every name that is not its own with its schema.
 from __future__ import annotations
 
 from processors.statements.catalogue import MAX_OBJECTS
-from processors.statements.dangers.objects import secret_columns
 
 _OURS = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' OR n.nspname ~ '^pg_temp_'"
 
@@ -85,11 +84,11 @@ BUILTINS = """
 SELECT json_build_array(p.oid::bigint, p.proname) FROM pg_catalog.pg_proc p
 WHERE p.pronamespace IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace) LIMIT 20000"""
 
-SECRETS = f"""
+SYSTEM = """
 SELECT json_build_array(c.oid::bigint, n.nspname || '.' || c.relname, (SELECT json_agg(json_build_array(a.attnum, a.attname))
   FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0))
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname || '.' || c.relname IN ({", ".join(f"'{name}'" for name, _ in secret_columns())}) LIMIT 1000"""  # noqa: S608
+WHERE c.relkind IN ('r', 'v') AND n.nspname IN ('pg_catalog', 'information_schema') LIMIT 1000"""
 
 EVENT_TRIGGERS = """
 SELECT to_json(lower(n.nspname || '.' || p.proname)) FROM pg_catalog.pg_event_trigger e

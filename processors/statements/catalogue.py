@@ -95,7 +95,7 @@ class Catalogue:
     builtins: frozenset[str] = frozenset()
     by_oid: Mapping[int, str] = field(default_factory=dict)
     system: Mapping[int, tuple[str, Mapping[int, str]]] = field(default_factory=dict)
-    """Of the server's own relations those with secrets: by oid their name and their columns' names by number."""
+    """The server's own relations: by oid their name and their columns' names by number."""
     version: str = ""
     effects: dict[object, Any] = field(default_factory=dict)
     """Memory of whoever resolves, for as long as the snapshot lives."""

@@ -35,6 +35,8 @@ class CopyFormat:
 class Shape:
     """Where the cells of a statement's result come from, and where values go that it writes; for masking, never in an event.
 
+    Among columns behind a value, `name().?` stands for what a function of that name gives.
+
     `outputs` has for each column the columns behind it (as `ColumnUse.name`), a table's name for all of its columns in order
     (`SELECT *`), None for columns of unknown number; None as a whole where nothing is known. `flows` are (target column,
     columns behind the value). `compared` has for each part of a condition and each sort key the columns behind each of its

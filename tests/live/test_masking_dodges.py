@@ -171,6 +171,20 @@ SELECTS = [
     f"SELECT chr(g), unnest(CASE WHEN chr(g) = substr(p.email, i, 1) THEN ARRAY[''] END) {LETTERS} ORDER BY i",
     f"SELECT chr(g) FROM (SELECT i, g, regexp_matches(substr(p.email, i, 1), '[' || chr(g) || ']') {LETTERS} AND g > 96) s ORDER BY i",
 
+    # What a name without a table may mean, and what functions give where they stand for a table or in a condition.
+    "SELECT l.c FROM masked.letters l, masked.all_mails() f, generate_series(1, 30) i WHERE l.c = substr(f.a, i, 1) AND f.a LIKE 'z%' ORDER BY i",
+    "SELECT chr(g) FROM generate_series(1, 30) i, generate_series(32, 122) g, (SELECT masked.imm() AS m) s WHERE chr(g) = substr(s.m, i, 1) ORDER BY i",
+    f"SELECT l.c FROM (SELECT substr(email, i, 1) AS label, i {P}, generate_series(1, 30) i WHERE id = 1) s, masked.letters l WHERE label = l.c AND EXISTS (SELECT 1 FROM masked.orders) ORDER BY s.i",
+    f"SELECT upper(label) FROM (SELECT full_name AS label {P}) s, masked.letters l WHERE l.c = 'a' AND EXISTS (SELECT 1 FROM masked.orders)",
+    f"SELECT o.c FROM generate_series(1, 30) i, masked.letters o, LATERAL (SELECT 1 {P} p, substr(p.email, i, 1) AS ch WHERE c = ch AND p.id = 1) x ORDER BY i",
+    f"SELECT j.c FROM ((SELECT email {P} WHERE id = 1) p CROSS JOIN masked.letters) AS j, generate_series(1, 30) i WHERE j.c = substr(j.email, i, 1) ORDER BY i",
+    f"WITH s AS (SELECT * {P}, masked.letters WHERE id = 1) SELECT s.c FROM s, generate_series(1, 30) i WHERE s.c = substr(s.email, i, 1) ORDER BY i",
+    "SELECT j.c FROM (masked.mail(1) f CROSS JOIN masked.letters) AS j, generate_series(1, 30) i WHERE j.c = substr(j.f, i, 1) ORDER BY i",
+    "SELECT upper(j.total) FROM (masked.people AS p(id, total) CROSS JOIN masked.letters) AS j", f"SELECT j.c FROM ((SELECT full_name e {P}) s CROSS JOIN masked.orders) AS j(c)",
+    f"SELECT chr(g) FROM (SELECT i, generate_series(1, 122) g, generate_series(1, 122) = ascii(substr(email, i, 1)) m {P}, generate_series(1, 30) i WHERE id = 1) s WHERE m ORDER BY i",
+    "SELECT r.c FROM (SELECT chr(oid::int) AS c FROM pg_catalog.pg_proc WHERE oid < 127 UNION SELECT chr(typlen + g) FROM pg_catalog.pg_type, generate_series(60, 120) g WHERE typlen = 1) r, generate_series(1, 30) i WHERE r.c = substr(masked.mail(1), i, 1) ORDER BY i",
+    f"SELECT r.word FROM (SELECT (ARRAY['q', 'u', 'o', 'r', 'v', 'a', 't', 'h'])[g] AS word FROM generate_series(1, 8) g) r, generate_series(9, 16) i WHERE r.word = (SELECT lower(substr(full_name, i, 1)) {P} WHERE id = 1) ORDER BY i",
+
     # Documents, arrays and rows whose members hold it, and members taken out of them.
     "SELECT body FROM masked.docs", "SELECT words FROM masked.docs", "SELECT many FROM masked.docs", "SELECT many[1] FROM masked.docs",
     "SELECT pairs FROM masked.docs", "SELECT (pairs).a FROM masked.docs", "SELECT body->>'full_name' FROM masked.docs", "SELECT body['full_name'] FROM masked.docs",
@@ -191,6 +205,9 @@ STORIES = [
     ["BEGIN", f"DECLARE c CURSOR FOR SELECT email || '' {P}", "FETCH 1 FROM c", "FETCH NEXT FROM c"],
     ["BEGIN", "DECLARE c CURSOR FOR SELECT 1", "CLOSE c", f"DECLARE c CURSOR FOR SELECT email || '' {P}", "FETCH ALL FROM c"],
     ["BEGIN", "SELECT masked.opened()", "FETCH ALL FROM own"],
+    ["BEGIN", "INSERT INTO masked.letters SELECT a FROM masked.all_mails()", "SELECT reverse(c) FROM masked.letters"],
+    ["BEGIN", "INSERT INTO masked.letters SELECT f.a || '' FROM masked.all_mails() AS f", "SELECT reverse(c) FROM masked.letters"],
+    ["BEGIN", "UPDATE masked.letters SET c = masked.imm()", "SELECT reverse(c) FROM masked.letters"],
     ["BEGIN", "DECLARE own CURSOR FOR SELECT 1", "CLOSE own", "SELECT masked.opened()", "FETCH ALL FROM own"],
     [f"DECLARE h CURSOR WITH HOLD FOR SELECT upper(email) {P}", "FETCH ALL FROM h"],
     [f"PREPARE q AS SELECT email || '' {P}", "EXECUTE q"],
@@ -466,6 +483,10 @@ def test_everyday_work_is_not_hindered(shop: Postgres, masking: Proxy) -> None:
         f"SELECT city, (SELECT sum(total) FROM masked.orders o WHERE o.person = p.id) {P} p ORDER BY 1", "VALUES (1, 'x'), (2, 'y')",
         "INSERT INTO masked.orders VALUES (90, 1, 1, 'new') RETURNING id, label", "UPDATE masked.orders SET total = total + 1 RETURNING total",
         "UPDATE masked.people SET email = lower(email) WHERE id = 1", "DELETE FROM masked.orders WHERE id = 3",
+        # As psql's \\d asks: columns named without their table, beside functions that give rows.
+        "SELECT pubname, (SELECT string_agg(attname, ', ') FROM generate_series(0, array_upper(pr.prattrs::int2[], 1)) s, pg_attribute"
+        " WHERE attrelid = pr.prrelid AND attnum = prattrs[s]) FROM pg_publication p JOIN pg_publication_rel pr ON p.oid = pr.prpubid",
+        "SELECT relname FROM pg_class, aclexplode(relacl) WHERE grantee = relowner AND relname = 'people'",
     ]  # fmt: skip
     with psycopg.connect(**masking.app(), autocommit=True) as asking:
         seen = "SELECT max(total) FROM masked.orders"

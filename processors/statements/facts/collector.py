@@ -16,6 +16,7 @@ from pglast import parser
 from processors.statements.catalogue import Catalogue
 from processors.statements.dangers.functions import DYNAMIC, of_function
 from processors.statements.facts.names import Namer, is_plain
+from processors.statements.facts.scope import RESULT
 from processors.statements.statement import CopyFormat, Shape
 from schemas.events import ColumnUse, Danger, Facts, StatementFlag
 
@@ -227,6 +228,8 @@ class Collector:
 
     def use(self, names: Iterable[str], *roles: str) -> None:
         for name in names:
+            if name.endswith(RESULT):
+                continue
             uses = self.columns.setdefault(name, {})
             for role in roles:
                 uses[role] = None

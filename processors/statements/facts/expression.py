@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from processors.statements.dangers import of_setting
+from processors.statements.dangers.builtins import BUILTINS
 from processors.statements.facts import members, signs
 from processors.statements.facts.collector import FOLLOWED_SETTINGS, UNKNOWN, Collector, Node
-from processors.statements.facts.scope import NOTHING, Names, Output, Scope
+from processors.statements.facts.scope import NOTHING, RESULT, ROWS, Names, Output, Scope
 from processors.statements.facts.trees import strings
 from schemas.events import StatementFlag
 
@@ -21,8 +22,8 @@ _SETS = frozenset(
         "generate_series generate_subscripts json_array_elements json_array_elements_text json_each json_each_text "
         "json_object_keys json_populate_recordset json_to_recordset jsonb_array_elements jsonb_array_elements_text "
         "jsonb_each jsonb_each_text jsonb_object_keys jsonb_path_query jsonb_path_query_tz jsonb_populate_recordset "
-        "jsonb_to_recordset regexp_matches regexp_split_to_table string_to_table ts_debug ts_parse ts_stat "
-        "ts_token_type unnest xpath_table each skeys svals"
+        "jsonb_to_recordset aclexplode _pg_expandarray regexp_matches regexp_split_to_table string_to_table ts_debug "
+        "ts_parse ts_stat ts_token_type unnest xpath_table each skeys svals"
     ).split()
 )
 """Functions of the server and its extensions that give as many rows as their arguments say, so that these are a condition."""
@@ -72,6 +73,8 @@ class ExpressionWalk:
         outside, self._references = self._references, []
         before, self._sets = self._sets, False
         behind = self.expression(node, scope, roles)
+        # Beside others in a list of values, a call that gives rows is shown: which functions do, only the server's own tell here.
+        self._references = [r | {ROWS} if _is_call_of_another(r) else r for r in self._references]
         self.facts.mix(behind, self._references)
         if self._sets:
             self.facts.compare(self._references)
@@ -105,7 +108,7 @@ class ExpressionWalk:
                     elif key == "A_Indirection":
                         stack += self._indirection(value, scope, now, behind)
                     elif key == "FuncCall":
-                        stack += self._call(value, scope, now)
+                        stack += self._call(value, scope, now, behind)
                     elif key == "SubLink":
                         stack += self._sublink(value, scope, now, behind)
                     elif key in ("SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"):
@@ -173,8 +176,13 @@ class ExpressionWalk:
                 columns = frozenset((f"?.{column}",))
         self.facts.use(columns, *roles)
         behind |= columns
+        self._refers(columns)
+
+    def _refers(self, columns: Names) -> None:
+        """Note what one column or call in a condition has behind it; a column that functions give may be another in each row."""
         if self._references is not None:
-            self._references.append(columns)
+            varies = columns and all(c.endswith(RESULT) for c in columns)
+            self._references.append(columns | {ROWS} if varies else columns)
 
     def _whole(self, qualifier: list[str], scope: Scope, roles: tuple[str, ...], behind: set[str]) -> None:
         """Every column of one FROM item, or of all."""
@@ -187,8 +195,7 @@ class ExpressionWalk:
             self.facts.flag(StatementFlag.STAR)
         self.facts.use(columns, *roles)
         behind |= columns
-        if self._references is not None:
-            self._references.append(columns)
+        self._refers(columns)
 
     def _indirection(
         self, fields: Node, scope: Scope, roles: tuple[str, ...], behind: set[str]
@@ -207,10 +214,14 @@ class ExpressionWalk:
         self.facts.fields.update(strings(path))
         return [(arg, roles), (path, roles)]
 
-    def _call(self, fields: Node, scope: Scope, roles: tuple[str, ...]) -> list[tuple[Any, tuple[str, ...]]]:
+    def _call(self, fields: Node, scope: Scope, roles: tuple[str, ...], behind: set[str]) -> list[tuple[Any, tuple[str, ...]]]:
         name = self.function_name(fields.get("funcname", ()))
         self.facts.functions[name] = None
         short = name.rsplit(".", 1)[-1]
+        result = frozenset((name + RESULT,))
+        behind |= result
+        if self._references is not None:
+            self._references.append(result | {ROWS} if short in _SETS or short.startswith("pg_") else result)
         if short in _MULTIPLYING:
             signs.of_call(short, fields.get("args", []), self.facts)
             self.facts.counted |= self.expression(fields.get("args", [])[0 if short == "generate_series" else 1 :], scope, roles)
@@ -278,6 +289,11 @@ class ExpressionWalk:
                 if item and "FuncCall" in item:
                     return (strings(item["FuncCall"].get("funcname", ())) or [""])[-1]
         return ""
+
+
+def _is_call_of_another(behind: Names) -> bool:
+    """Tell whether a value is what a function gave that not every server has."""
+    return len(behind) == 1 and all(c.endswith(RESULT) and c[: -len(RESULT)] not in BUILTINS for c in behind)
 
 
 def _is_false(node: Node) -> bool:

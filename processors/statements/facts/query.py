@@ -16,7 +16,7 @@ from processors.statements.facts.expression import ExpressionWalk
 from processors.statements.facts.predicate import judge
 from processors.statements.facts.restriction import chooses, overwrites, restricts
 from processors.statements.facts.rows import Target, cte_bodies, foreign_names, holds_other_rows, in_sight
-from processors.statements.facts.scope import NOTHING, Lineage, Names, Output, Scope, Source
+from processors.statements.facts.scope import NOTHING, ROWS, Lineage, Names, Output, Scope, Source
 from processors.statements.facts.trees import strings
 from schemas.events import Danger, StatementFlag
 
@@ -252,7 +252,7 @@ class QueryWalk(ExpressionWalk):
         alias = fields.get("alias", {})
         name, renamed = alias.get("aliasname", ""), tuple(self.shown(strings(alias.get("colnames", ()))))
         if kind == "JoinExpr":
-            return self._join(fields, name, scope)
+            return self._join(fields, name, renamed, scope)
         if kind == "RangeVar":
             source = self._table(fields, name, renamed, scope)
         elif kind == "RangeSubselect":
@@ -265,8 +265,9 @@ class QueryWalk(ExpressionWalk):
             return self._from(fields.get("relation", {"RangeVar": {}}), scope)
         else:
             behind = self.condition(fields, scope, ("argument",))  # of a function's arguments, how many rows there are
-            outputs = dict.fromkeys(renamed, behind)
-            source = Source(name or self.function_alias(fields), None, outputs, sealed=bool(renamed), behind=behind)
+            defined = self.shown(c.get("ColumnDef", {}).get("colname", "") for c in fields.get("coldeflist", ()))
+            outputs = dict.fromkeys(renamed or defined, behind)
+            source = Source(name or self.function_alias(fields), None, outputs, sealed=bool(outputs), behind=behind)
         scope.sources.append(source)
         return [source]
 
@@ -279,7 +280,7 @@ class QueryWalk(ExpressionWalk):
         self.facts.read(base)
         return Source(alias or name, base, schema=fields.get("schemaname"), renamed=renamed)
 
-    def _join(self, fields: Node, alias: str, scope: Scope) -> list[Source]:
+    def _join(self, fields: Node, alias: str, renamed: tuple[str, ...], scope: Scope) -> list[Source]:
         scope.uncounted = scope.uncounted or bool(fields.get("isNatural")) or bool(alias)
         left = self._from(fields["larg"], scope) if "larg" in fields else []
         right = self._from(fields["rarg"], scope) if "rarg" in fields else []
@@ -287,22 +288,26 @@ class QueryWalk(ExpressionWalk):
             owners = [s for s in left + right if s.may_own(name)]
             columns = NOTHING.union(*(s.column(name) for s in owners))
             self.facts.use(columns, "join")
-            self.facts.compared[frozenset(s.column(name) for s in owners)] = None
+            self.facts.compared[frozenset(s.column(name) | {ROWS} for s in owners)] = None
             scope.merged[name] = scope.merged.get(name, NOTHING) | columns
         if fields.get("isNatural"):
             for one, other in product(left, right):
                 either, both = one.outputs.keys() | other.outputs.keys(), one.outputs.keys() & other.outputs.keys()
                 for name in either if one.base or other.base else both:
-                    self.facts.compared[frozenset((one.column(name), other.column(name)))] = None
+                    self.facts.compared[frozenset((one.column(name) | {ROWS}, other.column(name) | {ROWS}))] = None
+                if one.behind or other.behind:  # a function's columns have names that only the catalogue tells
+                    self.facts.compared[frozenset((one.everything() | {ROWS}, other.everything() | {ROWS}))] = None
         if "quals" in fields:
             self.condition(fields["quals"], scope, ("join",))
         if alias:
             outputs: dict[str, Names] = {}
             stars: dict[str, None] = {}
             for source in left + right:
-                outputs.update(source.outputs)
+                for column in (*source.outputs, *source.renamed):
+                    outputs[column] = outputs.get(column, NOTHING) | source.column(column)
                 stars.update(dict.fromkeys((source.base,) if source.base else source.stars))
-            scope.sources.append(Source(alias, None, outputs, tuple(stars)))
+            behind = NOTHING.union(*(source.behind for source in left + right))
+            scope.sources.append(Source(alias, None, outputs, tuple(stars), not behind, renamed=renamed, behind=behind))
         return left + right
 
     # -- data changes ----------------------------------------------------------------------------------------------

@@ -11,6 +11,10 @@ from typing import Any
 
 Names = frozenset[str]
 NOTHING: Names = frozenset()
+RESULT = "().?"
+"""Behind a function's name: what it gives, among the columns behind a value. Facts do not show it."""
+ROWS = "()" + RESULT
+"""Beside what functions give: it differs from row to row, though no table is behind it."""
 Lineage = tuple[Names | str | None, ...]
 """Of a result's columns in order, what is behind each: see `processors.statements.statement.Shape`."""
 
@@ -44,6 +48,8 @@ class Source:
             return self.outputs[name]
         if self.renamed:
             return self.everything()
+        if len(self.stars) + bool(self.behind) > 1:  # whichever has it
+            return frozenset((f"?.{name}",)) | self.behind
         return frozenset(f"{star}.{name}" for star in self.stars) | self.behind
 
     def everything(self) -> Names:
@@ -51,6 +57,12 @@ class Source:
         if self.base is not None:
             return frozenset((f"{self.base}.*",))
         return frozenset(f"{star}.*" for star in self.stars).union(self.behind, *self.outputs.values())
+
+    def beside(self, name: str) -> Names:
+        """Return what a column of a subquery, CTE or function may come from where tables may own its name as well."""
+        if name in self.outputs:
+            return self.outputs[name]
+        return self.everything() if self.renamed else self.behind
 
     def may_own(self, name: str) -> bool:
         """Tell whether an unqualified name could be a column of this source."""
@@ -93,6 +105,8 @@ class Scope:
     uncounted: bool = False
     aliases: dict[str, Names] = field(default_factory=dict)
     bodies: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _looked: int = 0
+    _derived: list[Source] = field(default_factory=list)
 
     def cte(self, name: str) -> Output | None:
         scope: Scope | None = self
@@ -113,27 +127,41 @@ class Scope:
         return None
 
     def unqualified(self, name: str) -> Names:
-        """Return the columns an unqualified name may be: `?.name` where more than one table could own it."""
+        """Return the columns an unqualified name may be: `?.name` where more than one table could own it.
+
+        What subqueries, CTEs and functions that may own it give is then there as well.
+        """
         if name in self.merged:
             return self.merged[name]
         owners: list[Source] = []
+        found: set[Names] = set()
         scope: Scope | None = self
         while scope is not None:
-            bases: set[str] = set()
-            for source in scope.sources:
+            certain = False
+            for source in scope.derived():
                 if source.may_own(name):
                     owners.append(source)
-                    if source.base is not None:
-                        bases.add(source.base)
-                        if len(bases) > 1:  # two tables may own it: how many more, of thousands, changes nothing
-                            return frozenset((f"?.{name}",))
+                    certain = certain or name in source.outputs
+            for source in scope.sources if len(found) < 2 else ():  # how many more tables, of thousands, changes nothing
+                if source.base is not None and source.may_own(name):
+                    found.add(source.column(name))
+                    if len(found) > 1:
+                        break
             # An explicit output of a sealed subquery is certain: the search ends at the level that has the name.
-            if any(s.base is None and name in s.outputs for s in scope.sources) or len(owners) > 1:
+            if certain:
                 break
             scope = scope.outer
-        found = {owner.column(name) for owner in owners}
+        if not found and owners and all(name in owner.outputs for owner in owners):
+            return NOTHING.union(*(owner.outputs[name] for owner in owners))
+        found |= {owner.column(name) for owner in owners}
         if len(found) == 1:
             return found.pop()
-        if owners and all(s.base is None and name in s.outputs for s in owners):
-            return NOTHING.union(*found)
-        return frozenset((f"?.{name}",))
+        return frozenset((f"?.{name}",)).union(*(owner.beside(name) for owner in owners))
+
+    def derived(self) -> list[Source]:
+        """Return the FROM items that are no tables."""
+        for source in self.sources[self._looked :]:
+            if source.base is None:
+                self._derived.append(source)
+        self._looked = len(self.sources)
+        return self._derived
