@@ -55,6 +55,17 @@ SELECT json_build_object('schema', n.nspname, 'name', c.relname, 'kind', c.relki
       SELECT pg_catalog.pg_get_expr(y.polqual, y.polrelid) AS text FROM pg_catalog.pg_policy y WHERE y.polrelid = c.oid
       UNION ALL SELECT pg_catalog.pg_get_expr(y.polwithcheck, y.polrelid) FROM pg_catalog.pg_policy y
         WHERE y.polrelid = c.oid) e WHERE e.text ~ '[(]') ELSE '[]' END,
+  'cascades', (SELECT coalesce(json_agg(json_build_array(e.event, f.nspname || '.' || r.relname, (SELECT json_agg(a.attname)
+        FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum = ANY (k.confkey)))), '[]')
+    FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class r ON r.oid = k.conrelid
+    JOIN pg_catalog.pg_namespace f ON f.oid = r.relnamespace
+    CROSS JOIN LATERAL (VALUES ('delete', k.confdeltype), ('update', k.confupdtype)) e (event, action)
+    WHERE k.confrelid = c.oid AND k.contype = 'f' AND e.action IN ('c', 'n', 'd')),
+  'belongs', (SELECT coalesce(json_agg(json_build_array(f.nspname || '.' || r.relname, a.attname)), '[]')
+    FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class r ON r.oid = k.confrelid
+    JOIN pg_catalog.pg_namespace f ON f.oid = r.relnamespace
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.conkey[1]
+    WHERE k.conrelid = c.oid AND k.contype = 'f' AND k.convalidated AND cardinality(k.conkey) = 1 AND a.attnotnull),
   'wrapper', coalesce((SELECT w.fdwname FROM pg_catalog.pg_foreign_table f
     JOIN pg_catalog.pg_foreign_server s ON s.oid = f.ftserver
     JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid = s.srvfdw WHERE f.ftrelid = c.oid), ''))
@@ -114,13 +125,18 @@ SELECT json_build_object('oid', t.oid::bigint, 'name', t.typname,
     WHERE t.oid IN (c.castsource, c.casttarget) AND w.nspname <> 'pg_catalog' AND {_NOBODYS}
       AND (n.nspname <> 'pg_catalog' OR NOT EXISTS (SELECT 1 FROM pg_catalog.pg_type s JOIN pg_catalog.pg_namespace m
         ON m.oid = s.typnamespace WHERE s.oid IN (c.castsource, c.casttarget) AND m.nspname <> 'pg_catalog'))),
+  'compares', (SELECT coalesce(json_agg(DISTINCT lower(w.nspname || '.' || p.proname)), '[]') FROM pg_catalog.pg_opclass o
+    JOIN pg_catalog.pg_amproc m ON m.amprocfamily = o.opcfamily JOIN pg_catalog.pg_proc p ON p.oid = m.amproc
+    JOIN pg_catalog.pg_namespace w ON w.oid = p.pronamespace
+    WHERE o.opcintype = t.oid AND o.opcdefault AND w.nspname <> 'pg_catalog' AND {_NOBODYS}),
   'parts', (SELECT coalesce(json_agg(a.atttypid::bigint), '[]') FROM pg_catalog.pg_attribute a
     WHERE a.attrelid = t.typrelid AND t.typrelid <> 0 AND a.attnum > 0 AND a.atttypid >= 16384),
   'base', t.typbasetype::bigint, 'element', t.typelem::bigint)
 FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
 WHERE ({_OURS}) AND t.typtype IN ('b', 'c', 'd', 'r', 'm') AND (t.typtype <> 'c' OR EXISTS (
     SELECT 1 FROM pg_catalog.pg_attribute a WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND a.atttypid >= 16384)
-    OR EXISTS (SELECT 1 FROM pg_catalog.pg_cast c WHERE t.oid IN (c.castsource, c.casttarget)))
+    OR EXISTS (SELECT 1 FROM pg_catalog.pg_cast c WHERE t.oid IN (c.castsource, c.casttarget))
+    OR EXISTS (SELECT 1 FROM pg_catalog.pg_opclass o WHERE o.opcintype = t.oid))
   OR t.oid IN (SELECT unnest(ARRAY[c.castsource, c.casttarget]) FROM pg_catalog.pg_cast c WHERE c.oid >= 16384)
 LIMIT {MAX_OBJECTS}"""  # noqa: S608 - constants of ours
 """Types that did not come with the server (their numbers begin at FirstNormalObjectId), or that have casts that did not."""

@@ -48,6 +48,10 @@ class Relation:
     """What row level security computes for whoever reads or writes."""
     wrapper: str = ""
     comment: str = ""
+    cascades: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
+    """Tables whose rows go, or change, with its own: (`delete` or `update`, table, columns of its key)."""
+    belongs: tuple[tuple[str, str], ...] = ()
+    """Tables of which every row of it has one: (table, its column that refers to that, which is never NULL)."""
 
     @property
     def qualified(self) -> str:
@@ -90,6 +94,8 @@ class Catalogue:
     """By name: functions that making a value of the type may run, those of types it is made of included."""
     casts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """By name: functions that turn a value of the type into another, named or not."""
+    compares: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By name: functions that sorting, grouping or comparing values of the type may run."""
     shadowed: bool = False
     """Whether names without a schema may mean another than schema public before any search_path was set."""
     builtins: frozenset[str] = frozenset()
@@ -137,6 +143,7 @@ def build(
     operators: Iterable[tuple[str, str, str]] = (),
     types: Iterable[tuple[str, str]] = (),
     casts: Iterable[tuple[str, str]] = (),
+    compares: Iterable[tuple[str, str]] = (),
     builtins: Iterable[tuple[int, str]] = (),
     system: Iterable[tuple[int, str, Iterable[tuple[int, str]]]] = (),
     shadowed: bool = False,
@@ -154,8 +161,8 @@ def build(
         by_oid[function.oid] = f"{function.schema}.{function.name}".lower()
     digest = sha256()
     events, ordered = tuple(event_triggers), sorted(operators)
-    makes, turns = sorted(types), sorted(casts)
-    for part in _parts(by_name, called, events, ordered, makes, turns, shadowed):
+    makes, turns, orders = sorted(types), sorted(casts), sorted(compares)
+    for part in _parts(by_name, called, events, ordered, makes, turns, orders, shadowed):
         digest.update(part)
     own = {oid: (name, dict(columns)) for oid, name, columns in system}
     return Catalogue(
@@ -165,6 +172,7 @@ def build(
         _grouped((name, (schema, function)) for name, schema, function in ordered),
         _grouped(makes),
         _grouped(turns),
+        _grouped(orders),
         shadowed,
         names,
         by_oid,
@@ -198,6 +206,8 @@ def _parts(
                     r.rules,
                     r.expressions,
                     r.policies,
+                    r.cascades,
+                    r.belongs,
                 ]
             )
             yield orjson.dumps([[c.name, c.number, c.type, c.not_null, c.comment] for c in r.columns])

@@ -57,6 +57,24 @@ CREATE DOMAIN trap AS int CHECK (wipe_check(VALUE));
 CREATE TABLE parent (id int, secret text) PARTITION BY RANGE (id);
 CREATE TABLE child PARTITION OF parent FOR VALUES FROM (0) TO (10);
 CREATE VIEW writable AS SELECT * FROM people;
+CREATE TABLE owners (id int PRIMARY KEY);
+CREATE TABLE owned (owner int NOT NULL REFERENCES owners ON DELETE CASCADE ON UPDATE CASCADE, what text);
+CREATE FUNCTION on_loss() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN DELETE FROM victims; RETURN OLD; END $$;
+CREATE TRIGGER lost AFTER UPDATE OR DELETE ON owned FOR EACH ROW EXECUTE FUNCTION on_loss();
+CREATE TABLE audit_notes (owner int REFERENCES owners ON DELETE SET NULL);
+CREATE TABLE lent (owner int NOT NULL REFERENCES owners, what text);
+INSERT INTO owners VALUES (1), (2);
+INSERT INTO owned VALUES (1), (2);
+CREATE TYPE span AS (lo int, hi int);
+CREATE FUNCTION before(span, span) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$ SELECT ($1).lo < ($2).lo $$;
+CREATE FUNCTION order_spans(span, span) RETURNS int LANGUAGE plpgsql AS $$ BEGIN RETURN wipe(); END $$;
+CREATE OPERATOR <<! (leftarg = span, rightarg = span, function = before);
+CREATE OPERATOR ==! (leftarg = span, rightarg = span, function = before);
+CREATE OPERATOR >>! (leftarg = span, rightarg = span, function = before);
+CREATE OPERATOR CLASS span_ops DEFAULT FOR TYPE span USING btree AS
+  OPERATOR 1 <<!, OPERATOR 3 ==!, OPERATOR 5 >>!, FUNCTION 1 order_spans(span, span);
+CREATE TABLE spans (s span);
+INSERT INTO spans VALUES ((1, 2)), ((3, 4));
 """
 
 
@@ -110,6 +128,10 @@ DELETES = [
     "DO $$ BEGIN PERFORM through(); END $$",
     "PREPARE p1 AS SELECT wipe()",
     "EXPLAIN ANALYZE SELECT wipe()",
+    "DELETE FROM owners WHERE id = 1",
+    "UPDATE owners SET id = 7 WHERE id = 1",
+    "SELECT s FROM spans ORDER BY s",
+    "SELECT s FROM spans ORDER BY s USING OPERATOR(public.<<!)",
 ]
 
 
@@ -174,6 +196,26 @@ def test_a_write_to_a_view_is_a_write_to_its_table(catalogue: Catalogue) -> None
 def test_whether_not_null_restricts_is_known(catalogue: Catalogue) -> None:
     assert Danger.MASS_DELETE in facts("DELETE FROM people WHERE email IS NOT NULL", catalogue).dangers
     assert facts("DELETE FROM people WHERE nick IS NOT NULL", catalogue).dangers == ()
+
+
+def test_rows_of_a_log_that_go_with_others_are_tampered_with(catalogue: Catalogue) -> None:
+    assert Danger.AUDIT_TAMPERING in facts("DELETE FROM owners WHERE id = 1", catalogue).dangers
+    assert facts("INSERT INTO owners VALUES (3)", catalogue).dangers == ()
+
+
+@pytest.mark.parametrize(
+    ("sql", "all_of_them"),
+    [
+        ("DELETE FROM lent USING owners o WHERE o.id = owner", True),
+        ("UPDATE lent SET what = '' FROM owners o WHERE lent.owner = o.id AND true", True),
+        ("MERGE INTO lent w USING owners o ON o.id = w.owner WHEN MATCHED THEN DELETE", True),
+        ("DELETE FROM lent USING owners o WHERE o.id = owner AND what = 'x'", False),
+        ("UPDATE audit_notes SET owner = 1 FROM owners o WHERE o.id = owner", False),
+        ("UPDATE lent SET what = '' FROM people p WHERE p.id = owner", False),
+    ],
+)
+def test_a_join_with_what_every_row_refers_to_leaves_none_out(catalogue: Catalogue, sql: str, all_of_them: bool) -> None:
+    assert bool({Danger.MASS_DELETE, Danger.MASS_UPDATE} & set(facts(sql, catalogue).dangers)) == all_of_them
 
 
 def test_function_calls_by_number_are_known(catalogue: Catalogue) -> None:

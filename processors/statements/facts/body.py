@@ -45,6 +45,8 @@ class Piece:
 
     An empty `tree` stands for what the body builds at run time. `over` is the query, or the empty tree for a long count, whose
     every row it is run for; `in_rounds`: it is run until a condition holds; `endless`: it is a loop that nothing ends.
+    `counter` is the variable of a counted loop around it whose end is not known; `assigned` the variable that is given its
+    value; `is_raised`: RAISE shows it; `fetches`: it is nothing but a FETCH from a cursor.
     """
 
     tree: Node
@@ -52,6 +54,10 @@ class Piece:
     over: Node | None = None
     in_rounds: bool = False
     endless: bool = False
+    counter: str = ""
+    assigned: str = ""
+    is_raised: bool = False
+    fetches: bool = False
 
 
 def statements(body: str, language: str) -> Iterator[Piece]:
@@ -99,12 +105,12 @@ def _plpgsql(body: str) -> Iterator[Piece]:
 
 
 def _expressions(tree: Any) -> Iterator[Piece]:
-    stack: list[tuple[Any, bool, Node | None]] = [(tree, False, None)]
+    stack: list[tuple[Any, bool, _Around]] = [(tree, False, _Around())]
     count = 0
     while stack:
-        item, dynamic, over = stack.pop()
+        item, dynamic, around = stack.pop()
         if isinstance(item, list):
-            stack += [(i, dynamic, over) for i in reversed(item)]
+            stack += [(i, dynamic, around) for i in reversed(item)]
             continue
         if not isinstance(item, dict):
             continue
@@ -114,24 +120,56 @@ def _expressions(tree: Any) -> Iterator[Piece]:
                 if count > MAX_STATEMENTS:
                     raise OpaqueBodyError("too many statements")
                 for piece in _expression(value, dynamic=dynamic):
-                    yield piece if over is None else replace(piece, over=over, in_rounds=over is _ROUNDS)
+                    yield around.put(piece)
             elif key in ("PLpgSQL_stmt_dynexecute", "PLpgSQL_stmt_dynfors"):
-                inside = {} if key == "PLpgSQL_stmt_dynfors" else over
-                stack += [(v, k == "query", inside if k == "body" else over) for k, v in value.items()]
+                inside = replace(around, over={}) if key == "PLpgSQL_stmt_dynfors" else around
+                stack += [(v, k == "query", inside if k == "body" else around) for k, v in value.items()]
             elif key in _LOOPS:
                 if _is_endless(key, value):
                     yield Piece({}, endless=True)
-                inside = _rows(key, value)
-                stack += [(v, False, over if k != "body" or inside is None else inside) for k, v in value.items()]
+                inside = around.within(key, value)
+                stack += [(v, False, inside if k == "body" else around) for k, v in value.items()]
+            elif key == "PLpgSQL_stmt_fetch":
+                yield around.put(Piece({}, fetches=True))
+                stack.append((value, False, around))
+            elif key == "PLpgSQL_stmt_raise":
+                stack.append((value, False, replace(around, is_raised=True)))
             elif isinstance(value, dict | list):
-                stack.append((value, key == "dynquery", over))
+                stack.append((value, key == "dynquery", around))
+
+
+@dataclass(frozen=True, slots=True)
+class _Around:
+    """What a piece stands in: see `Piece`."""
+
+    over: Node | None = None
+    in_rounds: bool = False
+    counter: str = ""
+    is_raised: bool = False
+
+    def put(self, piece: Piece) -> Piece:
+        if self == _NOTHING_AROUND:
+            return piece
+        return replace(piece, over=self.over, in_rounds=self.in_rounds, counter=self.counter, is_raised=self.is_raised)
+
+    def within(self, kind: str, fields: Node) -> _Around:
+        """Return what the body of a loop stands in. A loop that is left after few rounds is none."""
+        inside = _rows(kind, fields)
+        if inside is None:
+            counter = fields.get("var", {}).get("PLpgSQL_var", {}).get("refname", "") if kind == "PLpgSQL_stmt_fori" else ""
+            return self if not counter or _count(fields) else replace(self, counter=counter)
+        return replace(self, over=inside, in_rounds=self.in_rounds or inside is ROUNDS)
+
+
+_NOTHING_AROUND = _Around()
 
 
 _LOOPS = frozenset(f"PLpgSQL_stmt_{kind}" for kind in ("loop", "while", "fori", "fors", "forc"))
 _MANY_TIMES = 1000
 """Passes of a counted loop from which what it changes may be a whole table."""
 _HUGE_COUNT = 10_000_000
-_ROUNDS: Node = {"until": "a condition holds"}
+ROUNDS: Node = {"until": "a condition holds"}
+"""Instead of a query: until a condition holds."""
 _NUMBER = re.compile(r"\s*-?\d{1,18}\s*\Z")
 
 
@@ -143,7 +181,7 @@ def _rows(kind: str, fields: Node) -> Node | None:
     if kind == "PLpgSQL_stmt_forc":
         return {}
     if kind in ("PLpgSQL_stmt_loop", "PLpgSQL_stmt_while"):
-        return _ROUNDS
+        return None if kind == "PLpgSQL_stmt_while" and _is_short(fields) else ROUNDS
     return {} if kind == "PLpgSQL_stmt_fori" and _count(fields) > _MANY_TIMES else None
 
 
@@ -151,6 +189,15 @@ def _count(fields: Node) -> int:
     """Return how often a counted loop runs; 0 where its bounds are no constants."""
     bounds = [fields.get(name, {}).get("PLpgSQL_expr", {}).get("query", "") for name in ("lower", "upper")]
     return abs(int(bounds[1]) - int(bounds[0])) if all(_NUMBER.match(b) for b in bounds) else 0
+
+
+_BELOW = re.compile(r"\s*\w+\s*<=?\s*(\d{1,9})\s*\Z")
+
+
+def _is_short(fields: Node) -> bool:
+    """Tell whether a WHILE counts to a small number."""
+    found = _BELOW.match(fields.get("cond", {}).get("PLpgSQL_expr", {}).get("query", ""))
+    return found is not None and int(found[1]) <= _MANY_TIMES
 
 
 def _is_endless(kind: str, fields: Node) -> bool:
@@ -194,6 +241,7 @@ def _expression(fields: Node, *, dynamic: bool) -> Iterator[Piece]:
         for tree in _parsed(text):
             yield Piece(tree, "SelectStmt" in tree and "fromClause" not in tree["SelectStmt"])
         return
+    target = ""
     if mode >= 3:
         # An assignment: what stands behind := or = is the expression, and subscripts before it are others.
         target, colon, value = text.partition(":=")
@@ -203,7 +251,7 @@ def _expression(fields: Node, *, dynamic: bool) -> Iterator[Piece]:
         if not _VARIABLE.match(target):
             yield from (Piece(tree, is_expression=True) for tree in _parsed("SELECT " + target))
     for tree in _parsed("SELECT " + text):
-        yield Piece(tree, is_expression=True)
+        yield Piece(tree, is_expression=True, assigned=target.strip().lower() if mode >= 3 else "")
         if dynamic:
             constant = _constant(tree)
             if constant is None:

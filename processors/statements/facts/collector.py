@@ -85,12 +85,31 @@ MAX_NAMES = 500
 """Objects, columns and functions kept each; a statement with more is flagged opaque and says so by its size."""
 
 
+_MAX_PATTERN = 1000
 _CLASSES = re.compile(r"\[[^\]]*\]|\\[sSwWdDyYmMAZ]|\{\d*,?\d*\}")
+_OPTIONAL = re.compile(r"(?:\\?[^\s()|*?%_]|\[[^\]]*\])(?:[*?]|\{0?,\d*\})")
+_GROUP = re.compile(r"\((?:\?:)?([^()]*)\)([*?]|\{0?,\d*\})?")
 
 
 def is_trivial(pattern: str) -> bool:
-    """Tell whether a LIKE or regular expression pattern may match nearly everything: no letter or digit has to be there."""
-    return len(pattern) <= 40 and not any(c.isalnum() for c in _CLASSES.sub("", pattern))
+    """Tell whether a LIKE or regular expression pattern may match nearly everything: no letter or digit has to be there.
+
+    In a regular expression none has to be that is optional, or one of several alternatives of which another needs none.
+    """
+    if len(pattern) > _MAX_PATTERN:
+        return True  # nobody means it, and what it says takes long to find out
+    if not any(c.isalnum() for c in _CLASSES.sub("", pattern)):
+        return True
+    rest = _OPTIONAL.sub("", pattern)
+    for _ in range(20):
+        rest, found = _GROUP.subn(_needed, rest)
+        if not found:
+            break
+    return any(not any(c.isalnum() for c in _CLASSES.sub("", arm)) for arm in rest.split("|"))
+
+
+def _needed(group: re.Match[str]) -> str:
+    return "" if group[2] or any(not any(c.isalnum() for c in arm) for arm in group[1].split("|")) else "x"
 
 
 def view_query(catalogue: Catalogue, definition: str) -> Node | None:

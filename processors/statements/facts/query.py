@@ -11,6 +11,7 @@ from typing import Any
 
 from processors.statements.dangers.objects import records_actions
 from processors.statements.facts import signs
+from processors.statements.facts.belonging import picks_all
 from processors.statements.facts.collector import Collector, Node
 from processors.statements.facts.expression import ExpressionWalk
 from processors.statements.facts.predicate import judge
@@ -339,7 +340,10 @@ class QueryWalk(ExpressionWalk):
                 if "whereClause" in fields:
                     signs.of_condition(fields["whereClause"], self.facts)
                 others = fields.get("fromClause", []) + fields.get("usingClause", [])
-                if not restricts(fields.get("whereClause"), self._target(target, source, others, scope), self.facts):
+                where = fields.get("whereClause")
+                if not restricts(where, self._target(target, source, others, scope), self.facts) or picks_all(
+                    where, others, target, alias, self.facts
+                ):
                     self.facts.danger(Danger.MASS_DELETE if kind == "DeleteStmt" else Danger.MASS_UPDATE)
         returning = fields.get("returningClause", {}).get("exprs") or fields.get("returningList") or []
         if returning:
@@ -420,8 +424,11 @@ class QueryWalk(ExpressionWalk):
         if "sourceRelation" in fields:
             self._from(fields["sourceRelation"], scope)
         self.condition(fields.get("joinCondition", {}), scope, ("join",))
-        judged = self._target(target, scope.sources[0], [fields["sourceRelation"]] if "sourceRelation" in fields else [], scope)
-        whole = not restricts(fields.get("joinCondition"), judged, self.facts)
+        items = [fields["sourceRelation"]] if "sourceRelation" in fields else []
+        judged = self._target(target, scope.sources[0], items, scope)
+        whole = not restricts(fields.get("joinCondition"), judged, self.facts) or picks_all(
+            fields.get("joinCondition"), items, target, scope.sources[0].alias, self.facts
+        )
         for when in fields.get("mergeWhenClauses", ()):
             clause = when.get("MergeWhenClause", {})
             command = clause.get("commandType", "").removeprefix("CMD_").lower()

@@ -15,6 +15,7 @@ from pglast import parser
 
 from processors.statements.catalogue import Catalogue, Function, Relation
 from processors.statements.dangers import of_setting
+from processors.statements.dangers.objects import records_actions
 from processors.statements.facts.collector import Collector
 from processors.statements.facts.scope import Output
 from processors.statements.facts.utility import StatementWalk
@@ -140,17 +141,32 @@ class _Resolution:
                 (self.facts.write if written else self.facts.read)(kin)
             for column in relation.columns:
                 name = _short_type(column.type)
-                self._run(*self.catalogue.casts.get(name, ()), *(self.catalogue.types.get(name, ()) if written else ()))
+                self._run(*self.catalogue.casts.get(name, ()), *self.catalogue.compares.get(name, ()))
+                self._run(*(self.catalogue.types.get(name, ()) if written else ()))
             texts = [f"SELECT {e}" for e in relation.policies]
             if written or relation.qualified in self.facts.computed:
                 texts += [f"SELECT {e}" for e in relation.expressions]
             if written:
                 self._run(*relation.triggers)
+                self._cascade(relation)
                 texts += relation.rules
             for text in texts:
                 self._absorb(self._code(("text", text), text, "sql"))
             if relation.kind == "f":
                 self.facts.danger(Danger.FILE_ACCESS if relation.wrapper == "file_fdw" else Danger.NETWORK_EGRESS)
+
+    def _cascade(self, relation: Relation) -> None:
+        """Take in what foreign keys do to other tables' rows: they go or change with the rows that they refer to."""
+        for event, child, key in relation.cascades:
+            if event not in self.facts.verbs:
+                continue
+            if event == "update" and not any(
+                "write" in self.facts.columns.get(f"{relation.qualified}.{c}", ()) for c in (*key, "*")
+            ):
+                continue
+            self.facts.write(child)
+            if records_actions(child):
+                self.facts.danger(Danger.AUDIT_TAMPERING)
 
     def _rename(self, name: str, names: list[str], *, written: bool) -> None:
         place = self.facts.writes if written else self.facts.reads

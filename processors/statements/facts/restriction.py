@@ -385,12 +385,14 @@ def chooses(query: Node, target: Target, facts: Collector, depth: int = MAX_DEPT
     if "valuesLists" in query:
         return not any(True for _ in columns(query["valuesLists"]))
     ctes = Bodies({**target.ctes, **cte_bodies(query)}, target.ctes)
-    limit = query.get("limitCount", {}).get("A_Const") if not facts.in_rounds else None
+    # A LIMIT leaves nothing out where the query is asked anew, each round or for each row of its own table.
+    anew = facts.in_rounds or _asks_itself(query, target)
+    limit = query.get("limitCount", {}).get("A_Const") if not anew else None
     if limit is not None and not limit.get("isnull"):
         count = facts.constant(limit)
         if isinstance(count, int) and count < 1_000_000:
             return True
-    elif "ParamRef" in query.get("limitCount", {}) and not facts.in_rounds:
+    elif "ParamRef" in query.get("limitCount", {}) and not anew:
         return True
     items = query.get("fromClause", [])
     if not items:
@@ -405,8 +407,7 @@ def chooses(query: Node, target: Target, facts: Collector, depth: int = MAX_DEPT
     body = [b for _, b in inner]
     if _aggregates(query) and "groupClause" not in query:
         # One row; but of each of the target's rows one, if it asks its own table about itself.
-        outer = any(q in target.aliases and q not in names for q, _ in columns(query))
-        return not (outer and any(b == target.name.rpartition(".")[2] for b in body))
+        return not _asks_itself(query, target)
     if any(isinstance(b, dict) and chooses(b, target, facts, depth - 1) for b in body):
         return True
     if all(isinstance(b, str) and b.startswith("()") for b in body):
@@ -421,6 +422,15 @@ def chooses(query: Node, target: Target, facts: Collector, depth: int = MAX_DEPT
     if where is not None and restricts(where, here, facts, depth - 1):
         return True
     return any(restricts(q, here, facts, depth - 1) for q in join_conditions(items)) if not same and len(body) > 1 else False
+
+
+def _asks_itself(query: Node, target: Target) -> bool:
+    """Tell whether a subquery asks the target's own table about the target's row."""
+    inner = list(sources(query.get("fromClause", []), target.ctes))
+    names = {alias for alias, _ in inner}
+    if not any(body == target.name.rpartition(".")[2] for _, body in inner):
+        return False
+    return any(q in target.aliases and q not in names for q, _ in columns(query))
 
 
 def _is_given(sources: list[Node]) -> bool:

@@ -12,19 +12,18 @@ from typing import Any
 
 from processors.statements.dangers import of_setting
 from processors.statements.dangers.statements import of_statement
-from processors.statements.facts import body, signs
+from processors.statements.facts import body, loops, signs
 from processors.statements.facts.collector import FOLLOWED_SETTINGS, Collector, Node
 from processors.statements.facts.query import OUTPUT, QUERIES, QueryWalk
 from processors.statements.facts.scope import Output, Scope
 from processors.statements.facts.specified import SPECIFIED
-from processors.statements.facts.trees import calls, strings, walk
+from processors.statements.facts.trees import strings
 from processors.statements.statement import RESTORED, CopyFormat
 from schemas.events import Danger
 from schemas.events import StatementFlag as F
 
 _FILLING = frozenset(("AT_AddColumn", "AT_ColumnDefault", "AT_SetExpression", "AT_AlterColumnType"))
 """Parts of ALTER TABLE that give a column values."""
-_CHANGES = {"UpdateStmt": Danger.MASS_UPDATE, "DeleteStmt": Danger.MASS_DELETE}
 _TARGETS = ("relation", "view", "sequence", "base", "table")
 """Fields in which a definition names the relation it defines or changes."""
 
@@ -277,6 +276,7 @@ class StatementWalk(QueryWalk):
         """Take in what code in a string does."""
         self.facts.depth += 1
         changed: list[str] = []
+        pieces: list[body.Piece] = []
         before, self.facts.settings = self.facts.settings, {}
         try:
             if self.facts.depth > body.MAX_BODIES:
@@ -284,24 +284,25 @@ class StatementWalk(QueryWalk):
             if language.lower() == "plpgsql" and len(text) <= body.MAX_BODY_CHARS:
                 self.facts.types |= body.words(text)
             for piece in body.statements(text, language):
+                pieces.append(piece)
                 if piece.endless:
                     self.facts.danger(Danger.RESOURCE_EXHAUSTION)
-                elif not piece.tree:
+                elif not piece.tree and not piece.fetches:
                     self._unknown_code()
                     self.facts.flag(F.DYNAMIC_SQL)
-                else:
+                elif piece.tree:
                     self.facts.in_rounds = piece.in_rounds
                     if piece.is_expression:
                         self.select(piece.tree["SelectStmt"], None, OUTPUT)
                     else:
                         self.statement(piece.tree)
-                        changed += [kind for kind in _CHANGES if kind in piece.tree]
+                        changed += [kind for kind in loops.CHANGES if kind in piece.tree]
                     self.facts.in_rounds = False
-                    if piece.over is not None:
-                        self._repeated(piece.tree, piece.over)
+                    loops.of_piece(piece, self.facts)
+            loops.of_rounds(pieces, self.facts)
             if Danger.BULK_EXPORT in self.facts.dangers:
                 # A variable may hold the keys of a whole table, and pick its rows by them.
-                self.facts.danger(*(_CHANGES[kind] for kind in changed))
+                self.facts.danger(*(loops.CHANGES[kind] for kind in changed))
         except body.OpaqueBodyError:
             self._unknown_code()
         finally:
@@ -310,17 +311,6 @@ class StatementWalk(QueryWalk):
             self.facts.code_writes |= self.facts.writes.keys()
             # Which branch ran is not known, and so neither is a value set in one.
             self.facts.settings = before | dict.fromkeys(self.facts.settings)
-
-    def _repeated(self, tree: Node, over: Node) -> None:
-        """Judge a change that a loop makes for every row of a query: of many rows of the table it changes, one by one."""
-        if not over and any(c.startswith("pg_advisory") for c in calls(tree)):
-            self.facts.danger(Danger.LOCK_EXHAUSTION)
-        for kind in _CHANGES.keys() & tree.keys():
-            query = over.get("SelectStmt", {})
-            names = {v for k, v in walk(query.get("fromClause", [])) if k == "relname"}
-            own = tree[kind].get("relation", {}).get("relname", "")
-            if not over or (query and signs.is_whole(query, self.facts) and (own in names or not names)):
-                self.facts.danger(_CHANGES[kind])
 
     def _unknown_code(self) -> None:
         self.facts.flag(F.OPAQUE, F.CHANGES_SETTINGS)
