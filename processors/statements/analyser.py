@@ -22,7 +22,7 @@ from processors.statements import scrub
 from processors.statements.cache import ByteBoundedCache
 from processors.statements.claims import NO_CLAIMS, claims_of
 from processors.statements.collapse import collapse, kept_literals
-from processors.statements.facts.collector import is_trivial
+from processors.statements.facts.collector import is_telling
 from processors.statements.facts.names import Namer
 from processors.statements.lexer import INTEGER, TEXT, finder
 from processors.statements.lexing import Lexing, codec_of, decode
@@ -264,7 +264,7 @@ def _variant_key(number: int, template: str, read: Read, literals: Sequence[Lite
     values: list[object] = [number, template]
     for i in read:
         literal = literals[i] if i >= 0 else literals[~i]
-        values.append(literal if i >= 0 or is_trivial(literal[1]) else None)
+        values.append(literal if i >= 0 or is_telling(literal[1]) else None)
     return tuple(values)
 
 

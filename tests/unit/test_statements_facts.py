@@ -186,7 +186,7 @@ COLUMNS = [
     ("delete from t where a = 1 returning *", {"a": "filter", "*": "output"}),
     ("copy t (a, b) to stdout", {"a": "output", "b": "output"}),
     ("copy t from stdin", {"*": "write"}),
-    ("select case when a then b else c end from t", {"a": "output", "b": "output", "c": "output"}),
+    ("select case when a then b else c end from t", {"a": "filter output", "b": "output", "c": "output"}),
     ("select a::text, b[1], (c).d from t", {"a": "output", "b": "output", "c": "output"}),
     ("select f.x from t, lateral lower(t.a) as f(x)", {"a": "argument output"}),
     (

@@ -29,7 +29,7 @@ _BY_DANGER: tuple[tuple[str, tuple[D, ...]], ...] = (
     (
         "dblink dblink_exec dblink_connect dblink_connect_u dblink_open dblink_fetch dblink_close dblink_send_query "
         "dblink_get_result dblink_get_connections dblink_disconnect dblink_build_sql_insert dblink_build_sql_update "
-        "dblink_build_sql_delete",
+        "dblink_build_sql_delete dblink_get_notify dblink_error_message dblink_is_busy dblink_cancel_query",
         (D.NETWORK_EGRESS,),
     ),
     (
@@ -43,7 +43,8 @@ _BY_DANGER: tuple[tuple[str, tuple[D, ...]], ...] = (
     (
         "query_to_xml query_to_xmlschema query_to_xml_and_xmlschema cursor_to_xml cursor_to_xmlschema ts_stat ts_rewrite "
         "crosstab "
-        "crosstab2 crosstab3 crosstab4 crosstabn connectby schedule schedule_in_database pg_background_launch execute exec "
+        "crosstab2 crosstab3 crosstab4 crosstabn connectby xpath_table "
+        "schedule schedule_in_database pg_background_launch execute exec "
         "exec_sql execute_sql run_sql eval pg_background_result dblink dblink_exec dblink_open dblink_send_query "
         "run_command_on_workers run_command_on_shards run_command_on_placements run_command_on_all_nodes "
         "run_command_on_colocated_placements master_run_on_worker "
@@ -84,6 +85,7 @@ _BY_DANGER: tuple[tuple[str, tuple[D, ...]], ...] = (
         (D.REPLICATION,),
     ),
     ("pg_sleep pg_sleep_for pg_sleep_until", (D.RESOURCE_EXHAUSTION,)),
+    ("bt_index_parent_check", (D.LOCK_EXHAUSTION,)),
     ("pg_log_backend_memory_contexts gin_clean_pending_list brin_summarize_range", (D.RESOURCE_EXHAUSTION,)),
     (
         "pg_advisory_lock pg_advisory_lock_shared pg_advisory_xact_lock pg_advisory_xact_lock_shared pg_try_advisory_lock "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from schemas.events import Danger as D
 
 _RECORDING = (
@@ -75,11 +77,33 @@ _GUARDING = frozenset(
         "autovacuum",
         "allow_alter_system",
         "huge_pages",
+        "temp_file_limit",
+        "max_stack_depth",
         "max_connections",
     )
 )
 
+_MEMORY = re.compile(r"(?:work_mem|maintenance_work_mem|autovacuum_work_mem|temp_buffers|logical_decoding_work_mem)\Z")
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(B|kB|MB|GB|TB)?\s*\Z")
+_IN_KB = {"B": 1 / 1024, "kB": 1, "MB": 1024, "GB": 1024**2, "TB": 1024**3}
+_MUCH_KB = 8 * 1024**2
+"""8 GB of memory for one sort is more than anybody means: some sessions at once take a server's all."""
+
 _NONE: frozenset[D] = frozenset()
+
+
+def takes_memory(name: str) -> bool:
+    """Tell whether a setting says how much memory may be taken."""
+    return _MEMORY.match(name.lower()) is not None
+
+
+def of_size(name: str, value: object) -> frozenset[D]:
+    """Return what a setting's value can do: take the server's memory."""
+    found = _SIZE.match(str(value))
+    if found is None or not takes_memory(name):
+        return _NONE
+    unit = found[2] or ("kB" if name.lower() != "temp_buffers" else "MB")
+    return frozenset((D.RESOURCE_EXHAUSTION,)) if float(found[1]) * _IN_KB[unit] > _MUCH_KB else _NONE
 
 
 def of_setting(name: str) -> frozenset[D]:
@@ -94,3 +118,11 @@ def of_setting(name: str) -> frozenset[D]:
     if name in _LOADING:
         return frozenset((D.CONFIGURATION_CHANGE, D.PROGRAM_EXECUTION))
     return frozenset((D.CONFIGURATION_CHANGE,)) if name in _GUARDING else _NONE
+
+
+_SECRET = frozenset(("primary_conninfo", "ssl_passphrase_command", "krb_server_keyfile", "restore_command", "archive_command"))
+
+
+def of_showing(name: str) -> frozenset[D]:
+    """Return what showing a setting can do: some hold passwords."""
+    return frozenset((D.CREDENTIAL_READ,)) if name.lower() in _SECRET else _NONE

@@ -205,17 +205,21 @@ def _lock(fields: Node) -> set[D]:
 
 
 def _vacuum(fields: Node) -> set[D]:
-    for option in fields.get("options", ()):
-        if option.get("DefElem", {}).get("defname") == "full":
-            return {D.LOCK_EXHAUSTION}
-    return set()
+    return {D.LOCK_EXHAUSTION} if _is_on(fields.get("options", ()), "full") else set()
 
 
 def _reindex(fields: Node) -> set[D]:
-    for option in fields.get("params", ()):
-        if option.get("DefElem", {}).get("defname") == "concurrently":
-            return set()
-    return {D.LOCK_EXHAUSTION}
+    return set() if _is_on(fields.get("params", ()), "concurrently") else {D.LOCK_EXHAUSTION}
+
+
+def _is_on(options: Any, name: str) -> bool:
+    """Tell whether an option is there and not switched off; the last one of a name counts."""
+    found = [o.get("DefElem", {}) for o in options if o.get("DefElem", {}).get("defname") == name]
+    if not found:
+        return False
+    arg = found[-1].get("arg", {})
+    value = arg.get("String", {}).get("sval", arg.get("Integer", {}).get("ival", 0) if "Integer" in arg else "on")
+    return str(value).lower() not in ("off", "false", "0", "no")
 
 
 def _function(fields: Node) -> set[D]:
@@ -265,6 +269,11 @@ def _define(fields: Node) -> set[D]:
     return {D.CODE_CREATION} if is_code and fields.get("definition") else {D.SCHEMA_CHANGE}
 
 
+def _range(fields: Node) -> set[D]:
+    options = {o.get("DefElem", {}).get("defname", "") for o in fields.get("params", ())}
+    return {D.CODE_CREATION} if options & {"subtype_diff", "canonical"} else set()
+
+
 _JUDGES: dict[str, Callable[[Node], set[D]]] = {
     "AlterDomainStmt": _alter_domain,
     "AlterFunctionStmt": _function,
@@ -273,6 +282,7 @@ _JUDGES: dict[str, Callable[[Node], set[D]]] = {
     "CopyStmt": _copy,
     "CreateExtensionStmt": _extension,
     "CreateFunctionStmt": _function,
+    "CreateRangeStmt": _range,
     "DefineStmt": _define,
     "DoStmt": _do,
     "DropStmt": _drop,

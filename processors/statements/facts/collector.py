@@ -108,6 +108,14 @@ def is_trivial(pattern: str) -> bool:
     return any(not any(c.isalnum() for c in _CLASSES.sub("", arm)) for arm in rest.split("|"))
 
 
+LARGE_DIGITS = 6
+
+
+def is_telling(literal: str) -> bool:
+    """Tell whether facts may depend on a literal of which only this was asked: a trivial pattern, or a large number."""
+    return len(literal) >= LARGE_DIGITS if literal[:1].isdigit() and literal.replace(".", "").isdigit() else is_trivial(literal)
+
+
 def _needed(group: re.Match[str]) -> str:
     return "" if group[2] or any(not any(c.isalnum() for c in arm) for arm in group[1].split("|")) else "x"
 
@@ -323,6 +331,12 @@ class Collector:
         value = fields.get("sval", {}).get("sval", "") if "sval" in fields else None
         self.pattern_locations.add(fields.get("location", 0))
         return value if value is not None and is_trivial(value) else None
+
+    def is_large(self, fields: Node) -> bool:
+        """Tell whether a constant is a number of LARGE_DIGITS digits or more: of that alone a note is made."""
+        self.pattern_locations.add(fields.get("location", 0))
+        number = str(fields["ival"].get("ival", 0)) if "ival" in fields else fields.get("fval", {}).get("fval", "")
+        return is_telling(number) if number else False
 
     def read_value(self) -> None:
         """Note that a value was read that the tree gives no place for."""

@@ -10,13 +10,16 @@ from typing import Any
 
 from processors.statements.dangers import of_setting
 from processors.statements.dangers.builtins import BUILTINS
-from processors.statements.facts import members, signs
+from processors.statements.dangers.settings import of_showing, of_size, takes_memory
+from processors.statements.facts import bombs, members, signs
 from processors.statements.facts.collector import FOLLOWED_SETTINGS, UNKNOWN, Collector, Node
 from processors.statements.facts.scope import NOTHING, RESULT, ROWS, Names, Output, Scope
 from processors.statements.facts.trees import strings
 from schemas.events import StatementFlag
 
-_MULTIPLYING = frozenset(("generate_series", "repeat", "lpad", "rpad", "array_fill", "factorial"))
+_MULTIPLYING = frozenset(("generate_series", "repeat", "lpad", "rpad", "array_fill", "factorial", "gen_salt"))
+_FAILING = frozenset(("/", "%"))
+"""Operators that fail for one value on their right, and so tell it."""
 _SETS = frozenset(
     (  # noqa: SIM905 - a list of words
         "generate_series generate_subscripts json_array_elements json_array_elements_text json_each json_each_text "
@@ -117,8 +120,15 @@ class ExpressionWalk:
                         self.facts.use(scope.unqualified(self.facts.namer.plain(value["name"])), *now)
                     elif key == "A_Expr" and isinstance(value, dict):
                         self._operator(value.get("name", ()))
-                        members.of_operator(next(iter(strings(value.get("name", ()))[-1:]), ""), value, self.facts)
-                        stack.append((value, now))
+                        name = next(iter(strings(value.get("name", ()))[-1:]), "")
+                        members.of_operator(name, value, self.facts)
+                        if name in _FAILING and signs.is_asked(value.get("rexpr", {})):
+                            stack += [(value.get("lexpr", {}), now), (value.get("rexpr", {}), (*now, "filter"))]
+                        else:
+                            stack.append((value, now))
+                    elif key == "CaseWhen":
+                        # What a branch depends on shows by which one is taken, be its value masked: by an error, or by its time.
+                        stack += [(value.get("expr", {}), (*now, "filter")), (value.get("result", {}), now)]
                     elif key in ("typeName", "TypeName"):
                         self.facts.types.update(strings(value.get("TypeName", value).get("names", ()))[-1:])
                     elif key == "useOp":
@@ -223,11 +233,13 @@ class ExpressionWalk:
         if self._references is not None:
             self._references.append(result | {ROWS} if short in _SETS or short.startswith("pg_") else result)
         if short in _MULTIPLYING:
-            signs.of_call(short, fields.get("args", []), self.facts)
+            bombs.of_call(short, fields.get("args", []), self.facts)
             self.facts.counted |= self.expression(fields.get("args", [])[0 if short == "generate_series" else 1 :], scope, roles)
         self.facts.called(short)
         self._sets = self._sets or short in _SETS
         members.of_call(short, fields.get("args", []), self.facts)
+        if short == "current_setting" and "A_Const" in (fields.get("args") or [{}])[0]:
+            self.facts.dangers |= of_showing(str(self.facts.constant(fields["args"][0]["A_Const"])))
         if short == "set_config":
             self._set_config(fields.get("args", ()))
         if "over" in fields:
@@ -249,6 +261,8 @@ class ExpressionWalk:
             name = self.picked
         name = name.lower() if isinstance(name, str) else "*"
         self.facts.dangers |= of_setting(name)
+        if takes_memory(name) and len(constants) > 1:
+            self.facts.dangers |= of_size(name, self.facts.constant(constants[1]))
         known = self.is_alone and name in FOLLOWED_SETTINGS and len(constants) > 1 and _is_false((args[2:] or [{}])[0])
         value = self.facts.constant(constants[1]) if known else None
         self.facts.change_setting(name, value if isinstance(value, str) else None)

@@ -83,13 +83,13 @@ def _bool(fields: Node, facts: Collector, depth: int) -> Any:
             if True in truths:
                 facts.flag(StatementFlag.TAUTOLOGY)
                 return True
-            if _complementary(fields.get("args", ())):
+            if are_complementary(fields.get("args", ())):
                 facts.flag(StatementFlag.TAUTOLOGY)
                 return True
             return False if all(t is False for t in truths) else UNKNOWN
 
 
-def _complementary(args: list[Node]) -> bool:
+def are_complementary(args: list[Node]) -> bool:
     """Tell whether two arms are `x IS NULL` and `x IS NOT NULL`."""
     tests = [a["NullTest"] for a in args if "NullTest" in a]
     nulls = [shape(t.get("arg")) for t in tests if t.get("nulltesttype") == "IS_NULL"]

@@ -10,7 +10,7 @@ from itertools import product
 from typing import Any
 
 from processors.statements.dangers.objects import records_actions
-from processors.statements.facts import signs
+from processors.statements.facts import bombs, injection, signs
 from processors.statements.facts.belonging import picks_all
 from processors.statements.facts.collector import Collector, Node
 from processors.statements.facts.expression import ExpressionWalk
@@ -129,7 +129,7 @@ class QueryWalk(ExpressionWalk):
                     columns.append(other.columns[i])
             lineage = _united(output.lineage, other.lineage)
             output = Output(columns, tuple(dict.fromkeys(output.stars + other.stars)), lineage)
-        signs.of_union([left, *reversed(arms)], reads, self.facts)
+        injection.of_union([left, *reversed(arms)], reads, self.facts)
         return output
 
     @staticmethod
@@ -235,7 +235,7 @@ class QueryWalk(ExpressionWalk):
         recursive = clause.get("recursive", False)
         scope.bodies = cte_bodies(fields) if entries else {}
         for entry in entries if recursive else ():
-            signs.of_recursion(entry, fields, self.facts)
+            bombs.of_recursion(entry, fields, self.facts)
         if recursive:
             scope.ctes.update({e.get("ctename", ""): Output() for e in entries})
         for entry in entries:
@@ -338,7 +338,7 @@ class QueryWalk(ExpressionWalk):
                     self.facts.flag(StatementFlag.NO_WHERE)
                 self._condition(fields.get("whereClause"), scope)
                 if "whereClause" in fields:
-                    signs.of_condition(fields["whereClause"], self.facts)
+                    injection.of_condition(fields["whereClause"], self.facts)
                 others = fields.get("fromClause", []) + fields.get("usingClause", [])
                 where = fields.get("whereClause")
                 if not restricts(where, self._target(target, source, others, scope), self.facts) or picks_all(

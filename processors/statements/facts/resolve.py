@@ -16,6 +16,7 @@ from pglast import parser
 from processors.statements.catalogue import Catalogue, Function, Relation
 from processors.statements.dangers import of_setting
 from processors.statements.dangers.objects import records_actions
+from processors.statements.facts import signs
 from processors.statements.facts.collector import Collector
 from processors.statements.facts.scope import Output
 from processors.statements.facts.utility import StatementWalk
@@ -47,14 +48,15 @@ class _Resolution:
         self.facts = facts
         self.catalogue = catalogue
         self._seen: set[tuple[str, str]] = set()
+        self._whole: set[str] = set()
+        """Relations that are read with nothing to restrict the rows, through views too."""
         self._anywhere: set[str] = set()
         """Functions that code calls which sets a search path of its own."""
         self._path = facts.namer.path
 
     def run(self) -> None:
         facts = self.facts
-        if facts.whole:
-            self._exports()
+        self._whole = set(facts.reads) if facts.whole else set()
         if StatementFlag.DDL in facts.flags:
             facts.functions.update(dict.fromkeys(self.catalogue.event_triggers))
         self._operators(facts.operators, self._path)
@@ -78,6 +80,7 @@ class _Resolution:
             for name in list(self._anywhere):
                 self._once("call anywhere", name)
             changed = len(self._seen) > before
+            self._exports()
             if len(self._seen) > MAX_STEPS:
                 facts.flag(StatementFlag.OPAQUE)
                 facts.danger(Danger.OPAQUE)
@@ -93,7 +96,7 @@ class _Resolution:
             self._relation(name, written=what == "write")
 
     def _exports(self) -> None:
-        for name in self.facts.reads:
+        for name in self._whole:
             schema, _, table = name.partition(".")
             if any(r.rows >= MANY_ROWS for r in self.catalogue.find(schema, table)):
                 self.facts.danger(Danger.BULK_EXPORT)
@@ -133,6 +136,7 @@ class _Resolution:
             return
         for relation in found:
             if relation.qualified != name:
+                self._whole |= {relation.qualified} if name in self._whole else set()
                 (self.facts.write if written else self.facts.read)(relation.qualified)
                 continue
             if relation.kind in _VIEWS and relation.definition:
@@ -171,6 +175,8 @@ class _Resolution:
     def _rename(self, name: str, names: list[str], *, written: bool) -> None:
         place = self.facts.writes if written else self.facts.reads
         del place[name]
+        if name in self._whole:
+            self._whole |= set(names)
         place.update(dict.fromkeys(names))
         for column in [c for c in self.facts.columns if c.startswith(name + ".")]:
             roles = self.facts.columns.pop(column)
@@ -184,6 +190,7 @@ class _Resolution:
             try:
                 [entry] = orjson.loads(parser.parse_sql_json(relation.definition))["stmts"]
                 output = walk.query(entry["stmt"])
+                walk.facts.whole = signs.is_whole(entry["stmt"].get("SelectStmt", {}), walk.facts)
             except Exception:
                 walk.facts.danger(Danger.OPAQUE)
             made = self.catalogue.effects[("view", relation.qualified)] = (walk.facts, output)
@@ -195,8 +202,9 @@ class _Resolution:
         self._operators(inner.operators, frozenset())
         self._types(inner.types)
         self.facts.dangers |= inner.dangers & _OF_VIEWS
-        if self.facts.whole and not written:
+        if relation.qualified in self._whole and not written:
             self.facts.dangers |= inner.dangers & {Danger.BULK_EXPORT}
+            self._whole |= inner.reads.keys() if inner.whole else set()
         for column, behind in inner.columns.items():
             rest = [role for role in behind if role != "output"]
             if rest:

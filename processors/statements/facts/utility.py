@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from processors.statements.dangers import of_setting
+from processors.statements.dangers.settings import of_showing, of_size, takes_memory
 from processors.statements.dangers.statements import of_statement
 from processors.statements.facts import body, loops, signs
 from processors.statements.facts.collector import FOLLOWED_SETTINGS, Collector, Node
@@ -38,7 +39,10 @@ class StatementWalk(QueryWalk):
             if kind == "SelectStmt" and self.facts.depth == 0:
                 # A call alone is made for certain: not where no row, no branch and no later EXECUTE may come to it.
                 self.is_alone = not self.facts.verbs and _is_one_call(fields)
-                self.facts.whole = signs.is_whole(fields, self.facts)
+                self.facts.whole = signs.is_whole(fields, self.facts) or signs.gathers_all(fields, self.facts)
+            elif kind == "InsertStmt" and self.facts.depth == 0:
+                selected = fields.get("selectStmt", {}).get("SelectStmt", {})
+                self.facts.whole = "valuesLists" not in selected and signs.is_whole(selected, self.facts)
             self._result(self.query(node), fields)
             return
         self.facts.dangers |= of_statement(kind, fields)
@@ -49,6 +53,8 @@ class StatementWalk(QueryWalk):
 
     def _result(self, output: Output, fields: Node) -> None:
         into = fields["intoClause"].get("rel") if "intoClause" in fields else None
+        if into and into.get("relpersistence") != "t":
+            self._copied({"SelectStmt": fields})
         made = self.facts.relation(into) if into else self.facts.made
         if made:
             # A table that a query makes has columns of the query's names.
@@ -69,6 +75,8 @@ class StatementWalk(QueryWalk):
             verb = "move"
         self.facts.verb(verb)
         self.facts.flag(*flags)
+        if kind == "VariableShowStmt":
+            self.facts.dangers |= of_showing(fields.get("name", ""))
         if kind in ("CreateTrigStmt", "CreateEventTrigStmt"):
             self.facts.functions[self.function_name(fields.get("funcname", ()))] = None
         self._definition(fields)
@@ -155,6 +163,8 @@ class StatementWalk(QueryWalk):
         self.facts.verb("set")
         self.facts.flag(F.UTILITY, F.CHANGES_SETTINGS)
         kind, name = fields.get("kind", "VAR_SET_VALUE"), fields.get("name", "").lower()
+        if takes_memory(name) and "A_Const" in (fields.get("args") or [{}])[0]:
+            self.facts.dangers |= of_size(name, self.facts.constant(fields["args"][0]["A_Const"]))
         if kind in ("VAR_SET_VALUE", "VAR_SET_CURRENT") or name in ("role", "session_authorization"):
             self.facts.dangers |= set() if name == "row_security" and self._turns_on(fields) else of_setting(name)
         if kind == "VAR_SET_MULTI":
@@ -222,6 +232,13 @@ class StatementWalk(QueryWalk):
             self.facts.write(self.facts.relation(rel))
             self.facts.made = self.facts.relation(rel)
         self.statement(fields["query"])
+        if rel and rel.get("relpersistence") != "t":
+            self._copied(fields["query"])
+
+    def _copied(self, query: Node) -> None:
+        """Judge a table that is made of a query and stays: of another one's every row it is a copy, as COPY makes one."""
+        if signs.is_copy(query.get("SelectStmt", {}), self.facts):
+            self.facts.danger(Danger.BULK_EXPORT)
 
     def copy(self, fields: Node) -> None:
         into = bool(fields.get("is_from"))
