@@ -72,7 +72,7 @@ def _groups(blocks: Iterator[Block]) -> Iterator[list[Block]]:
 
 
 def _insert(store: Store, group: Sequence[Block]) -> None:
-    batch = Batch((), blocks=tuple(Arrived(block, 0, "archived") for block in group))
+    batch = Batch((), blocks=tuple(Arrived(block, block.lines(), 0, "archived") for block in group))
     state = State()
     gc.disable()
     try:

@@ -15,6 +15,7 @@ from enum import IntEnum
 from hashlib import sha256
 from typing import Any
 
+from processors.steps.execution import Ending
 from processors.steps.work import Batch
 
 Value = str | int | bool | tuple[str, ...]
@@ -53,17 +54,16 @@ def spans(batch: Batch, stored_at: int, with_text: bool = False) -> Iterator[Spa
     """Yield the spans of what a batch put into the store at `stored_at`."""
     q = batch.queries
     for index, event in enumerate(q.events):
-        claimed = event["claims"].get("traceparent") if event["claims"] else None
-        named = _TRACEPARENT.match(claimed) if isinstance(claimed, str) else None
+        named = _TRACEPARENT.match(event.claims.get("traceparent", "")) if event.claims else None
         if named is None or not int(named[3], 16) & _SAMPLED:
             continue
         arrived = batch.fresh[q.block_of[index]]
         header = arrived.block.header
-        trace, event_id = bytes.fromhex(named[1]), event["event_id"]
+        trace, event_id = bytes.fromhex(named[1]), event.event_id
         context, statement = q.contexts[q.context_of[index]], q.statements[q.statement_of[index]]
         decision = q.decisions[q.decision_of[index]]
-        begun, sealed = event["at"], header.sealed_at
-        ended = max(event["ended_at"], begun)
+        begun, sealed = event.at, header.sealed_at
+        ended = max(event.ended_at, begun)
         identity: dict[str, Value] = {"affidavit.event_id": event_id, "affidavit.session_id": context["session_id"]}
         where: dict[str, Value] = {
             "affidavit.source": header.source,
@@ -71,8 +71,8 @@ def spans(batch: Batch, stored_at: int, with_text: bool = False) -> Iterator[Spa
             "affidavit.block.id": header.block_id,
         }
         own = span_id(event_id, "statement")
-        outcome = event["outcome"]
-        failed = outcome["status"] in _FAILED
+        outcome = event.outcome
+        failed = outcome.status in _FAILED
         yield Span(
             trace,
             own,
@@ -82,8 +82,8 @@ def spans(batch: Batch, stored_at: int, with_text: bool = False) -> Iterator[Spa
             begun,
             ended,
             {**identity, **_about(statement, context, decision, outcome, with_text)},
-            (outcome["sqlstate"] or outcome["status"]) if failed else "",
-            str(event["claims"].get("tracestate", "")),
+            (outcome.sqlstate or outcome.status) if failed else "",
+            event.claims.get("tracestate", ""),
         )
         seal = span_id(event_id, "seal")
         yield Span(trace, seal, own, "seal", SpanKind.INTERNAL, ended, max(sealed, ended), {**identity, **where})
@@ -118,7 +118,7 @@ def _about(
     statement: Mapping[str, Any],
     context: Mapping[str, Any],
     decision: Mapping[str, Any],
-    outcome: Mapping[str, Any],
+    outcome: Ending,
     with_text: bool,
 ) -> dict[str, Value]:
     """OpenTelemetry's attributes of a database call, and ours."""
@@ -126,7 +126,7 @@ def _about(
     found: dict[str, Value] = {
         "db.system.name": _SYSTEMS.get(database["engine"], database["engine"]),
         "db.namespace": database["name"],
-        "db.response.returned_rows": outcome["rows_returned"],
+        "db.response.returned_rows": outcome.rows_returned,
         "affidavit.database": database["alias"],
         "affidavit.environment": database["environment"],
         "affidavit.principal.id": principal["id"],
@@ -134,13 +134,13 @@ def _about(
         "affidavit.verdict": decision["verdict"],
         "affidavit.risk": decision["risk"],
         "affidavit.fingerprint": statement["fingerprint"],
-        "affidavit.status": outcome["status"],
-        "affidavit.database_us": outcome["db_us"],
-        "affidavit.held_us": outcome["held_us"],
+        "affidavit.status": outcome.status,
+        "affidavit.database_us": outcome.db_us,
+        "affidavit.held_us": outcome.held_us,
     }
     optional: dict[str, Value] = {
         "db.operation.name": facts["verbs"][0] if facts["verbs"] else "",
-        "db.response.status_code": outcome["sqlstate"],
+        "db.response.status_code": outcome.sqlstate,
         "affidavit.principal.on_behalf_of": principal["on_behalf_of"],
         "affidavit.policies": tuple(decision["policies"]),
         "affidavit.approval_id": decision["approval_id"],

@@ -138,8 +138,8 @@ def merkle_root(leaves: Sequence[bytes]) -> bytes:
     return level[0]
 
 
-def verify_block(block: Block) -> None:
-    """Check a block's lines against its header's count and root; raise IntegrityError naming the block."""
+def verify_block(block: Block) -> list[bytes]:
+    """Check a block's lines against its header's count and root, and return them; raise IntegrityError naming the block."""
     h = block.header
     name = f"block {h.number} of {h.source} epoch {h.epoch}"
     if not block.body.endswith(b"\n"):
@@ -149,6 +149,7 @@ def verify_block(block: Block) -> None:
         raise IntegrityError(f"{name}: {len(lines)} lines, header says {h.count}")
     if merkle_root([leaf_hash(line) for line in lines]).hex() != h.root:
         raise IntegrityError(f"{name}: lines do not hash to the header's root")
+    return lines
 
 
 def verify_successor(before: BlockHeader | None, after: BlockHeader) -> None:

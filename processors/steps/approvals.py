@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 
@@ -136,16 +135,16 @@ def _executed(q: Queries) -> Iterator[_Step]:
         return
     for event, decision in zip(q.events, q.decision_of, strict=True):
         if decision in named:
-            outcome: Mapping[str, Any] = event["outcome"]
+            outcome = event.outcome
             yield _Step(
                 named[decision],
                 "executed",
-                moment(event, "ended_at", moment(event, "at", EARLIEST)),
-                event_id(event["event_id"]),
-                outcome["status"],
-                sqlstate=outcome["sqlstate"],
-                rows_returned=outcome["rows_returned"],
-                rows_affected=outcome["rows_affected"],
-                db_us=outcome["db_us"],
-                held_us=outcome["held_us"],
+                event.ended_at if event.ended_at >= EARLIEST else event.at,
+                event_id(event.event_id),
+                outcome.status,
+                sqlstate=outcome.sqlstate,
+                rows_returned=outcome.rows_returned,
+                rows_affected=outcome.rows_affected,
+                db_us=outcome.db_us,
+                held_us=outcome.held_us,
             )

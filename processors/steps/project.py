@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate
+from operator import attrgetter
 from typing import Any
 
 import pyarrow as pa
+from msgspec import structs
 
 from processors.steps import approvals
 from processors.steps.fields import EARLIEST, LATEST, TIME, count, event_id, happened, text
@@ -49,34 +52,34 @@ _UNFIT = (pa.ArrowException, ValueError, TypeError, KeyError, OverflowError, Att
 
 def _query_events(q: Queries, batch: Batch) -> pa.Table:
     blocks = [a.block.header for a in batch.fresh]
-    events, ends = q.events, [e["outcome"] for e in q.events]
+    events, ends = q.events, [e.outcome for e in q.events]
     block, decision = pa.array(q.block_of, pa.int32()), pa.array(q.decision_of, pa.int32())
     context, statement = pa.array(q.context_of, pa.int32()), pa.array(q.statement_of, pa.int32())
     columns: dict[str, pa.Array] = {
         "source": _pick(block, [h.source for h in blocks]),
         "epoch": _gather(block, [h.epoch for h in blocks], pa.uint32()),
         "seq": pa.array(q.seqs, pa.uint64()),
-        "event_id": pa.array([bytes.fromhex(e["event_id"].replace("-", "")) for e in events], _UUID),
-        "at": _times([e["at"] for e in events], EARLIEST),
-        "ended_at": _times([e["ended_at"] for e in events], 0),
-        "kind": _words([e["kind"] for e in events]),
-        "transaction": _words([e["transaction"] for e in events]),
-        "params": pa.array([e["params"] for e in events], _STRINGS),
-        "claims": _maps([e["claims"] for e in events], pa.string()),
-        "status": _words([o["status"] for o in ends]),
-        "sqlstate": _words([o["sqlstate"] for o in ends]),
+        "event_id": _ids([e.event_id for e in events]),
+        "at": _times([e.at for e in events], EARLIEST),
+        "ended_at": _times([e.ended_at for e in events], 0),
+        "kind": _words([e.kind for e in events]),
+        "transaction": _words([e.transaction for e in events]),
+        "params": pa.array([e.params for e in events], _STRINGS),
+        "claims": _maps([e.claims for e in events], pa.string()),
+        "status": _words([o.status for o in ends]),
+        "sqlstate": _words([o.sqlstate for o in ends]),
         "block_number": _gather(block, [h.number for h in blocks], pa.uint64()),
     }
     # Empty in nearly every batch, and empty by default: cheaper left out than written.
     if q.newer:
         columns["line"] = pa.array([q.newer.get(i, b"") for i in range(len(events))], pa.binary())
-    exposures = [e["exposure"] for e in events]
+    exposures = [e.exposure for e in events]
     if any(exposures):
         columns["exposure"] = _maps(exposures, pa.uint64())
-        for name in ("masked", "exposed"):
-            columns[name] = _maps([e.get(name, {}) for e in events], pa.uint64())
+        columns["masked"] = _maps([e.masked for e in events], pa.uint64())
+        columns["exposed"] = _maps([e.exposed for e in events], pa.uint64())
     for name in _COUNTS:
-        columns[name] = pa.array([o[name] for o in ends], pa.uint64())
+        columns[name] = pa.array(list(map(attrgetter(name), ends)), pa.uint64())
     for name, value in _CONTEXT_WORDS.items():
         columns[name] = _pick(context, [value(c) for c in q.contexts])
     for name in ("groups", "delegation"):
@@ -158,8 +161,22 @@ def _times(values: Sequence[int], earliest: int) -> pa.Array:
     return pa.array(values, pa.int64()).cast(TIME)
 
 
+def _ids(values: Sequence[str]) -> pa.Array:
+    """The bytes of UUIDs, all at once. Raises ValueError unless each is 36 characters with hyphens in their places."""
+    joined, count = "".join(values), len(values)
+    digits = joined.replace("-", "")
+    placed = set(map(len, values)) <= {36} and all(joined[at::36] == "-" * count for at in (8, 13, 18, 23))
+    data = bytes.fromhex(digits) if placed and len(digits) == 32 * count else b""
+    if len(data) != 16 * count:  # fromhex passes spaces over
+        raise ValueError("an id that is no UUID")
+    return pa.FixedSizeBinaryArray.from_buffers(_UUID, count, [None, pa.py_buffer(data)])
+
+
 def _maps(values: Sequence[Mapping[str, Any]], item: pa.DataType) -> pa.Array:
-    return pa.array([list(v.items()) for v in values], pa.map_(pa.string(), item))
+    some = [v for v in values if v]  # few have any
+    offsets = pa.array([0, *accumulate(map(len, values))], pa.int32())
+    names = pa.array([name for v in some for name in v], pa.string())
+    return pa.MapArray.from_arrays(offsets, names, pa.array([value for v in some for value in v.values()], item))
 
 
 def _apart(q: Queries, batch: Batch) -> tuple[list[int], list[int]]:
@@ -206,9 +223,9 @@ def _pointed(pointers: Sequence[int], indices: Sequence[int]) -> tuple[list[int]
 
 
 def _unreadable(q: Queries, i: int, batch: Batch) -> Other:
-    block = batch.fresh[q.block_of[i]].block
-    line = Line(q.block_of[i], q.seqs[i], block.lines()[q.seqs[i] - block.header.first_seq])
-    return Other(line, UNREADABLE, q.events[i])
+    arrived = batch.fresh[q.block_of[i]]
+    line = Line(q.block_of[i], q.seqs[i], arrived.lines[q.seqs[i] - arrived.block.header.first_seq])
+    return Other(line, UNREADABLE, structs.asdict(q.events[i]))
 
 
 def _other_events(others: Sequence[Other], batch: Batch) -> pa.Table:

@@ -1,14 +1,19 @@
 """Step 5: who did how much? Makes the activity records of the batch, for stage 2: one for each principal of each block.
 
-In the order of the log, so that of two records of one principal the later block's stands behind (see `schemas.activity`).
+In the order of the log, so that of two records of one principal the later block's stands behind (see `schemas.activity`). Arrow
+counts what is alike in everything that matters here; only these groups are looked at one by one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-from processors.steps.work import Batch, State
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from processors.steps.work import Batch, Queries, State
 from schemas.activity import HOUR_US, MOST, Activity, Bucket
 
 
@@ -27,34 +32,29 @@ class _Counts:
 def tally(state: State, batch: Batch, now: int) -> tuple[State, Batch]:
     """Count the batch's statements by block, principal, hour and database."""
     q = batch.queries
+    if not q.events:
+        return state, batch
     who = [(c["principal"]["id"], c["principal"]["kind"], c["database"]["alias"]) for c in q.contexts]
     verbs = [s["facts"]["verbs"] for s in q.statements]
     found: dict[tuple[int, str], tuple[str, dict[tuple[int, str], _Counts]]] = {}
-    for block, event, context, statement in zip(q.block_of, q.events, q.context_of, q.statement_of, strict=True):
+    for alike in _groups(q, batch.tables["query_events"]):
+        block, context, statement, hour, status, events, rows, first_at, last_at = alike
         principal, kind, database = who[context]
-        at, outcome = event["at"], event["outcome"]
-        key = (block, principal)
-        if key not in found:
-            found[key] = (kind, {})
-        by_hour = found[key][1]
-        bucket = (at // HOUR_US, database)
+        _, by_hour = found.setdefault((block, principal), (kind, {}))
+        bucket = (hour, database)
         counts = by_hour.get(bucket)
         if counts is None:
             counts = by_hour[bucket] = _Counts()
-        counts.events += 1
-        status = outcome["status"]
-        if status != "ok":
-            if status == "denied":
-                counts.denied += 1
-            else:
-                counts.errors += 1
-        counts.rows_returned = min(counts.rows_returned + outcome["rows_returned"], MOST)
-        if at < counts.first_at:
-            counts.first_at = at
-        if at > counts.last_at:
-            counts.last_at = at
-        _count(counts.verbs, verbs[statement])
-        _count(counts.classes, q.data_classes[statement])
+        counts.events += events
+        if status == "denied":
+            counts.denied += events
+        elif status != "ok":
+            counts.errors += events
+        counts.rows_returned = min(counts.rows_returned + rows, MOST)
+        counts.first_at = min(counts.first_at, first_at)
+        counts.last_at = max(counts.last_at, last_at)
+        _count(counts.verbs, verbs[statement], events)
+        _count(counts.classes, q.data_classes[statement], events)
     offsets = [a.offset for a in batch.fresh]
     partition = batch.records[0].partition if batch.records else 0
     activity = tuple(
@@ -69,9 +69,31 @@ def tally(state: State, batch: Batch, now: int) -> tuple[State, Batch]:
     return state, replace(batch, activity=activity)
 
 
-def _count(into: dict[str, int], names: Sequence[str]) -> None:
+def _groups(q: Queries, table: pa.Table) -> Iterator[tuple[Any, ...]]:
+    """Yield what is alike, block after block: block, context, statement, hour, status; how many, rows, first and last time."""
+    status = table["status"].chunk(0)
+    at = table["at"].cast(pa.int64())
+    # A statement's rows count up to a share, so that no sum of a batch's leaves the column: Arrow's sums wrap around.
+    rows = pc.min_element_wise(table["rows_returned"], pa.scalar(MOST // table.num_rows, pa.uint64()))
+    keys = {
+        "block": pa.array(q.block_of, pa.int32()),
+        "context": pa.array(q.context_of, pa.int32()),
+        "statement": pa.array(q.statement_of, pa.int32()),
+        "hour": pc.divide(at, HOUR_US),
+        "status": status.indices,
+    }
+    alike = pa.table({**keys, "rows": rows, "at": at}).group_by([*keys], use_threads=False)
+    counted = alike.aggregate([([], "count_all"), ("rows", "sum"), ("at", "min"), ("at", "max")])
+    ordered = counted.sort_by([(key, "ascending") for key in keys])  # Arrow's own order is of its hashes
+    columns = ordered.select([*keys, "count_all", "rows_sum", "at_min", "at_max"]).to_pydict()
+    words = status.dictionary.to_pylist()
+    columns["status"] = [words[i] for i in columns["status"]]
+    return zip(*columns.values(), strict=True)
+
+
+def _count(into: dict[str, int], names: Sequence[str], events: int) -> None:
     for name in names:
-        into[name] = into.get(name, 0) + 1
+        into[name] = into.get(name, 0) + events
 
 
 def _bucket(hour: int, database: str, counts: _Counts) -> Bucket:

@@ -9,7 +9,7 @@ arrived must not wait for what may never arrive.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import orjson
@@ -31,7 +31,7 @@ def verify(state: State, batch: Batch, now: int) -> tuple[State, Batch]:
     repeats = gaps = 0
     for record in batch.records:
         try:
-            block, source, place, signature = _admit(record, sources, batch.keys, recorded)
+            block, lines, source, place, signature = _admit(record, sources, batch.keys, recorded)
         except IntegrityError as error:
             rejected.append(Rejected(record, str(error)))
             continue
@@ -47,7 +47,7 @@ def verify(state: State, batch: Batch, now: int) -> tuple[State, Batch]:
             notes.append(f"block {h.number} of {h.source} arrived late and fills its gap")
         sources[h.source] = source
         recorded[h.source, h.number] = h.block_id
-        blocks.append(Arrived(block, record.offset, signature, (h.source, h.number) in batch.present))
+        blocks.append(Arrived(block, lines, record.offset, signature, (h.source, h.number) in batch.present))
     state = replace(
         state,
         sources=sources,
@@ -62,7 +62,7 @@ def verify(state: State, batch: Batch, now: int) -> tuple[State, Batch]:
 
 def _admit(
     record: Record, sources: Mapping[str, Source], keys: Mapping[str, bytes], recorded: Mapping[tuple[str, int], str]
-) -> tuple[Block, Source, Place, str]:
+) -> tuple[Block, list[bytes], Source, Place, str]:
     block = Block.from_log(record.value, dict(record.headers))
     h = block.header
     before = sources.get(h.source, Source())
@@ -75,25 +75,24 @@ def _admit(
     key = keys.get(h.source, before.key)
     if key:
         verify_signature(block, key)
-    verify_block(block)
-    verify_positions(block)
+    lines = verify_block(block)
+    verify_positions(h, lines)
     chain, place = follow(before.chain, h, known_id)
-    return block, Source(chain, key), place, "verified" if key else "unsigned"
+    return block, lines, Source(chain, key), place, "verified" if key else "unsigned"
 
 
-def verify_positions(block: Block) -> None:
-    """Check that line i of the block is event `first_seq + i` of its source and epoch; raise IntegrityError.
+def verify_positions(h: BlockHeader, lines: Sequence[bytes]) -> None:
+    """Check that line i of a block is event `first_seq + i` of its source and epoch; raise IntegrityError.
 
     Writers put the envelope first and in one order, so a look at most lines' start is enough; a line of another shape is read
     whole. A line that is no JSON object at all holds no position and passes: it is kept as unreadable under the position the
     header gives it.
     """
-    h = block.header
-    common = f'{{"type":"QueryExecuted","v":1,"source":"{h.source}","epoch":{h.epoch},"seq":%d,'.encode()
-    for seq, line in enumerate(block.lines(), h.first_seq):
-        if line.startswith(common % seq):
-            continue
-        _verify_position_slowly(h, seq, line)
+    usual = f'{{"type":"QueryExecuted","v":1,"source":"{h.source}","epoch":{h.epoch},"seq":%d,'.encode()
+    seqs = range(h.first_seq, h.first_seq + len(lines))
+    for seq, line, as_usual in zip(seqs, lines, map(bytes.startswith, lines, [usual % seq for seq in seqs]), strict=True):
+        if not as_usual:
+            _verify_position_slowly(h, seq, line)
 
 
 def _verify_position_slowly(h: BlockHeader, seq: int, line: bytes) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from processors.chain import Chain
+from processors.steps.execution import Execution
 from schemas.activity import Activity
 from schemas.integrity import Block
 from schemas.log import Record
@@ -46,9 +47,11 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """A verified block. `signature`: verified or unsigned. `stored`: the store has it already."""
+    """A verified block and its lines. `signature`: verified or unsigned. `stored`: the store has it already."""
 
     block: Block
+    lines: Sequence[bytes]
+    """Cut apart once for all steps: that costs as much as hashing them."""
     offset: int
     signature: str
     stored: bool = False
@@ -75,7 +78,7 @@ class Line:
 class Queries:
     """QueryExecuted events as parallel sequences; what repeats (decision, session context, statement) stands once, pointed to."""
 
-    events: Sequence[Mapping[str, Any]] = ()
+    events: Sequence[Execution] = ()
     """The members that change with every execution."""
     block_of: Sequence[int] = ()
     seqs: Sequence[int] = ()

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import random
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 from uuid import UUID
 
 import orjson
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from msgspec import structs
 from pydantic import TypeAdapter
 
 from processors.pipeline import run
 from processors.steps import read as read_step
+from processors.steps.execution import Ending, Execution
 from processors.steps.verify import verify
 from processors.steps.work import Batch, State
-from schemas.events import QueryExecuted
+from schemas.events import Outcome, QueryExecuted
 from schemas.integrity import Block, leaf_hash, merkle_root
 from schemas.log import Record
 from tests.support.event_blocks import START, Source, record
@@ -157,6 +159,32 @@ class TestRows:
         lines = [source.query().replace(b'"exposure":{}', exposure) for _ in range(20)]
         _, batch = project_lines(source, lines)
         assert len(rows(batch, "query_events")) == 20
+
+    def test_what_changes_with_every_execution_is_what_the_other_pieces_leave(self) -> None:
+        """A member that somebody adds to the event is read, or this fails."""
+        members = {f.name for f in fields(QueryExecuted)}
+        shown = {"masked", "exposed"}  # left out by lines without sensitive cells
+        pieces = read_step._DECISION | read_step._CONTEXT | read_step._STATEMENT | {"type", "v", "source", "epoch", "seq"}
+        assert set(Execution.__struct_fields__) == members - pieces
+        assert {f.name for f in structs.fields(Execution) if not f.required} == shown
+        assert Ending.__struct_fields__ == tuple(f.name for f in fields(Outcome))
+
+    @pytest.mark.parametrize(
+        "id_",
+        ["01a0c450-6c00-7dfc-9a29-9b00000000", "01a0c450-6c00-7dfc-9a29-9b000000000 ", "01a0c4506c00-7dfc-9a29-9b0000-000001"],
+    )
+    def test_ids_that_are_none_cannot_shift_those_beside_them(self, id_: str) -> None:
+        """Ids are turned into bytes all at once."""
+        source = Source()
+        lines = [source.query() for _ in range(4)]
+        known = [orjson.loads(line)["event_id"] for line in lines]
+        lines[1] = lines[1].replace(known[1].encode(), id_.encode())
+        longer = known[2] + "0" * (36 - len(id_)) if len(id_) < 36 else known[2]
+        lines[2] = lines[2].replace(known[2].encode(), longer.encode())
+        _, batch = project_lines(source, lines)
+        kept = [str(UUID(bytes=row["event_id"])) for row in rows(batch, "query_events")]
+        assert kept == [k for i, k in enumerate(known) if i != 1 and (i != 2 or longer == k)]
+        assert {row["type"] for row in rows(batch, "other_events")} == {"Unreadable"}
 
     def test_lines_with_another_order_of_members_make_the_same_rows(self) -> None:
         a, b = Source(), Source()

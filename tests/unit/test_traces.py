@@ -38,11 +38,11 @@ def test_a_traced_statement_makes_three_spans_that_hang_together() -> None:
     assert statement.parent_id.hex() == PARENT
     assert (seal.parent_id, project.parent_id) == (statement.span_id, seal.span_id)
     assert [s.kind for s in (statement, seal, project)] == [SpanKind.SERVER, SpanKind.INTERNAL, SpanKind.CONSUMER]
-    assert (statement.start, statement.end) == (event["at"], event["ended_at"])
-    assert (seal.start, seal.end, project.start, project.end) == (event["ended_at"], sealed, sealed, sealed + 5_000)
+    assert (statement.start, statement.end) == (event.at, event.ended_at)
+    assert (seal.start, seal.end, project.start, project.end) == (event.ended_at, sealed, sealed, sealed + 5_000)
     assert statement.state == "vendor=1"
-    assert statement.span_id == span_id(event["event_id"], "statement")
-    assert all(s.attributes["affidavit.event_id"] == event["event_id"] for s in (statement, seal, project))
+    assert statement.span_id == span_id(event.event_id, "statement")
+    assert all(s.attributes["affidavit.event_id"] == event.event_id for s in (statement, seal, project))
     assert project.attributes["affidavit.block.id"] == made.fresh[0].block.header.block_id
     assert statement.attributes["db.system.name"] == "postgresql"
     assert statement.attributes["affidavit.principal.id"] == made.queries.contexts[0]["principal"]["id"]
