@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -12,7 +14,11 @@ import yaml
 
 from deploy.cli import run
 from deploy.config import load
+from processors.sinks.clickhouse import connect
+from processors.sinks.users import users_script
+from schemas.config import ClickHouseSettings, Config
 from tests.support import go_tools
+from tests.support.clickhouse import serving
 from tests.support.promtool import promtool
 
 COMPOSE = Path(__file__).parents[2] / "deploy" / "compose"
@@ -79,23 +85,80 @@ def test_only_this_machine_is_let_in(stack: dict[str, Any]) -> None:
     assert {port["host_ip"] for port in opened} == {"127.0.0.1"}
 
 
-@pytest.mark.parametrize(
-    ("service", "sections", "secrets"),
-    [
-        ("proxy", ("databases", "policy", "identity", "log"), {"SHOP_PASSWORD"}),
-        ("process", ("log", "clickhouse"), {"CLICKHOUSE_PASSWORD"}),
-        ("api", ("log", "clickhouse"), {"CLICKHOUSE_PASSWORD"}),
-        ("topics", ("log",), set()),
-    ],
-)
-def test_a_role_reads_the_one_configuration_with_its_own_secrets_alone(
-    stack: dict[str, Any], service: str, sections: tuple[str, ...], secrets: set[str]
-) -> None:
-    environment = stack["services"][service].get("environment", {})
-    assert set(environment) == secrets
-    config = load(COMPOSE / "affidavit.yaml", environment, sections=sections)
-    hosts = {config.log.kafka.bootstrap_servers[0].partition(":")[0], config.clickhouse.host, config.databases[0].upstream.host}
+SECTIONS = {
+    "proxy": ("databases", "policy", "identity", "log"),
+    "process": ("log", "clickhouse"),
+    "api": ("log", "clickhouse", "api"),
+    "migrate": ("clickhouse",),
+    "topics": ("log",),
+}
+LOGINS = {"process": "writer", "api": "reader", "migrate": "migrator"}
+
+
+def configured(stack: dict[str, Any], name: str) -> Config:
+    """A service's configuration, as it reads it from what is mounted and from its environment."""
+    service = stack["services"][name]
+    mounted = {volume["target"]: volume["source"] for volume in service["volumes"]}
+    return load(Path(mounted["/etc/affidavit/affidavit.yaml"]), service.get("environment", {}), sections=SECTIONS[name])
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_a_role_reads_its_configuration_with_its_own_secrets_alone(stack: dict[str, Any], name: str) -> None:
+    secrets = {"SHOP_PASSWORD"} if name == "proxy" else {"CLICKHOUSE_PASSWORD"} if name in LOGINS else set()
+    assert set(stack["services"][name].get("environment", {})) == secrets
+    config = configured(stack, name)
+    hosts = {config.clickhouse.host} if name in LOGINS else set()
+    hosts |= {server.partition(":")[0] for server in config.log.kafka.bootstrap_servers} if name != "migrate" else set()
+    hosts |= {database.upstream.host for database in config.databases}
+    assert hosts
     assert hosts <= set(stack["services"])
+
+
+def test_each_role_logs_in_to_clickhouse_as_somebody_else(stack: dict[str, Any]) -> None:
+    """And each with a password that only it, and who makes the users, is given."""
+    making = stack["services"]["clickhouse-users"]["environment"]
+    passwords = {
+        f"{user}_PASSWORD".upper(): making[f"{user}_PASSWORD".upper()] for user in (*LOGINS.values(), "auditor", "admin")
+    }
+    assert passwords == making
+    assert len(set(making.values())) == len(making)
+    for name, user in LOGINS.items():
+        assert configured(stack, name).clickhouse.user == user
+        assert stack["services"][name]["environment"]["CLICKHOUSE_PASSWORD"] == making[f"{user.upper()}_PASSWORD"]
+    grafana = stack["services"]["grafana"]["environment"]
+    assert (grafana["AFFIDAVIT_CLICKHOUSE_USER"], grafana["AFFIDAVIT_CLICKHOUSE_PASSWORD"]) == (
+        "auditor",
+        making["AUDITOR_PASSWORD"],
+    )
+    needs = {name: service.get("depends_on", {}) for name, service in stack["services"].items()}
+    assert needs["process"]["migrate"] == needs["migrate"]["clickhouse-users"]  # each only when the one before it is done
+    assert needs["migrate"]["clickhouse-users"]["condition"] == "service_completed_successfully"
+
+
+def test_the_users_and_rights_shipped_are_those_of_this_version(stack: dict[str, Any], tmp_path: Path) -> None:
+    """What the container prints, by the shell, and every statement of it by the engine's parser."""
+    service = stack["services"]["clickhouse-users"]
+    mounted = {volume["target"]: Path(volume["source"]) for volume in service["volumes"]}
+    script = mounted["/etc/affidavit/users.sh"]
+    assert {path.parent for path in mounted.values()} == {script.parent}
+    shipped = mounted["/etc/affidavit/users.sql"].read_text().splitlines()[1:]
+    assert shipped == [f"{statement};" for statement in users_script(ClickHouseSettings(interface="http"))]
+    environment = {"PATH": os.environ["PATH"], **service["environment"], "READER_PASSWORD": "it's; DROP"}
+    done = subprocess.run(["sh", str(script)], env=environment, capture_output=True, text=True, check=True)
+    assert not any(password in done.stdout for password in environment.values())
+    assert hashlib.sha256(b"it's; DROP").hexdigest() in done.stdout
+    statements = [s for s in re.split(r";\n", re.sub(r"^--.*\n", "", done.stdout)) if s]
+    assert statements[: len(shipped)] == [line.removesuffix(";") for line in shipped]
+    assert len(statements) == len(shipped) + 4 * len(LOGINS | {"grafana": "auditor"})
+    with serving() as server:
+        store = connect(server.settings(), tmp_path)
+        for statement in statements:
+            assert store.client.command(f"EXPLAIN AST {statement}"), statement
+        store.close()
+    del environment["WRITER_PASSWORD"]
+    lacking = subprocess.run(["sh", str(script)], env=environment, capture_output=True, text=True, check=False)
+    assert (lacking.returncode != 0, lacking.stdout) == (True, "")
+    assert "WRITER_PASSWORD" in lacking.stderr
 
 
 def test_prometheus_reads_its_configuration(tmp_path: Path) -> None:
@@ -122,6 +185,6 @@ def test_grafana_gets_every_dashboard_and_what_its_data_sources_are_named_by(sta
 
 def test_prometheus_scrapes_every_role_where_it_listens(stack: dict[str, Any]) -> None:
     scraped = yaml.safe_load((COMPOSE / "prometheus" / "prometheus.yaml").read_text())["scrape_configs"][0]["static_configs"]
-    config = load(COMPOSE / "affidavit.yaml", complete=False)
-    listens = {"proxy": config.proxy.metrics_listen, "api": config.api.listen, "process": config.process.listen}
+    proxy, process, api = (configured(stack, name) for name in ("proxy", "process", "api"))
+    listens = {"proxy": proxy.proxy.metrics_listen, "api": api.api.listen, "process": process.process.listen}
     assert set(scraped[0]["targets"]) == {f"{role}:{str(listen).rpartition(':')[2]}" for role, listen in listens.items()}
