@@ -122,6 +122,35 @@ def test_no_password_is_ever_in_what_is_rendered() -> None:
     assert "password:" not in text.replace("password_file:", "")
 
 
+@pytest.mark.parametrize("values", VALUES, ids=lambda path: path.stem)
+def test_each_role_logs_in_to_clickhouse_as_its_own_user_with_its_own_password_alone(values: Path, tmp_path: Path) -> None:
+    chosen = yaml.safe_load((CHART / "values.yaml").read_text())["clickhouse"]["users"]
+    chosen |= yaml.safe_load(values.read_text())["clickhouse"].get("users", {})
+    assert len({user["name"] for user in chosen.values()}) == 3
+    documents = rendered(values)
+    maps = {d["metadata"]["name"]: d["data"]["affidavit.yaml"] for d in documents if d["kind"] == "ConfigMap"}
+    roles = {"audit-affidavit-process": "writer", "audit-affidavit-api": "reader", "audit-affidavit-migrate-1": "migrator"}
+    seen = set()
+    for name, pod in pods(documents).items():
+        secrets = {v["name"]: v["secret"]["secretName"] for v in pod["volumes"] if "secret" in v}
+        named = next(v["configMap"]["name"] for v in pod["volumes"] if v["name"] == "template")
+        role = roles.get(name.partition("/")[2])
+        if role is None:
+            assert "clickhouse-password" not in secrets, name
+            assert "clickhouse" not in yaml.safe_load(maps[named]), name
+            continue
+        seen.add(role)
+        config = tmp_path / f"{role}.yaml"
+        config.write_text(maps[named])
+        loaded = load(config, complete=False).clickhouse
+        assert loaded.user == chosen[role]["name"]
+        assert secrets.get("clickhouse-password") == (chosen[role].get("passwordSecret") or {}).get("name")
+        assert (
+            (loaded.password_file is not None) == ("clickhouse-password" in secrets) == bool(chosen[role].get("passwordSecret"))
+        )
+    assert seen == set(roles.values())
+
+
 def test_what_a_database_may_lose_decides_its_kind() -> None:
     kinds = set(pods(rendered(VALUES[1])))
     assert {"StatefulSet/audit-affidavit-proxy-shop", "Deployment/audit-affidavit-proxy-hr-eu"} <= kinds
@@ -135,6 +164,8 @@ def test_what_a_database_may_lose_decides_its_kind() -> None:
         ("kafka.mechanism=SCRAM-SHA-512", "kafka.mechanism needs kafka.passwordSecret"),
         ("kafka.mechanism=GSSAPI", "mechanism"),
         ("databases[0].upstream.password=x", "additional properties 'password' not allowed"),
+        ("clickhouse.user=affidavit", "additional properties 'user' not allowed"),
+        ("clickhouse.users.writer.name=", "minLength"),
         ("proces.replicas=3", "additional properties 'proces' not allowed"),
         ("api.ingress.enabled=true", "api.ingress"),
         ("keys.controlSecret=", "keys.controlSecret is missing"),

@@ -47,7 +47,7 @@ capabilities: {drop: [ALL]}
 {{- . | lower | replace "_" "-" | replace "." "-" | trunc 20 | trimSuffix "-" -}}
 {{- end }}
 
-{{/* affidavit.yaml: (dict "root" . "databases" list). `${POD_NAME}` is put in by the first container, see deploy/docker/prepare.py. */}}
+{{/* affidavit.yaml: (dict "root" . "databases" list), and for roles that log in to ClickHouse "login": who as. `${POD_NAME}` is put in by the first container, see deploy/docker/prepare.py. */}}
 {{- define "affidavit.config" -}}
 {{- $v := .root.Values -}}
 {{- $kafka := dict "bootstrap_servers" $v.kafka.bootstrapServers "topic_prefix" $v.kafka.topicPrefix "replication" ($v.kafka.replication | int) -}}
@@ -60,8 +60,10 @@ capabilities: {drop: [ALL]}
 {{- with $v.kafka.tokenUrl }}{{ $_ := set $security "token_url" . }}{{ end -}}
 {{- end -}}
 {{- $_ := set $kafka "security" $security -}}
-{{- $clickhouse := dict "interface" $v.clickhouse.interface "host" $v.clickhouse.host "port" ($v.clickhouse.port | int) "database" $v.clickhouse.database "user" $v.clickhouse.user -}}
-{{- if $v.clickhouse.passwordSecret }}{{ $_ := set $clickhouse "password_file" "/run/secrets/affidavit/clickhouse-password/file" }}{{ end -}}
+{{- $clickhouse := dict "interface" $v.clickhouse.interface "host" $v.clickhouse.host "port" ($v.clickhouse.port | int) "database" $v.clickhouse.database -}}
+{{- $user := dict -}}
+{{- with .login }}{{ $user = index $v.clickhouse.users . }}{{ $_ := set $clickhouse "user" $user.name }}{{ end -}}
+{{- if $user.passwordSecret }}{{ $_ := set $clickhouse "password_file" "/run/secrets/affidavit/clickhouse-password/file" }}{{ end -}}
 {{- if $v.clickhouse.caSecret }}{{ $_ := set $clickhouse "ca_file" "/run/secrets/affidavit/clickhouse-ca/file" }}{{ end -}}
 {{- with $v.clickhouse.cluster }}{{ $_ := set $clickhouse "cluster" . }}{{ end -}}
 {{- $databases := list -}}
@@ -89,7 +91,7 @@ capabilities: {drop: [ALL]}
 {{- mergeOverwrite $config (deepCopy $v.extra) | toYaml -}}
 {{- end }}
 
-{{/* The pod of a role: (dict "root" . "role" r "database" d-or-nil "config" name "args" list "ports" yaml "probes" yaml "data" volume-or-empty) */}}
+{{/* The pod of a role: (dict "root" . "role" r "database" d-or-nil "login" user-or-nil "config" name "args" list "ports" yaml "probes" yaml "data" volume-or-empty) */}}
 {{- define "affidavit.pod" -}}
 {{- $v := .root.Values -}}
 serviceAccountName: {{ include "affidavit.name" .root }}
@@ -222,7 +224,7 @@ tolerations: {{- toYaml . | nindent 2 }}
 {{- with .upstream.caSecret }}{{ $_ := set $found "upstream-ca" . }}{{ end -}}
 {{- with .clientTls }}{{ with .secret }}{{ $_ := set $found "client-tls" (dict "name" .) }}{{ end }}{{ end -}}
 {{- else -}}
-{{- with $v.clickhouse.passwordSecret }}{{ $_ := set $found "clickhouse-password" . }}{{ end -}}
+{{- with (index $v.clickhouse.users .login).passwordSecret }}{{ $_ := set $found "clickhouse-password" . }}{{ end -}}
 {{- with $v.clickhouse.caSecret }}{{ $_ := set $found "clickhouse-ca" . }}{{ end -}}
 {{- end -}}
 {{- toYaml $found -}}
