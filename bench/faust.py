@@ -137,7 +137,7 @@ def worker(o: dict[str, Any], store: Store, settings: KafkaSettings, meter: Mete
             figures.append(found)
             loop[0].call_soon_threadsafe(whole.set)
 
-    runtime = FaustRuntime(settings, store, archive, _now, folder / "keys", group=o["group"], stored=stored)
+    runtime = FaustRuntime(settings, store, archive, _now, folder / "keys", folder / "faust", group=o["group"], stored=stored)
 
     async def work() -> Figures:
         loop.append(asyncio.get_running_loop())

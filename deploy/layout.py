@@ -57,6 +57,11 @@ class DataDir:
         return self.root / "run"
 
     @property
+    def faust(self) -> Path:
+        """Folder that Faust makes for a worker's tables. Ours are in memory: it stays empty."""
+        return self.run / "faust"
+
+    @property
     def local_token(self) -> Path:
         """The token of whoever can read this file: made anew at each start of the node."""
         return self.run / "local.token"

@@ -46,7 +46,7 @@ def run_process(config: Config) -> int:
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, stop.set)
             limit = config.process.max_rejected
-            runtime = FaustRuntime(config.log.kafka, store, archive, _now, data.keys, limit, stored=stored)
+            runtime = FaustRuntime(config.log.kafka, store, archive, _now, data.keys, data.faust, limit, stored=stored)
             await runtime.run(stop, split_address(config.process.listen))
 
         asyncio.run(work())

@@ -129,12 +129,16 @@ class FaustRuntime:
         archive: Archive,
         clock: Callable[[], int],
         keys_dir: Path,
+        faust_dir: Path,
         max_rejected: int = 100,
         group: str = "affidavit-process",
         session_seconds: float = SESSION_SECONDS,
         stored: Stored | None = None,
     ) -> None:
-        """Raise LogError where the brokers refuse us or the topics are not there."""
+        """Raise LogError where the brokers refuse us or the topics are not there.
+
+        `faust_dir` is for Faust to make: it makes folders for tables wherever these are kept, by default in the current one.
+        """
         self._settings, self._store, self._archive, self._clock = settings, store, archive, clock
         self._keys_dir, self._max_rejected = keys_dir, max_rejected
         self._log = KafkaLog(settings)
@@ -152,7 +156,7 @@ class FaustRuntime:
         self._counts = {"blocks": 0, "events": 0, "repeats": 0, "rejected": 0, "gaps": 0, "batches": 0, "retries": 0}
         self._state, self._last_error, self._latency_us = "starting", "", 0
         self._session = session_seconds
-        self._app = _application(settings, group, partitions, session_seconds)
+        self._app = _application(settings, group, partitions, session_seconds, faust_dir)
         raw: dict[str, Any] = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
         self._table = self._app.Table("progress", partitions=partitions)
         topic = self._app.topic(settings.topic_prefix + EVENTS.name, partitions=partitions, **raw)
@@ -445,7 +449,7 @@ def _counts(log: KafkaLog, group: str) -> tuple[int, int]:
     return counts[EVENTS.name], counts[ACTIVITY.name]
 
 
-def _application(settings: KafkaSettings, group: str, partitions: int, session_seconds: float) -> faust.App:
+def _application(settings: KafkaSettings, group: str, partitions: int, session_seconds: float, folder: Path) -> faust.App:
     logging.getLogger("aiokafka").setLevel(logging.ERROR)
     options: dict[str, Any] = {}
     if (credentials := _credentials(settings)) is not None:
@@ -454,6 +458,7 @@ def _application(settings: KafkaSettings, group: str, partitions: int, session_s
         settings.topic_prefix + group,
         broker=[f"kafka://{server}" for server in settings.bootstrap_servers],
         store="memory://",
+        datadir=str(folder.absolute()).replace("{", "{{").replace("}", "}}"),  # Faust expands braces
         table_standby_replicas=1,
         topic_partitions=partitions,
         topic_replication_factor=settings.replication,

@@ -158,6 +158,7 @@ def test_blocks_become_rows_once_and_a_restart_goes_on(site: Site) -> None:
     site.until(worker, site.drained)
     ended = site.stop(worker)
     assert (ended["blocks"], ended["repeats"], ended["rejected"], ended["gaps"]) == (30, 30, 0, 0)
+    assert (site.folder / "faust {1}" / "v1" / "tables").is_dir(), "Faust's folders are where it was told, not in the current one"
     site.ship(blocks[30:])
     worker = site.start()
     site.until(worker, site.drained)

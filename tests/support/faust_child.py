@@ -61,6 +61,7 @@ async def main(arguments: list[str]) -> int:
         archive,
         lambda: time.time_ns() // 1000,
         data / "keys",
+        data / "faust {1}",
         o.get("most", 100),
         o["group"],
         session_seconds=6.0,
