@@ -1,36 +1,31 @@
-"""Masks for the sessions of one database: what is tagged, what each statement may show, and to whom.
+"""Masks for one session: what each statement may show to it, and what it must not run.
 
-What is judged of a statement is the same for everybody and kept as long as the snapshot of the catalogue is the same; what a
-principal may see is asked anew when the policy changes.
+What a principal may see is asked anew when the policy changes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 
 from ingest.core.guarding import Answer, Emergency, Hold, Judgement, Request, SessionGuard
 from ingest.masking.copies import CopyMasker
+from ingest.masking.database import DatabaseMasking
+from ingest.masking.lineage import CARRIES_NOTHING, MAX_OWN, Carried, Table
 from ingest.masking.plan import ColumnPlan, MaskPlan, Treatment, plan_result, planned
 from ingest.masking.reports import without_values
 from ingest.masking.rows import MAX_ROW, RowMasker
-from ingest.masking.sight import Sight, changes, doubted, look
-from ingest.masking.tags import EVERY, PROSE, CatalogueTags, Classes, Observations, Override, no_override
-from processors.sensitivity import Scanner
-from processors.statements import Statement, Tokenizer
-from processors.statements.catalogue import Catalogue
+from ingest.masking.sight import Sight, changes, doubted
+from ingest.masking.tags import EVERY, Classes
+from processors.statements import Statement
 from processors.statements.statement import CopyFormat
-from schemas.classes import DataClass, Style
-from schemas.events import Danger, Decision, Verdict
+from schemas.classes import DataClass
+from schemas.events import Decision, Verdict
 
-MAX_SIGHTS = 4096
-"""Statements whose sight is remembered for a database; past it all are judged again as they come."""
 _NOTHING: Classes = frozenset()
-_SHOWN, _ASKED = frozenset(("output",)), frozenset(("filter", "join", "group", "order"))
-"""Roles of columns: what reaches the result, and what only decides which rows do, and how."""
 RULE = "masking"
 """What decisions name where masking itself refuses a statement."""
 
@@ -38,150 +33,10 @@ _UNREAD = (
     "This statement could not be read beforehand (a syntax error, or code that is put together while it runs), so what it shows"
     " could not be masked. It was not executed. Write it as plain SQL, or ask for the right to see clear values."
 )
-
-
-class Snapshots(Protocol):
-    """Whoever keeps the catalogue current."""
-
-    @property
-    def current(self) -> Catalogue | None:
-        """The newest snapshot."""
-
-    @property
-    def begun(self) -> int:
-        """Readings begun so far."""
-
-    @property
-    def done(self) -> int:
-        """The number of the reading that the newest snapshot is of."""
-
-    def changed(self) -> None:
-        """Say that it may be out of date."""
-
-
-class DatabaseMasking:
-    """What the sessions of one database share in one worker. `snapshots` None: no catalogue is read, so nothing is known."""
-
-    def __init__(
-        self,
-        snapshots: Snapshots | None,
-        tokenizer: Tokenizer,
-        scanner: Scanner,
-        styles: Mapping[DataClass, Style],
-        default: Style,
-        override: Override = no_override,
-    ) -> None:
-        self.tokenizer = tokenizer
-        self.scanner = scanner
-        self.styles = styles
-        self.default = default
-        self._snapshots = snapshots
-        self._override = override
-        self._tags: CatalogueTags | None = None
-        self._sights: dict[Statement, Sight | None] = {}
-        self._observations = Observations()
-        self._stale: dict[str, int] = {}
-
-    @property
-    def tags(self) -> CatalogueTags | None:
-        """The tags of the newest snapshot."""
-        current = self._snapshots.current if self._snapshots is not None else None
-        if current is not None and (self._tags is None or self._tags.catalogue is not current):
-            kept = self._tags.carried(current) if self._tags is not None else {}
-            self._tags = self._tagged(current, kept)
-            self._sights = {}
-        return self._tags
-
-    def retag(self) -> None:
-        """What is said of columns has changed: judge them again."""
-        if self._tags is not None:
-            self._tags = self._tagged(self._tags.catalogue, self._tags.kept)
-        self._sights = {}
-
-    def _tagged(self, catalogue: Catalogue, kept: Mapping[tuple[int, int], Classes]) -> CatalogueTags:
-        return CatalogueTags(catalogue, self.tokenizer, self.scanner, self._override, kept, self._observations)
-
-    def changed(self, names: Iterable[str]) -> None:
-        """These objects are others than the snapshot has them, until one that is read from now on."""
-        if self._snapshots is not None:
-            self._stale.update(dict.fromkeys(names, self._snapshots.begun + 1))
-            self._snapshots.changed()
-
-    @property
-    def doubts(self) -> bool:
-        """Whether `stale` may have any."""
-        return bool(self._stale)
-
-    @property
-    def stale(self) -> Iterable[str]:
-        """Objects that the newest snapshot does not have as they are."""
-        if self._stale and self._snapshots is not None:
-            done = self._snapshots.done
-            self._stale = {name: reading for name, reading in self._stale.items() if reading > done}
-        return self._stale
-
-    def observed(self, column: ColumnPlan, values: int, found: bool) -> None:
-        """Values of an untagged column were seen: what was found in them tags it from now on."""
-        where = column.table, column.attribute
-        if not column.table or self._tags is None:
-            return
-        if found:
-            self._tags.kept[where] = PROSE
-            self.retag()
-        elif self._observations.add(where, values):
-            self._sights = {}
-
-    def sight(self, statement: Statement) -> Sight | None:
-        """Return what a statement may show."""
-        tags = self.tags
-        sights = self._sights
-        try:
-            return sights[statement]
-        except KeyError:
-            found = look(statement, tags)
-        if len(sights) >= MAX_SIGHTS:
-            sights.clear()
-        sights[statement] = found
-        return found
-
-    def unknown_column(self) -> None:
-        """A result has a column that the snapshot does not know: it is out of date."""
-        if self._snapshots is not None:
-            self._snapshots.changed()
-
-    def name_of(self, column: ColumnPlan) -> str:
-        """Return the name of a result's column where it is one of a table."""
-        return self._tags.name_of(column.table, column.attribute) if self._tags is not None and column.table else ""
-
-    def classes(self, statement: Statement) -> tuple[Iterable[str], bool]:
-        """Return the classes of what a statement touches, and whether they are known for all of it."""
-        sight = self.sight(statement)
-        if sight is None:
-            return (), self.tags is not None
-        return sorted(sight.touched or ()), sight.touched is not None
-
-    def harms(self, statement: Statement, clear: Classes) -> tuple[Danger, ...]:
-        """Return what a statement could do harm by that only classes tell, to whom `clear` is shown as it is.
-
-        `sensitive_read`: it shows some of that. `inference`: it filters, joins, groups or sorts by what is masked, and so its
-        rows, or their number, tell something of it. A column that is not certain counts as what the tables it may be of hold.
-        """
-        tags, sight = self.tags, self.sight(statement)
-        if tags is None or sight is None:
-            return ()
-        facts = statement.facts
-        touched = (*facts.reads, *facts.writes)
-
-        def behind(roles: frozenset[str]) -> Classes:
-            found = tags.behind((c.name for c in facts.columns if not roles.isdisjoint(c.roles)), touched)
-            return (sight.touched or EVERY) if found is None else found
-
-        found: list[Danger] = []
-        if behind(_SHOWN) & clear:
-            found.append(Danger.SENSITIVE_READ)
-        if behind(_ASKED) - clear:
-            found.append(Danger.INFERENCE)
-        return tuple(found)
+_FULL = (
+    "It fills a table from other columns, and there is no room to remember what the table holds then. It was not executed. Ask"
+    " whoever runs the proxy to say what the database's tables hold (CatalogueTagged), or to make room in the register."
+)
 
 
 def nothing_clear() -> Classes:
@@ -215,6 +70,8 @@ class SessionMasking:
         self._plan = self._strict
         self._seen: Classes | None = None
         self._changing: set[str] = set()
+        self._made: dict[str, Table] = {}
+        """Temporary tables of this session, by short name: what statements that name them may carry elsewhere."""
 
     @property
     def plan(self) -> MaskPlan:
@@ -245,8 +102,47 @@ class SessionMasking:
         return MaskPlan(plan.clear | granted, plan.styles, plan.default) if granted else plan
 
     def changing(self, statement: Statement) -> None:
-        """A statement is about to change objects: what uses them is not known any more."""
-        self._changing.update(changes(statement))
+        """A statement is about to run: what it changes is not known any more; what it fills has the classes of its sources."""
+        if statement.changes_objects:
+            self._changing.update(changes(statement))
+        shape = statement.shape
+        if shape.flows or shape.made:
+            found = self._database.carries(statement, self._made)
+            if found is not CARRIES_NOTHING:
+                self._fill(found)
+                self._database.learn(statement, found, self._made)
+        if shape.renames:
+            self._database.renamed(statement)
+            self._rename(statement)
+
+    def _carries_more(self, statement: Statement) -> bool:
+        found = self._database.carries(statement, self._made)
+        return any(table.held and not made.temporary for made, table in found.made) or self._database.adds(found, self._made)
+
+    def _fill(self, found: Carried) -> None:
+        for made, columns in found.made:
+            short = made.name.rpartition(".")[2]
+            if not made.temporary or (short not in self._made and len(self._made) >= MAX_OWN):
+                continue
+            before = self._made.get(short)
+            if before is not None:  # it may be there still, whatever becomes of this statement
+                names = columns.names if columns.names == before.names else None
+                columns = Table(names, {0: _NOTHING.union(*before.held.values(), *columns.held.values())})
+            self._made[short] = columns
+        for target, column, classes in found.given:
+            table = self._made.get(target.rpartition(".")[2])
+            for place in table.places(column) if table is not None else ():
+                table.add(place, classes)  # type: ignore[union-attr]
+
+    def _rename(self, statement: Statement) -> None:
+        for name, column, newer in statement.shape.renames:
+            table = self._made.get(name.rpartition(".")[2])
+            if table is None:
+                continue
+            every = Table(None, {0: _NOTHING.union(*table.held.values())})
+            self._made[name.rpartition(".")[2]] = every
+            if not column and not newer.endswith("."):
+                self._made[newer] = every
 
     def transaction_ended(self) -> None:
         """What was changed is there for everybody, or was undone."""
@@ -297,6 +193,8 @@ class SessionMasking:
 
     def refusal(self, statement: Statement) -> str:
         """Return why a statement must not run, empty if it may."""
+        if statement.fills and self._carries_more(statement) and self._database.learned.full:
+            return _FULL
         sight = self.sight(statement)
         if sight is None:
             return ""

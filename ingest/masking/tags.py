@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 
 import orjson
 from pglast import parser
@@ -140,8 +141,13 @@ def no_override(schema: str, table: str, column: str) -> Classes | None:
     return None
 
 
+def nothing_learned(relation: Relation, column: Column) -> Classes:
+    """Say of no column that it was given values of others."""
+    return NOTHING
+
+
 class CatalogueTags:
-    """The tags of one snapshot. `kept` are classes of columns (oid, number) from snapshots before."""
+    """The tags of one snapshot. `kept` are classes of columns (oid, number) of snapshots before, `learned` what was given."""
 
     def __init__(
         self,
@@ -151,8 +157,11 @@ class CatalogueTags:
         override: Override = no_override,
         kept: Mapping[tuple[int, int], Classes] | None = None,
         observations: Observations | None = None,
+        learned: Callable[[Relation, Column], Classes] = nothing_learned,
     ) -> None:
         self.catalogue = catalogue
+        self._learned = learned
+        self._made: Mapping[str, Mapping[str, Classes]] = {}
         self.kept: dict[tuple[int, int], Classes] = dict(kept or {})
         self._namer = Namer(tokenizer, ())
         self._scanner = scanner
@@ -163,6 +172,14 @@ class CatalogueTags:
         self._known: dict[int, dict[int, Classes]] = {}
         self._named: dict[str, dict[str, Classes] | None] = {}
         self._open: set[int] = set()
+
+    def with_made(self, made: Mapping[str, Mapping[str, Classes]]) -> CatalogueTags:
+        """Return these tags as they are where tables of these short names were made that no snapshot has."""
+        if not made:
+            return self
+        other = copy(self)
+        other._made, other._named = made, {}
+        return other
 
     def lookup(self, table_oid: int, attribute: int) -> Classes | None:
         """Return the classes of a column as a row description names it; None if the snapshot does not know it."""
@@ -345,6 +362,12 @@ class CatalogueTags:
         schema, _, table = name.partition(".")
         system = schema in _SERVERS
         found = self.catalogue.find("?" if system else schema, table)
+        own = self._made.get(table) if not system else None
+        if own is not None and found:  # which of them is meant is not certain, nor the order of its columns
+            held = [c for r in found for c in self._relation(r).values()]
+            return dict.fromkeys(own, NOTHING.union(*own.values(), *held))
+        if own is not None:
+            return dict(own)
         if not found and not system:
             return None
         columns: dict[str, Classes] = dict.fromkeys(self._own.get(name, ()), NOTHING) if system else {}
@@ -355,6 +378,16 @@ class CatalogueTags:
                 said = self._namer.plain(column.name)
                 columns[said] = columns.get(said, NOTHING) | classes[column.number]
         return columns
+
+    def named(self, relation: Relation, column: str) -> list[Column]:
+        """Return the columns of a relation that a name of facts means, all for `*`."""
+        if column == "*":
+            return list(relation.columns)
+        return [c for c in relation.columns if c.name == column or (column[:1] == "~" and self._namer.plain(c.name) == column)]
+
+    def held(self, relation: Relation) -> Mapping[int, Classes]:
+        """Return the classes of a relation's columns by their numbers."""
+        return self._relation(relation)
 
     def _relation(self, relation: Relation) -> dict[int, Classes]:
         known = self._known.get(relation.oid)
@@ -381,7 +414,8 @@ class CatalogueTags:
                 found[column.number] = said
                 continue
             classes = self._described(relation, column) | through.get(column.number, NOTHING)
-            found[column.number] = classes | self.kept.get((relation.oid, column.number), NOTHING)
+            kept = self.kept.get((relation.oid, column.number), NOTHING)
+            found[column.number] = classes | kept | self._learned(relation, column)
         return found
 
     def _described(self, relation: Relation, column: Column) -> Classes:

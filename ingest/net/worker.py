@@ -46,6 +46,7 @@ from ingest.net.estimates import Estimates
 from ingest.net.gate import Gate
 from ingest.net.grants import GrantBook
 from ingest.net.holds import Holds
+from ingest.net.lineage_register import LineageRegister
 from ingest.net.listener import Listener
 from ingest.net.logins import Logins
 from ingest.net.sanctions import Sanctions
@@ -243,6 +244,7 @@ class Worker:
                 settings.styles,
                 settings.default_style,
                 self._tagged(database),
+                LineageRegister(self.config.data_dir / "lineage.db", database.alias),
             )
         guard = session.guard
         masking = SessionMasking(shared, guard.clear, guard.granted) if isinstance(guard, PolicyGuard) else SessionMasking(shared)
@@ -374,6 +376,8 @@ class Worker:
             self.counted.loop_lag.observe(int((time.monotonic() - self._tick_due) * 1e6))
         for watch in self._catalogues.values():
             watch.look()
+        for shared in self.masking.values():
+            shared.look()
         if not 0 <= now - self._last_beat < self.config.audit.heartbeat_seconds * 1_000_000:  # also when the clock was set back
             self._last_beat = now
             open_sessions = [c.session for c in self.connections if c.session is not None]

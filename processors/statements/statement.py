@@ -32,6 +32,21 @@ class CopyFormat:
 
 
 @dataclass(frozen=True, slots=True)
+class Made:
+    """A table that a statement makes. `columns` and `outputs` are its columns' names and what is behind each, in order.
+
+    A table's name in `outputs` stands for all of its columns; None as a whole: not known. `renamed` are the names that the first
+    columns get instead. `temporary`: only its session sees it.
+    """
+
+    name: str
+    temporary: bool = False
+    columns: tuple[str, ...] = ()
+    outputs: tuple[frozenset[str] | str, ...] | None = ()
+    renamed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Shape:
     """Where the cells of a statement's result come from, and where values go that it writes; for masking, never in an event.
 
@@ -42,7 +57,9 @@ class Shape:
     columns behind the value). `compared` has for each part of a condition and each sort key the columns behind each of its
     references, where it has several; `counted` are columns that say how many rows there are. `code_reads` and `code_writes` are
     tables that code it calls reads and writes. `keys` are the names by which it takes members out of documents, None where one is
-    not known.
+    not known. `made` are the tables it makes, `renames` (table, column or nothing, new name, or `schema.` alone) of what it gives
+    another name. `inserted` are (table, what is behind its first columns, in order) of inserts that name no columns. `mixed`: the
+    value of an output is made of several columns.
     """
 
     outputs: tuple[frozenset[str] | str | None, ...] | None = None
@@ -53,6 +70,10 @@ class Shape:
     code_writes: frozenset[str] = frozenset()
     copy: CopyFormat | None = None
     keys: tuple[str, ...] | None = ()
+    made: tuple[Made, ...] = ()
+    renames: tuple[tuple[str, str, str], ...] = ()
+    inserted: tuple[tuple[str, tuple[frozenset[str] | str, ...]], ...] = ()
+    mixed: bool = False
 
 
 UNSHAPED = Shape()
@@ -64,11 +85,13 @@ class Statement:
     `long_text`: the text is longer than MAX_INLINE_TEXT and the fragment names it by hash only. `settings` are the session
     settings it changes; None is a value not known or not kept, the key `*` any setting at all. `changes_objects`: what the
     database holds may be another after it. `shape` is what masking needs to know of it. `plain`: it leaves nothing in its session
-    that could change what a later one means, refers to nothing made there before, and is no COPY; nearly all are.
+    that could change what a later one means, refers to nothing made there before, and is no COPY; nearly all are. `fills`: it
+    makes, renames, or fills tables from columns.
     """
 
     __slots__ = (
-        "changes_objects", "facts", "fingerprint", "fragment", "long_text", "plain", "settings", "shape", "text", "text_hash",
+        "changes_objects", "facts", "fills", "fingerprint", "fragment", "long_text", "plain", "settings", "shape", "text",
+        "text_hash",
     )  # fmt: skip
 
     def __init__(
@@ -87,7 +110,10 @@ class Statement:
         self.long_text = len(encoded) > MAX_INLINE_TEXT
         by_name = bool(facts.verbs) and facts.verbs[0] in _BY_NAME
         stays = bool(settings) or self.changes_objects
-        self.plain = not (stays or by_name or self.long_text) and _NOT_PLAIN.isdisjoint(facts.flags)
+        self.fills = bool(shape.flows or shape.made or shape.renames)
+        self.plain = not (stays or by_name or self.long_text or shape.made or shape.renames) and _NOT_PLAIN.isdisjoint(
+            facts.flags
+        )
         self.fragment = (
             b","
             + orjson.dumps(

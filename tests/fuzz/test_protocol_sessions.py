@@ -22,7 +22,7 @@ from ingest.core.limits import Limits
 from ingest.guard.asking import Asking
 from ingest.guard.guard import Guard
 from ingest.masking import DatabaseMasking, MaskingGuard, SessionMasking
-from ingest.masking.session import MAX_ROW
+from ingest.masking.rows import MAX_ROW
 from ingest.protocols.postgres.executions import Execution
 from ingest.protocols.postgres.expected import Batch, Described, Parsed, Simple
 from ingest.protocols.postgres.responses import _MAX_DESCRIPTION

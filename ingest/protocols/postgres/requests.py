@@ -132,7 +132,7 @@ class Requests(Framing):
         sight = masking.sight(execution.statement)
         if "search_path" in execution.statement.settings or "*" in execution.statement.settings:
             self.names.cursors.forget()  # what was prepared by name is read anew by the server
-        if execution.statement.changes_objects:
+        if execution.statement.changes_objects or execution.statement.fills:
             masking.changing(execution.statement)
         if acts_by_name(execution.statement):
             sight = self._sight_by_name(execution.statement, sight)

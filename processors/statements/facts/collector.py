@@ -17,7 +17,7 @@ from processors.statements.catalogue import Catalogue
 from processors.statements.dangers.functions import DYNAMIC, of_function
 from processors.statements.facts.names import Namer, is_plain
 from processors.statements.facts.scope import RESULT
-from processors.statements.statement import CopyFormat, Shape
+from processors.statements.statement import CopyFormat, Made, Shape
 from schemas.events import ColumnUse, Danger, Facts, StatementFlag
 
 Node = dict[str, Any]
@@ -171,7 +171,11 @@ class Collector:
         self.code_reads: set[str] = set()
         self.code_writes: set[str] = set()
         self.copy_format: CopyFormat | None = None
-        self.made = ""
+        self.made: Node = {}
+        """IntoClause of the table that the query walked next makes."""
+        self.makes: list[Made] = []
+        self.renames: dict[tuple[str, str, str], None] = {}
+        self.inserted: dict[tuple[str, tuple[frozenset[str] | str, ...]], None] = {}
 
     def verb(self, verb: str) -> None:
         self.verbs[verb] = None
@@ -297,6 +301,10 @@ class Collector:
             frozenset(self.code_writes),
             self.copy_format,
             None if self.keys is None else tuple(self.keys),
+            tuple(self.makes),
+            tuple(self.renames),
+            tuple(self.inserted),
+            bool(self.mixed),
         )
 
     def takes(self, keys: Iterable[str] | None) -> None:

@@ -412,6 +412,8 @@ class QueryWalk(ExpressionWalk):
             for name, behind in zip(names, lineage, strict=False):
                 self.facts.flow(name, behind)  # type: ignore[arg-type]
             return
+        if lineage and not names and None not in lineage:
+            self.facts.inserted[target, lineage] = None  # type: ignore[index]
         for behind in lineage or ():
             if isinstance(behind, str) and not names:
                 self.facts.flow(f"{target}.*", frozenset((f"{behind}.*",)))
@@ -444,9 +446,13 @@ class QueryWalk(ExpressionWalk):
             if command == "insert" and not clause.get("targetList"):
                 self.facts.use([f"{target}.*"], "write")
             targets = [t.get("ResTarget", {}).get("name", "") for t in clause.get("targetList", ())]
+            row: list[Names] = []
             for i, value in enumerate(clause.get("values", ())):
                 name = self.facts.namer.plain(targets[i]) if i < len(targets) else "*"
-                self.facts.flow(f"{target}.{name}", self.expression(value, scope, ("argument",)))
+                row.append(self.expression(value, scope, ("argument",)))
+                self.facts.flow(f"{target}.{name}", row[-1])
+            if any(row) and not targets:
+                self.facts.inserted[target, tuple(row)] = None
 
     def relation_scope(self, range_var: Node) -> Scope:
         """Return a scope of one table, for expressions in definitions (indexes, policies, COPY … WHERE)."""

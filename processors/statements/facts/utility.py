@@ -19,7 +19,7 @@ from processors.statements.facts.query import OUTPUT, QUERIES, QueryWalk
 from processors.statements.facts.scope import Output, Scope
 from processors.statements.facts.specified import SPECIFIED
 from processors.statements.facts.trees import strings
-from processors.statements.statement import RESTORED, CopyFormat
+from processors.statements.statement import RESTORED, CopyFormat, Made
 from schemas.events import Danger
 from schemas.events import StatementFlag as F
 
@@ -52,18 +52,62 @@ class StatementWalk(QueryWalk):
             self._specified(kind, fields)
 
     def _result(self, output: Output, fields: Node) -> None:
-        into = fields["intoClause"].get("rel") if "intoClause" in fields else None
-        if into and into.get("relpersistence") != "t":
+        into, self.facts.made = fields.get("intoClause") or self.facts.made, {}
+        if fields.get("intoClause", {}).get("rel", {}).get("relpersistence", "t") != "t":
             self._copied({"SelectStmt": fields})
-        made = self.facts.relation(into) if into else self.facts.made
-        if made:
-            # A table that a query makes has columns of the query's names.
-            for star in output.stars:
-                self.facts.flow(f"{made}.*", frozenset((f"{star}.*",)))
-            for name, behind in output.columns:
-                self.facts.flow(f"{made}.{name}", behind)
+        if into.get("rel"):
+            self._made(output, into)
         if self.facts.depth == 0:
             self.facts.outputs = output.lineage
+
+    def _made(self, output: Output, into: Node) -> None:
+        """A table that a query makes has columns of the query's names, but for those that it is given names for."""
+        name, lineage = self.facts.relation(into["rel"]), output.lineage
+        renamed = tuple(self.shown(strings(into.get("colNames", ()))))
+        temporary = into["rel"].get("relpersistence") == "t" or name.startswith("pg_temp")
+        single = [o for o in lineage or () if isinstance(o, frozenset)]
+        if lineage is None or None in lineage or len(single) != len(output.columns):
+            self.facts.makes.append(Made(name, temporary, outputs=None, renamed=renamed))
+        else:
+            names = iter(output.columns)
+            columns = tuple(next(names)[0] if isinstance(o, frozenset) else "*" for o in lineage)
+            self.facts.makes.append(Made(name, temporary, columns, lineage, renamed))  # type: ignore[arg-type]
+        if renamed:
+            every = frozenset(f"{star}.*" for star in output.stars).union(*(behind for _, behind in output.columns))
+            exact = len(single) == len(lineage or ()) == len(output.columns)
+            for n, column in enumerate(renamed):
+                self.facts.flow(f"{name}.{column}", output.columns[n][1] if exact and n < len(output.columns) else every)
+        for star in output.stars:
+            self.facts.flow(f"{name}.*", frozenset((f"{star}.*",)))
+        for column, behind in output.columns[0 if output.stars else len(renamed) :]:
+            self.facts.flow(f"{name}.{column}", behind)
+
+    def create(self, fields: Node) -> None:
+        """CREATE TABLE, without a query."""
+        self._specified("CreateStmt", fields)
+        relation = fields.get("relation", {})
+        columns: list[str] = []
+        outputs: list[frozenset[str] | str] = []
+        for parent in fields.get("inhRelations", ()):
+            columns.append("*")
+            outputs.append(self.facts.relation(parent.get("RangeVar", {})))
+        for element in fields.get("tableElts", ()):
+            if "ColumnDef" in element:
+                columns.append(self.facts.namer.plain(element["ColumnDef"].get("colname", "")))
+                outputs.append(frozenset())
+            elif "TableLikeClause" in element:
+                columns.append("*")
+                outputs.append(self.facts.relation(element["TableLikeClause"].get("relation", {})))
+        name = self.facts.relation(relation)
+        temporary = relation.get("relpersistence") == "t" or name.startswith("pg_temp")
+        known = None if "ofTypename" in fields else tuple(outputs)
+        self.facts.makes.append(Made(name, temporary, tuple(columns), known))
+
+    def move(self, fields: Node) -> None:
+        """ALTER … SET SCHEMA."""
+        self._specified("AlterObjectSchemaStmt", fields)
+        if "relation" in fields:
+            self.facts.renames[self.facts.relation(fields["relation"]), "", f"{fields.get('newschema', '?')}."] = None
 
     def _specified(self, kind: str, fields: Node) -> None:
         verb, flags = SPECIFIED.get(kind) or _derived(kind)
@@ -230,8 +274,12 @@ class StatementWalk(QueryWalk):
         rel = fields.get("into", {}).get("rel")
         if rel:
             self.facts.write(self.facts.relation(rel))
-            self.facts.made = self.facts.relation(rel)
+            self.facts.made = fields["into"]
         self.statement(fields["query"])
+        if rel and self.facts.made:  # what EXECUTE runs has no tree here
+            self.facts.made = {}
+            name = self.facts.relation(rel)
+            self.facts.makes.append(Made(name, rel.get("relpersistence") == "t" or name.startswith("pg_temp"), outputs=None))
         if rel and rel.get("relpersistence") != "t":
             self._copied(fields["query"])
 
@@ -402,7 +450,11 @@ class StatementWalk(QueryWalk):
         self.facts.verb("alter_" + _object_name(fields.get("renameType", "OBJECT_TABLE")))
         self.facts.flag(F.DDL)
         if "relation" in fields:
-            self.facts.write(self.facts.relation(fields["relation"]))
+            name = self.facts.relation(fields["relation"])
+            self.facts.write(name)
+            column = self.facts.namer.plain(fields["subname"]) if fields.get("renameType") == "OBJECT_COLUMN" else ""
+            if column or "subname" not in fields:
+                self.facts.renames[name, column, self.facts.namer.plain(fields.get("newname", ""))] = None
 
     def drop(self, fields: Node) -> None:
         self.facts.verb("drop_" + _object_name(fields.get("removeType", "OBJECT_TABLE")))
@@ -447,10 +499,12 @@ def _derived(kind: str) -> tuple[str, tuple[F, ...]]:
 
 
 _RULES: dict[str, Callable[[StatementWalk, Any], None]] = {
+    "AlterObjectSchemaStmt": StatementWalk.move,
     "AlterTableStmt": StatementWalk.alter_table,
     "CallStmt": StatementWalk.call,
     "CopyStmt": StatementWalk.copy,
     "CreateSchemaStmt": StatementWalk.create_schema,
+    "CreateStmt": StatementWalk.create,
     "CreateTableAsStmt": StatementWalk.create_table_as,
     "DeclareCursorStmt": StatementWalk.declare,
     "DiscardStmt": StatementWalk.discard,

@@ -1,0 +1,268 @@
+"""What a statement carries into tables, what is remembered of it, and for how long."""
+
+# ruff: noqa: E501 - a statement a line
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ingest.masking import DatabaseMasking, MaskingGuard, SessionMasking
+from ingest.masking.lineage import Register
+from ingest.masking.tags import EVERY
+from ingest.net.lineage_register import LineageRegister
+from processors.sensitivity import Scanner
+from processors.statements import Analyser, Lexing
+from processors.statements.catalogue import Catalogue, Column, Relation, build
+from schemas.classes import DataClass as C
+from schemas.classes import Style
+from schemas.events import Verdict
+from tests.support.pg_conversation import TOKENIZER
+
+SCANNER = Scanner()
+ID, NAME, EMAIL, A = (Column(n, i, t) for n, i, t in (("id", 1, "integer"), ("full_name", 2, "text"), ("email", 3, "text"), ("a", 2, "text")))  # fmt: skip
+PEOPLE = Relation("public", "people", "r", 20001, columns=(ID, NAME, EMAIL))
+PLAIN = Relation("public", "plain", "r", 20002, columns=(ID, A, Column("b", 3, "text")))
+
+
+class Snapshots:
+    """Snapshots that a test makes."""
+
+    def __init__(self, *relations: Relation) -> None:
+        self.current: Catalogue | None = build(relations, [])
+        self.begun = self.done = 1
+
+    def changed(self) -> None:
+        self.begun += 1
+
+    def read(self, *relations: Relation) -> None:
+        self.begun += 1
+        self.done = self.begun
+        self.current = build(relations, [])
+
+
+class World:
+    """Sessions of one database."""
+
+    def __init__(self, *relations: Relation, register: Register | None = None) -> None:
+        self.snapshots = Snapshots(*(relations or (PEOPLE, PLAIN)))
+        self.database = DatabaseMasking(self.snapshots, TOKENIZER, SCANNER, {}, Style.REDACT, register=register)
+        self.session = self.another()
+
+    def another(self) -> SessionMasking:
+        return SessionMasking(self.database, lambda: EVERY)
+
+    def run(self, *texts: str, session: SessionMasking | None = None) -> None:
+        analyser = Analyser(TOKENIZER)
+        for text in texts:
+            for statement in analyser.analyse(text.encode(), Lexing()).statements:
+                if statement.changes_objects or statement.fills:
+                    (session or self.session).changing(statement)
+        (session or self.session).transaction_ended()
+
+    def read(self, *relations: Relation) -> None:
+        """A newer snapshot, which somebody looks at."""
+        self.snapshots.read(*relations)
+        assert self.database.tags is not None
+
+    def holds(self, table: str) -> dict[str, set[C]]:
+        assert self.database.tags is not None
+        columns = self.database.tags.columns(f"public.{table}")
+        assert columns is not None
+        return {name: set(classes) for name, classes in columns.items() if classes}
+
+
+def table(name: str, oid: int, *columns: str) -> Relation:
+    return Relation("public", name, "r", oid, columns=tuple(Column(c, n, "text") for n, c in enumerate(columns, 1)))
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("UPDATE plain SET a = full_name FROM people", {"a": {C.PERSON_NAME}}),
+        ("INSERT INTO plain SELECT id, full_name, email FROM people", {"a": {C.PERSON_NAME}, "b": {C.EMAIL}}),
+        ("INSERT INTO plain SELECT * FROM people", {"a": {C.PERSON_NAME}, "b": {C.EMAIL}}),
+        ("INSERT INTO plain (b) SELECT full_name FROM people", {"b": {C.PERSON_NAME}}),
+        ("INSERT INTO plain (b) SELECT coalesce(full_name, email) FROM people", {"b": {C.PERSON_NAME, C.EMAIL}}),
+        ("INSERT INTO plain AS p VALUES (1) ON CONFLICT (id) DO UPDATE SET a = (SELECT full_name FROM people)", {"a": {C.PERSON_NAME}}),
+        ("WITH w AS (SELECT full_name AS f FROM people) INSERT INTO plain (a) SELECT f FROM w", {"a": {C.PERSON_NAME}}),
+        ("DO $$ BEGIN UPDATE plain SET a = full_name FROM people; END $$", {"a": {C.PERSON_NAME}}),
+        ("PREPARE z AS UPDATE plain SET a = full_name FROM people", {"a": {C.PERSON_NAME}}),
+        ("MERGE INTO plain p USING people q ON q.id = p.id WHEN NOT MATCHED THEN INSERT VALUES (q.id, q.full_name)", {"a": {C.PERSON_NAME}}),
+        ("INSERT INTO plain SELECT id, 'x' FROM people WHERE full_name = 'y'", {}),
+        ("UPDATE plain SET a = b", {}),
+        ("INSERT INTO people (full_name) SELECT full_name FROM people", {}),
+    ],
+)  # fmt: skip
+def test_a_column_holds_what_it_is_given(text: str, holds: dict[str, set[C]]) -> None:
+    world = World()
+    world.run(text)
+    assert world.holds("plain") == holds
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "holds"),
+    [
+        ("CREATE TABLE t AS SELECT id, full_name AS x FROM people", "id x", {"x": {C.PERSON_NAME}}),
+        ("CREATE TABLE t (i, x) AS SELECT id, full_name FROM people", "i x", {"x": {C.PERSON_NAME}}),
+        ("CREATE TABLE t (i, x) AS TABLE people", "i x email", {"x": {C.PERSON_NAME}, "email": {C.EMAIL}}),
+        ("CREATE TABLE t AS SELECT upper(full_name) FROM people", "upper", {"upper": {C.PERSON_NAME}}),
+        ("SELECT id, full_name AS x INTO t FROM people", "id x", {"x": {C.PERSON_NAME}}),
+        ("CREATE TABLE t (id int, x text); INSERT INTO t (x) SELECT full_name FROM people", "id x", {"x": {C.PERSON_NAME}}),
+        ("CREATE TABLE t (LIKE plain); INSERT INTO t SELECT id, full_name FROM people", "id a b", {"a": {C.PERSON_NAME}}),
+        ("CREATE TABLE s AS SELECT full_name AS x FROM people; CREATE TABLE t AS SELECT x AS y FROM s", "y", {"y": {C.PERSON_NAME}}),
+        ("CREATE TEMP TABLE s AS SELECT id, full_name AS x FROM people; CREATE TABLE t AS SELECT * FROM s", "id x", {"x": {C.PERSON_NAME}}),
+        ("CREATE TABLE s AS SELECT id, full_name AS x FROM people; ALTER TABLE s RENAME x TO y; ALTER TABLE s RENAME TO t", "id y", {"y": {C.PERSON_NAME}}),
+        ("SELECT 1; CREATE TABLE t AS SELECT 1 AS x", "x", {}),
+    ],
+)  # fmt: skip
+def test_a_new_table_holds_what_it_is_made_of(text: str, columns: str, holds: dict[str, set[C]]) -> None:
+    world = World()
+    world.run(*text.split("; "))
+    world.read(PEOPLE, PLAIN, table("t", 20009, *columns.split()))
+    assert world.holds("t") == holds
+    world.read(PEOPLE, PLAIN, table("other", 20009, *(f"{c}_" for c in columns.split())))
+    assert world.holds("other") == {f"{c}_": classes for c, classes in holds.items()}
+
+
+def test_where_outputs_are_made_of_several_columns_every_column_may_tell_of_all() -> None:
+    world = World()
+    world.run("CREATE TABLE t AS SELECT p.id, q.b = p.full_name AS x FROM people p, plain q")
+    world.read(PEOPLE, PLAIN, table("t", 20009, "id", "x"))
+    assert world.holds("t") == {"id": {C.PERSON_NAME}, "x": {C.PERSON_NAME}}
+
+
+def test_what_is_not_known_is_everything_once_the_snapshot_is_newer_and_knows_it_not_either() -> None:
+    world = World()
+    world.run("INSERT INTO plain (a) SELECT x FROM fresh", "INSERT INTO plain (b) SELECT x FROM nowhere")
+    assert "plain" in world.database.stale, "until then nothing of the table is certain"
+    world.read(PEOPLE, PLAIN, table("fresh", 20009, "x"))
+    assert world.holds("plain") == {"b": set(EVERY)}
+
+
+def test_a_table_dropped_takes_what_was_known_of_it_along_and_a_new_one_has_its_own() -> None:
+    world = World()
+    world.run("UPDATE plain SET a = full_name FROM people")
+    world.read(PEOPLE)
+    world.read(PEOPLE, table("plain", 20002, "id", "a"))
+    assert world.holds("plain") == {}
+    world.run("DROP TABLE plain", "CREATE TABLE plain AS SELECT full_name AS id, 1 AS a FROM people")
+    world.read(PEOPLE, table("plain", 20010, "id", "a"))
+    assert world.holds("plain") == {"id": {C.PERSON_NAME}}
+    world.read(PEOPLE)
+    world.read(PEOPLE, table("plain", 20011, "id", "a"))
+    assert world.holds("plain") == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ALTER TABLE plain ADD COLUMN c text GENERATED ALWAYS AS (upper(full_name)) STORED",
+        "ALTER TABLE plain ADD COLUMN c text; UPDATE plain SET c = full_name FROM people",
+    ],
+)
+def test_a_column_that_is_made_holds_what_it_is_given_once_it_is_there(text: str) -> None:
+    named = Relation("public", "plain", "r", 20002, columns=(*PLAIN.columns, Column("full_name", 4, "text")))
+    world = World(PEOPLE, named)
+    world.run(*text.split("; "))
+    for _ in range(3):  # the transaction lasts
+        world.read(PEOPLE, named)
+        assert world.holds("plain") == {"full_name": {C.PERSON_NAME}}
+    world.read(PEOPLE, Relation("public", "plain", "r", 20002, columns=(*named.columns, Column("c", 7, "text"))))
+    assert world.holds("plain") == {"full_name": {C.PERSON_NAME}, "c": {C.PERSON_NAME}}
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("INSERT INTO plain (a) SELECT v FROM people, jsonb_to_recordset($1) AS x(v text)", {}),
+        ("INSERT INTO plain (a) SELECT u.v FROM unnest($1::text[]) AS u(v) JOIN people p ON p.id = 1", {}),
+        ("INSERT INTO plain (a) SELECT value FROM people, json_each_text($1)", {}),
+        ("INSERT INTO plain (a) SELECT value FROM people, json_each_text(to_json(people.full_name))", {"a": {C.PERSON_NAME}}),
+        ('INSERT INTO plain ("b") SELECT p.full_name FROM people p, plain q', {"b": {C.PERSON_NAME}}),
+    ],
+)
+def test_what_functions_give_is_of_their_arguments(text: str, holds: dict[str, set[C]]) -> None:
+    world = World()
+    world.run(text)
+    world.read(PEOPLE, PLAIN)
+    assert world.holds("plain") == holds
+
+
+def test_a_column_of_an_odd_name_is_found() -> None:
+    odd = Relation("public", "odd", "r", 20005, columns=(ID, Column("what they said", 2, "text")))
+    world = World(PEOPLE, odd)
+    world.run('UPDATE odd SET "what they said" = full_name FROM people')
+    assert world.holds("odd") == {"what they said": {C.PERSON_NAME}}
+
+
+def test_tables_that_never_came_to_be_are_not_remembered_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest.masking.lineage.MAX_PENDING", 3)
+    world = World()
+    world.run("CREATE TABLE s AS SELECT full_name AS x FROM people", *(f"CREATE TABLE t{n} (a int)" for n in range(9)))
+    assert len(world.database.learned.pending) <= 4
+    world.read(PEOPLE, PLAIN, table("s", 20009, "x"))
+    assert world.holds("s") == {"x": {C.PERSON_NAME}}
+
+
+def test_one_session_s_temporary_table_is_nothing_to_another() -> None:
+    world = World()
+    world.run("CREATE TEMP TABLE s AS SELECT id, full_name AS x FROM people")
+    other = world.another()
+    world.run("CREATE TEMP TABLE s AS SELECT id, 'x' AS x FROM people", "INSERT INTO plain SELECT * FROM s", session=other)
+    assert world.holds("plain") == {}
+    world.run("INSERT INTO plain SELECT * FROM s")
+    assert world.holds("plain") == {"a": {C.PERSON_NAME}}
+
+
+def test_a_temporary_table_made_again_may_be_the_one_of_before() -> None:
+    world = World()
+    world.run("CREATE TEMP TABLE s AS SELECT id, full_name AS x FROM people", "CREATE TEMP TABLE s AS SELECT 1 AS id, 'x' AS x")
+    world.run("INSERT INTO plain (b) SELECT x FROM s")
+    assert world.holds("plain") == {"b": {C.PERSON_NAME}}
+
+
+def test_other_workers_and_the_next_start_know_it_too(tmp_path: Path) -> None:
+    def world() -> World:
+        return World(register=LineageRegister(tmp_path / "lineage.db", "shop"))
+
+    one, two = world(), world()
+    one.run("UPDATE plain SET a = full_name FROM people", "CREATE TABLE t AS SELECT id, full_name AS x FROM people")
+    two.database.look()
+    assert two.holds("plain") == world().holds("plain") == {"a": {C.PERSON_NAME}}
+    for each in (one, two, third := world()):
+        each.read(PEOPLE, PLAIN, table("t", 20009, "id", "x"))
+        assert each.holds("t") == {"x": {C.PERSON_NAME}}
+    assert LineageRegister(tmp_path / "lineage.db", "other").rows() == []
+    third.read(PEOPLE, PLAIN)
+    assert {row[2] for row in LineageRegister(tmp_path / "lineage.db", "shop").rows()} == {20002}
+    assert b"full_name" not in (tmp_path / "lineage.db").read_bytes()
+
+
+@pytest.mark.parametrize("spoil", ["full", "unusable"])
+def test_without_room_nothing_more_is_carried(tmp_path: Path, spoil: str) -> None:
+    if spoil == "unusable":
+        (tmp_path / "lineage.db").write_bytes(b"no database" * 1000)
+    register = LineageRegister(tmp_path / "lineage.db", "shop", max_rows=1)
+    world = World(register=register)
+    world.run("UPDATE plain SET a = full_name FROM people")
+    assert world.holds("plain") == {"a": {C.PERSON_NAME}}, "at least this worker knows"
+    guard = MaskingGuard(None, world.session, "s")
+    analyser = Analyser(TOKENIZER)
+
+    def verdict(text: str) -> bool:
+        return guard.judge(analyser.analyse(text.encode(), Lexing()).statements[0], {}, 0).stops
+
+    assert (
+        Verdict.DENY.encode()
+        in guard.judge(analyser.analyse(b"UPDATE plain SET b = email FROM people", Lexing()).statements[0], {}, 0).fragment
+    )
+    assert verdict("CREATE TABLE u AS SELECT email AS x FROM people") is True
+    assert verdict("UPDATE plain SET a = full_name FROM people") is False, "it is known already"
+    assert (
+        verdict("INSERT INTO plain VALUES (1, 'x')") is verdict("CREATE TEMP TABLE u AS SELECT email AS x FROM people") is False
+    )
+    if spoil == "full":
+        register.remove(register.rows())
+        assert verdict("UPDATE plain SET b = email FROM people") is False
