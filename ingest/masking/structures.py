@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from struct import Struct, error
 
@@ -46,6 +46,8 @@ _INT = Struct(">i")
 _HEAD = Struct(">iiI")
 _MASKED = b'"[masked]"'
 _NONE: frozenset[DataClass] = frozenset()
+_Array = tuple[list[bytes], list[int], list[bytes]]
+"""An array's bytes in pieces, which of them are elements, and what these mean."""
 
 
 @lru_cache(maxsize=4096)
@@ -107,6 +109,17 @@ def member(
     return classes | telling(names, (b"", *names, *(table.rpartition(".")[2].encode() for table in around)))
 
 
+@dataclass(slots=True)
+class _Document:
+    """A document taken apart: `leaves` are (place in `out`, as written, start, end) of what is under no telling key."""
+
+    out: list[bytes]
+    leaves: list[tuple[int, bytes, int, int]]
+    texts: list[bytes]
+    """What the leaves mean."""
+    changed: bool
+
+
 class Members:
     """Masks members for those who see `clear`; `found` is told the class of each that is masked."""
 
@@ -117,17 +130,49 @@ class Members:
 
     def text(self, value: bytes) -> bytes:
         """Return a text, or a document of its own, with the values in it masked: itself where there are none."""
-        spans = [s for s in self._scanner.scan((value,)) if s.data_class not in self._clear]
-        head = 1 if value[:1] == b"\x01" else 0  # the version of a jsonb in binary format
-        if head or value[:1] in (b"{", b"["):
+        return self.texts((value,))[0]
+
+    def texts(self, values: Sequence[bytes]) -> list[bytes]:
+        """Return texts as `text` does each: all are searched at once, and then what is in those that are documents."""
+        found: dict[int, list[Span]] = {}
+        for span in self._scanner.scan(values):
+            if span.data_class not in self._clear:
+                found.setdefault(span.cell, []).append(span)
+        out = list(values)
+        documents: list[tuple[int, _Document]] = []
+        for n, value in enumerate(values):
+            head = 1 if value[:1] == b"\x01" else 0  # the version of a jsonb in binary format
+            document = self._read(value[head:], ANYONE) if head or value[:1] in (b"{", b"[") else None
+            if document is not None:
+                documents.append((n, document))
+            elif n in found or (b'"' in value and b":" in value):
+                out[n] = self._plain(value, found.get(n, ()))
+        within = self._searched([leaf for _, document in documents for leaf in document.texts])
+        at = 0
+        for n, document in documents:
+            value, spans = values[n], found.get(n, ())
+            head = 1 if value[:1] == b"\x01" else 0
             moved = [replace(s, start=s.start - head, end=s.end - head) for s in spans]
-            document = self.document(value[head:], moved, ANYONE)
-            if document is not None and not (spans and document == value[head:]):
-                return value if document == value[head:] else value[:head] + document
+            if self._leaves(document, moved, within[at : at + len(document.texts)]):
+                out[n] = value[:head] + b"".join(document.out)
+            elif spans:
+                out[n] = self._plain(value, spans)
+            at += len(document.texts)
+        return out
+
+    def _plain(self, value: bytes, spans: Sequence[Span]) -> bytes:
         if names_keys(value, ANYONE, self._clear):
             self._found(DataClass.FREE_TEXT)
             return REDACTED
         return self._without(value, spans) if spans else value
+
+    def _searched(self, texts: Sequence[bytes]) -> list[list[Span]]:
+        """Return what is found in each of these texts."""
+        within: list[list[Span]] = [[]] * len(texts)
+        for span in self._scanner.scan(texts) if texts else ():
+            if span.data_class not in self._clear:
+                within[span.cell] = [*within[span.cell], span]
+        return within
 
     def _without(self, value: bytes, spans: Iterable[Span]) -> bytes:
         out: list[bytes] = []
@@ -144,6 +189,13 @@ class Members:
         `spans` are what was found in the document as it stands: members that these touch are masked whole. `above` is the name of
         the table.
         """
+        document = self._read(value, above)
+        if document is None:
+            return None
+        return b"".join(document.out) if self._leaves(document, spans, self._searched(document.texts)) else value
+
+    def _read(self, value: bytes, above: bytes) -> _Document | None:
+        """Take a document apart, and mask what stands under telling keys."""
         if len(value) > MAX_BYTES:
             return None
         out: list[bytes] = []
@@ -193,22 +245,17 @@ class Members:
                 out.append(text or scalar)
         if stack:
             return None
-        return b"".join(out) if self._leaves(out, leaves, spans) or changed else value
+        return _Document(out, leaves, [_unescaped(leaf) for _, leaf, _, _ in leaves], changed)
 
     def _under(self, key: bytes | None, names: bytes) -> frozenset[DataClass]:
         return key_classes(key, names) - self._clear if key is not None else _NONE
 
-    def _leaves(self, out: list[bytes], leaves: Sequence[tuple[int, bytes, int, int]], spans: Sequence[Span]) -> bool:
-        """Mask values in what stands under no telling key, keys themselves among it; return whether there were any."""
-        texts = [_unescaped(leaf) for _, leaf, _, _ in leaves]
-        within: dict[int, list[Span]] = {}
-        for span in self._scanner.scan(texts):
-            if span.data_class not in self._clear:
-                within.setdefault(span.cell, []).append(span)
-        changed = False
-        for n, (place, leaf, start, end) in enumerate(leaves):
-            found = within.get(n)
-            touching = [s for s in spans if s.start < end and s.end > start]
+    def _leaves(self, document: _Document, spans: Sequence[Span], within: Sequence[list[Span]]) -> bool:
+        """Mask values in what stands under no telling key, keys themselves among it; return whether anything is masked."""
+        out, texts, changed = document.out, document.texts, document.changed
+        for n, (place, leaf, start, end) in enumerate(document.leaves):
+            found = within[n]
+            touching = [s for s in spans if s.start < end and s.end > start] if spans else []
             # A document as a string of another, or as a part of one.
             inside = texts[n][:1] in (b"{", b"[") and has_keys(texts[n], b"", self._clear)
             inside = inside or names_keys(texts[n], b"", self._clear)
@@ -224,11 +271,12 @@ class Members:
 
     def array(self, value: bytes, binary: bool, mask: Callable[[bytes], bytes | None] | None = None) -> bytes | None:
         """Return an array of texts with its elements masked, by `mask` or by what is found; None where it cannot be read."""
-        mask = mask or self.text
         if len(value) > MAX_BYTES:
             return None
         try:
-            return _binary_array(value, mask) if binary else _text_array(value, mask)
+            pieces, places, elements = _binary_array(value) if binary else _text_array(value)
+            after = self.texts(elements) if mask is None else list(map(mask, elements))
+            return (_binary_written if binary else _text_written)(pieces, places, elements, after)
         except (ValueError, error):
             return None
 
@@ -242,19 +290,22 @@ class Members:
             return None
 
     def _binary_row(self, value: bytes) -> bytes:
+        fields = binary_fields(value)
+        after = iter(self.texts([field for _, field in fields if field is not None]))
         out = [value[:4]]
-        for oid, field in binary_fields(value):
-            after = field if field is None else self.text(field)
-            if after is not field and oid not in TEXTS and oid not in (JSON, JSONB):
-                after = None
-            out.append(oid.to_bytes(4, "big") + (b"\xff\xff\xff\xff" if after is None else _INT.pack(len(after)) + after))
+        for oid, field in fields:
+            shown = next(after) if field is not None else None
+            if shown is not field and shown != field and oid not in TEXTS and oid not in (JSON, JSONB):
+                shown = None
+            out.append(oid.to_bytes(4, "big") + (b"\xff\xff\xff\xff" if shown is None else _INT.pack(len(shown)) + shown))
         return b"".join(out)
 
     def _text_row(self, value: bytes) -> bytes:
         """What is masked becomes NULL: no type says whether a word could stand there."""
         out = [b"("]
-        for raw, field, mark in text_fields(value):
-            out += [raw if self.text(field) == field else b"", mark]
+        fields = text_fields(value)
+        for (raw, field, mark), shown in zip(fields, self.texts([field for _, field, _ in fields]), strict=True):
+            out += [raw if shown == field else b"", mark]
         return b"".join(out)
 
 
@@ -264,9 +315,8 @@ def members(value: bytes, type_oid: int, binary: bool) -> bytes:
         return value
     try:
         if type_oid in ARRAYS or type_oid in DOCUMENT_ARRAYS:
-            found: list[bytes] = []
-            (_binary_array if binary else _text_array)(value, lambda element: found.append(element) or element)  # type: ignore[func-returns-value]
-            return b"\x00".join(found)
+            _, _, elements = _binary_array(value) if binary else _text_array(value)
+            return b"\x00".join(elements)
         if binary:
             return b"\x00".join([value, *(field for _, field in binary_fields(value) if field)])
         if value[:1] == b"(":
@@ -276,58 +326,73 @@ def members(value: bytes, type_oid: int, binary: bool) -> bytes:
     return value
 
 
-def _binary_array(value: bytes, mask: Callable[[bytes], bytes | None]) -> bytes:
+def _binary_array(value: bytes) -> _Array:
     dimensions = _HEAD.unpack_from(value)[0]
     at = 12 + 8 * dimensions
     if not 0 <= dimensions <= 6 or at > len(value):
         raise ValueError("not an array")
-    out, nulls = [value[4:at]], value[7:8] == b"\x01"
-    while at < len(value):
-        length = _INT.unpack_from(value, at)[0]
+    pieces, places, elements = [value[:at]], [], []
+    size, unpack = len(value), _INT.unpack_from
+    while at < size:
+        length = unpack(value, at)[0]
         at += 4
         if length < 0:
-            out.append(b"\xff\xff\xff\xff")
+            pieces.append(b"\xff\xff\xff\xff")
             continue
-        if at + length > len(value):
+        if at + length > size:
             raise ValueError("an element is longer than its array")
-        after = mask(value[at : at + length])
-        nulls = nulls or after is None
-        out.append(b"\xff\xff\xff\xff" if after is None else _INT.pack(len(after)) + after)
+        places.append(len(pieces))
+        pieces.append(value[at - 4 : at + length])
+        elements.append(value[at : at + length])
         at += length
+    return pieces, places, elements
+
+
+def _binary_written(pieces: list[bytes], places: list[int], elements: list[bytes], after: Sequence[bytes | None]) -> bytes:
+    nulls = False
+    for place, element, shown in zip(places, elements, after, strict=True):
+        if shown is not element:
+            nulls = nulls or shown is None
+            pieces[place] = b"\xff\xff\xff\xff" if shown is None else _INT.pack(len(shown)) + shown
     if nulls:
-        out[0] = b"\x00\x00\x00\x01" + out[0][4:]
-    return value[:4] + b"".join(out)
+        pieces[0] = pieces[0][:4] + b"\x00\x00\x00\x01" + pieces[0][8:]
+    return b"".join(pieces)
 
 
-def _text_array(value: bytes, mask: Callable[[bytes], bytes | None]) -> bytes:
+def _text_array(value: bytes) -> _Array:
     bounds = _BOUNDS.match(value)
     at = bounds.end() if bounds else 0
-    out, depth = [value[:at]], 0
     if value[at : at + 1] != b"{" or value[-1:] != b"}":
         raise ValueError("not an array")
-    while at < len(value):
-        match = _ELEMENT.match(value, at)
-        if match is None:
-            raise ValueError("an element cannot be read")
+    pieces, places, elements, depth = [value[:at]], [], [], 0
+    size = len(value)
+    for match in _ELEMENT.finditer(value, at):
+        if match.start() != at:
+            break
         mark, quoted, bare = match.groups()
         at = match.end()
         if mark:
             depth += (mark == b"{") - (mark == b"}")
-            if depth < 0 or (depth == 0 and at != len(value)):
+            if depth < 0 or (depth == 0 and at != size):
                 raise ValueError("an array ends before its end")
-            out.append(mark)
-        elif bare is not None and bare.upper() == b"NULL":
-            out.append(bare)
-        else:
-            element = bare if quoted is None else _ESCAPED.sub(rb"\1\2", quoted)
-            after = mask(element)
-            if after == element:
-                out.append(match[0])
-            else:
-                out.append(b"NULL" if after is None else b'"' + after.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"')
+        elif bare is None or bare.upper() != b"NULL":
+            places.append(len(pieces))
+            elements.append(bare if quoted is None else _ESCAPED.sub(rb"\1\2", quoted) if b"\\" in quoted else quoted)
+        pieces.append(match[0])
+    if at != size:
+        raise ValueError("an element cannot be read")
     if depth:
         raise ValueError("an array does not end")
-    return b"".join(out)
+    return pieces, places, elements
+
+
+def _text_written(pieces: list[bytes], places: list[int], elements: list[bytes], after: Sequence[bytes | None]) -> bytes:
+    for place, element, shown in zip(places, elements, after, strict=True):
+        if shown is None:
+            pieces[place] = b"NULL"
+        elif shown != element:
+            pieces[place] = b'"' + shown.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
+    return b"".join(pieces)
 
 
 def binary_fields(value: bytes) -> list[tuple[int, bytes | None]]:

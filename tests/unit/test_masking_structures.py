@@ -150,3 +150,18 @@ def test_no_document_takes_long() -> None:
     long = b'{"a": "' + b"x" * 300_000 + b'"}'
     assert has_keys(long, b"", NOTHING) and document(long) is None
     assert Members(SCANNER, NOTHING, lambda _: None).array(b"{" + b"a," * 200_000 + b"a}", False) is None
+
+
+PARTS = st.sampled_from(
+    [b"a", b"", b"x" * 300, MAIL.encode(), b'"a": 1', b'{"full_name": "b"}', b'{"a": "%b"}' % MAIL.encode(), b"[1, 2",
+     b'["{\\"email\\": 1}"]', b"\x01{}", b'\x01{"a": [1]}', b'{"a": 1} ' + MAIL.encode(), b'"full_name": "b"', b"536-90-4399"]
+)  # fmt: skip
+
+
+@given(st.lists(PARTS, max_size=8))
+def test_many_texts_at_once_are_masked_as_each_alone(values: list[bytes]) -> None:
+    counted: list[C] = []
+    one_by_one: list[C] = []
+    together = Members(SCANNER, NOTHING, counted.append).texts(values)
+    assert together == [Members(SCANNER, NOTHING, one_by_one.append).text(value) for value in values]
+    assert sorted(counted) == sorted(one_by_one)
