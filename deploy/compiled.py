@@ -23,6 +23,7 @@ HOT = (
     "ingest/masking/cells.py",
     "ingest/masking/cuts.py",
     "ingest/masking/rows.py",
+    "ingest/masking/database.py",
     "ingest/masking/session.py",
     "ingest/net/clock.py",
     "ingest/net/connection.py",
