@@ -33,6 +33,7 @@ from processors.policy.decide import NOTHING, strictest
 from processors.policy.grants import NOTHING_GIVEN, given
 from processors.statements import Statement
 from processors.statements.cache import ByteBoundedCache
+from processors.statements.sizes import NO_CHANGE, Sizes, change_of
 from schemas.classes import DataClass
 from schemas.events import Danger, Decision, Verdict
 from schemas.latencies import WORK_US, Latencies
@@ -72,6 +73,11 @@ class Counters(Protocol):
 def no_classes(statement: Statement) -> tuple[Iterable[str], bool]:
     """Without a catalogue nothing is known of data classes."""
     return (), False
+
+
+def no_sizes() -> tuple[int, Sizes]:
+    """Without a catalogue nothing is known of how large tables are."""
+    return 0, {}
 
 
 class Kept(NamedTuple):
@@ -150,6 +156,8 @@ class PolicyGuard:
         self._counters = counters
         self._opened_at = opened_at
         self.classes = guard.classes
+        self.sizes: Callable[[], tuple[int, Sizes]] = no_sizes
+        """Returns the statistics of the database's tables, and a number that is another where they are others."""
         self.harms: Harms | None = None
         """Set where results are masked: what only the classes of columns tell of a statement."""
         self._clear: tuple[Policy, Acting, frozenset[DataClass]] | None = None
@@ -278,6 +286,8 @@ class PolicyGuard:
         key: object = (self._key, statement)
         if policy.reads_claims and claims:
             key = (self._key, statement, tuple(sorted(claims.items())))
+        if policy.reads_change and statement.shape.changes:
+            key = (key, self.sizes()[0])
         kept = guard.kept.get(key)
         if kept is None:
             began = perf_counter_ns()
@@ -374,7 +384,8 @@ class PolicyGuard:
         if (policy.reads_statement or (masks and grants)) and statement is not None:
             classes, known = self.classes(statement)
             touched = list(classes)
-            values.update(statement_values(statement.facts, statement.fingerprint, claims, touched, known))
+            change = change_of(statement.shape.changes, self.sizes()[1]) if policy.reads_change else NO_CHANGE
+            values.update(statement_values(statement.facts, statement.fingerprint, claims, touched, known, change))
             if self.harms is not None:
                 clear = self.clear() | self.granted(statement) if grants else self.clear()
                 values["statement.dangers"] += [str(danger) for danger in self.harms(statement, clear)]

@@ -20,11 +20,13 @@ from ingest.net.upstream import log_in
 from ingest.protocols.postgres.messages import message
 from ingest.protocols.postgres.scram import ScramKeys
 from processors.statements.catalogue import MAX_OBJECTS, Catalogue, Column, Function, Relation, build
+from processors.statements.sizes import Size, Sizes
 from schemas.config import Upstream
 
 MAX_BYTES = 64 * 1024 * 1024
 """Of answers to one reading; a database of 100,000 tables gives about half of it."""
 READ_SECONDS = 20.0
+SIZES_SECONDS = 3.0
 FIRST_SECONDS = 3.0
 """How long the first session of a database waits for the snapshot before it is served without."""
 STALE_SECONDS = 300.0
@@ -67,6 +69,7 @@ async def read_catalogue(upstream: Upstream, password: bytes | None, keys: Scram
             for query in (queries.PATH, "SET search_path = ''", *_OBJECTS):
                 transport.write(message(b"Q", query.encode() + b"\x00"))
                 found.append(await _rows(answers))
+        sizes = await _sizes(transport, answers)
     except TimeoutError:
         raise CatalogueError(f"reading the catalogue took over {READ_SECONDS:g} s") from None
     finally:
@@ -87,7 +90,24 @@ async def read_catalogue(upstream: Upstream, password: bytes | None, keys: Scram
         shadowed=path not in ([], ["public"]),
         builtins=[(b[0], b[1]) for b in builtins],
         system=[(s[0], s[1], [(c[0], c[1]) for c in s[2]]) for s in system],
+        sizes=sizes,
     )
+
+
+async def _sizes(transport: asyncio.WriteTransport, answers: asyncio.Queue[bytes]) -> dict[str, dict[str, Size]]:
+    """Return statistics, none where they cannot be had in time: the snapshot is good without them."""
+    transport.write(message(b"Q", queries.SIZES.encode() + b"\x00"))
+    found: dict[str, dict[str, Size]] = {}
+    try:
+        async with asyncio.timeout(SIZES_SECONDS):
+            rows = await _rows(answers)
+    except (TimeoutError, CatalogueError):
+        return found
+    for row in rows:
+        commonest = {column: min(1.0, share) for column, share, _ in row["columns"]}
+        nulls = {column: share for column, _, share in row["columns"]}
+        found.setdefault(row["name"], {})[row["schema"]] = Size(row["rows"], commonest, nulls)
+    return found
 
 
 async def _rows(answers: asyncio.Queue[bytes]) -> list[Any]:
@@ -199,6 +219,9 @@ class CatalogueWatch:
 
     def __init__(self, alias: str, read: Callable[[], Any], mark: Path | None = None) -> None:
         self.current: Catalogue | None = None
+        self.sizes: Sizes = {}
+        self.sized = 0
+        """How often the statistics were others than before: they are no part of a snapshot's version."""
         self.begun = 0
         """Readings begun."""
         self.done = 0
@@ -210,6 +233,10 @@ class CatalogueWatch:
         self._first = asyncio.Event()
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+
+    def measured(self) -> tuple[int, Sizes]:
+        """Return the newest statistics and their number."""
+        return self.sized, self.sizes
 
     async def ready(self) -> None:
         """Start reading if nobody did; wait a while for the first snapshot."""
@@ -259,6 +286,9 @@ class CatalogueWatch:
             try:
                 found = await self._read()
                 self.done = number
+                if found.sizes != self.sizes:
+                    self.sizes = found.sizes
+                    self.sized += 1
                 if found != self.current:
                     self.current = found
             except (IngestError, OSError, ValueError, KeyError, TypeError) as error:

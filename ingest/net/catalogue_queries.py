@@ -73,6 +73,23 @@ FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamesp
 WHERE c.relkind IN ('r', 'v', 'm', 'p', 'f') AND (c.relkind = 'v' OR n.nspname !~ '^pg_temp_')
   AND ({_OURS}) LIMIT {MAX_OBJECTS + 1}"""  # noqa: S608 - constants of ours
 
+SMALL = 1000
+"""Rows of a table of which nobody asks what share of it a statement changes."""
+MAX_SIZES = 20_000
+"""Tables whose statistics are read: the largest."""
+
+SIZES = f"""
+SELECT json_build_object('schema', n.nspname, 'name', c.relname, 'rows', c.reltuples::bigint,
+  'columns', (SELECT coalesce(json_agg(json_build_array(s.attname,
+      greatest(coalesce(s.most_common_freqs[1], 0), CASE WHEN s.n_distinct > 0 THEN 1 / s.n_distinct
+        WHEN s.n_distinct < 0 THEN 1 / greatest(-s.n_distinct * c.reltuples, 1) ELSE 1 END), s.null_frac)), '[]')
+    FROM pg_catalog.pg_stats s WHERE s.schemaname = n.nspname AND s.tablename = c.relname
+      AND s.inherited = (c.relkind = 'p')))
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND c.reltuples >= {SMALL} AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+ORDER BY c.reltuples DESC LIMIT {MAX_SIZES}"""  # noqa: S608 - constants of ours
+"""Numbers alone: which values are common would be secrets."""
+
 FUNCTIONS = f"""
 SELECT json_build_object('schema', n.nspname, 'name', p.proname, 'language', l.lanname, 'volatility', p.provolatile,
   'body', p.prosrc, 'oid', p.oid::bigint, 'definer', p.prosecdef,

@@ -148,9 +148,11 @@ class Connection(asyncio.Protocol):
         )
         session.pass_unaudited = worker.passes_unaudited
         if worker.policy is not None:
-            session.guard = worker.policy.guard.session(
+            session.guard = guard = worker.policy.guard.session(
                 self._described.subject(), session.session_id, session, now, self._described.behalf()
             )
+            if (watch := worker.catalogue(database)) is not None:
+                guard.sizes = watch.measured
         worker.mask(session, database)
         worker.counted.sessions += 1
         worker.log.info("session_opened", session_id=session.session_id, database=database.alias)

@@ -15,6 +15,7 @@ from typing import Any
 from cel_expr_python import cel
 
 from processors.policy.approval import Approval
+from processors.statements.sizes import NO_CHANGE, Change
 from schemas.events import Facts, StatementFlag
 from schemas.events.base import Database, Principal
 
@@ -88,6 +89,12 @@ STATEMENT: dict[str, Variable] = {
     "columns.argument": _list("columns given to functions"),
     "data.classes": _list("data classes of the columns used, such as `email`"),
     "data.known": _truth("whether the classes of everything touched are known; false without a catalogue"),
+    "change.table_rows": _number(
+        "rows that the table has which an UPDATE or DELETE changes, as the database estimates; -1: not known", -1
+    ),
+    "change.rows": _number("rows of it that it would change, at most, by the database's statistics; -1: not known"),
+    "change.percent": _number("their share in per cent; 100 where nothing is known, 0 of what changes no rows"),
+    "change.known": _truth("whether statistics tell what its condition leaves out: comparisons with values do, ranges do not"),
     "claims": Variable(_WORDS, "what the client says of itself in comments (`ticket`, `traceparent`): not verified", {}, "map"),
 }
 """Constant for a statement and what its comments claim."""
@@ -157,7 +164,12 @@ def subject_values(principal: Principal, database: Database, db_user: str, addre
 
 
 def statement_values(
-    facts: Facts, fingerprint: str, claims: Mapping[str, str], classes: Iterable[str] = (), classes_known: bool = False
+    facts: Facts,
+    fingerprint: str,
+    claims: Mapping[str, str],
+    classes: Iterable[str] = (),
+    classes_known: bool = False,
+    change: Change = NO_CHANGE,
 ) -> Values:
     """Return the values of one statement. What cannot be read is in danger `opaque`, whoever made the facts."""
     by_role: dict[str, list[str]] = {role: [] for role in _ROLES}
@@ -181,6 +193,10 @@ def statement_values(
         **{f"columns.{role}": names for role, names in by_role.items()},
         "data.classes": list(classes),
         "data.known": classes_known,
+        "change.table_rows": change.table_rows,
+        "change.rows": change.rows,
+        "change.percent": change.percent,
+        "change.known": change.known,
         "claims": dict(claims),
     }
 

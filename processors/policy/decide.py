@@ -129,6 +129,7 @@ class Policy:
         self.reads_statement = any(n in STATEMENT or n in GRANTED for n in self.reads)
         self.reads_granted = any(n in GRANTED for n in self.reads)
         self.reads_claims = "claims" in self.reads
+        self.reads_change = any(n.startswith("change.") for n in self.reads)
         self.reads_approval = any(n in APPROVAL for n in self.reads)
         self.reads_moment = any(n in MOMENT for n in self.reads)
         self.reads_counters = any(n in COUNTERS for n in self.reads)

@@ -13,6 +13,8 @@ from typing import Any
 
 import orjson
 
+from processors.statements.sizes import Sizes
+
 MAX_OBJECTS = 100_000
 """Relations and functions together; a larger database has no snapshot, and says so."""
 
@@ -103,6 +105,8 @@ class Catalogue:
     system: Mapping[int, tuple[str, Mapping[int, str]]] = field(default_factory=dict)
     """The server's own relations: by oid their name and their columns' names by number."""
     version: str = ""
+    sizes: Sizes = field(default_factory=dict)
+    """How many rows its larger tables had, and shares of them, when it was read."""
     effects: dict[object, Any] = field(default_factory=dict)
     """Memory of whoever resolves, for as long as the snapshot lives."""
 
@@ -147,8 +151,9 @@ def build(
     builtins: Iterable[tuple[int, str]] = (),
     system: Iterable[tuple[int, str, Iterable[tuple[int, str]]]] = (),
     shadowed: bool = False,
+    sizes: Sizes | None = None,
 ) -> Catalogue:
-    """Return the snapshot of what was read; row counts do not make another version."""
+    """Return the snapshot of what was read; row counts and statistics do not make another version."""
     by_name: dict[str, tuple[Relation, ...]] = {}
     for relation in relations:
         by_name[relation.name] = (*by_name.get(relation.name, ()), relation)
@@ -178,6 +183,7 @@ def build(
         by_oid,
         own,
         digest.hexdigest()[:16],
+        sizes or {},
     )
 
 

@@ -8,6 +8,7 @@ from hashlib import sha256
 
 import orjson
 
+from processors.statements.sizes import Condition
 from schemas.events import Facts, StatementFlag
 from schemas.events.statement import MAX_INLINE_TEXT
 
@@ -48,7 +49,7 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Where the cells of a statement's result come from, and where values go that it writes; for masking, never in an event.
+    """Where the cells of a statement's result come from, and where values go that it writes; never in an event.
 
     Among columns behind a value, `name().?` stands for what a function of that name gives.
 
@@ -59,7 +60,7 @@ class Shape:
     tables that code it calls reads and writes. `keys` are the names by which it takes members out of documents, None where one is
     not known. `made` are the tables it makes, `renames` (table, column or nothing, new name, or `schema.` alone) of what it gives
     another name. `inserted` are (table, what is behind its first columns, in order) of inserts that name no columns. `mixed`: the
-    value of an output is made of several columns.
+    value of an output is made of several columns. `changes` are (table, what its condition compares) of each UPDATE and DELETE.
     """
 
     outputs: tuple[frozenset[str] | str | None, ...] | None = None
@@ -74,6 +75,7 @@ class Shape:
     renames: tuple[tuple[str, str, str], ...] = ()
     inserted: tuple[tuple[str, tuple[frozenset[str] | str, ...]], ...] = ()
     mixed: bool = False
+    changes: tuple[tuple[str, Condition], ...] = ()
 
 
 UNSHAPED = Shape()

@@ -17,6 +17,7 @@ from processors.statements.catalogue import Catalogue
 from processors.statements.dangers.functions import DYNAMIC, of_function
 from processors.statements.facts.names import Namer, is_plain
 from processors.statements.facts.scope import RESULT
+from processors.statements.sizes import Condition
 from processors.statements.statement import CopyFormat, Made, Shape
 from schemas.events import ColumnUse, Danger, Facts, StatementFlag
 
@@ -174,6 +175,7 @@ class Collector:
         self.made: Node = {}
         """IntoClause of the table that the query walked next makes."""
         self.makes: list[Made] = []
+        self.changes: dict[tuple[str, Condition], None] = {}
         self.renames: dict[tuple[str, str, str], None] = {}
         self.inserted: dict[tuple[str, tuple[frozenset[str] | str, ...]], None] = {}
 
@@ -305,6 +307,7 @@ class Collector:
             tuple(self.renames),
             tuple(self.inserted),
             bool(self.mixed),
+            tuple(self.changes),
         )
 
     def takes(self, keys: Iterable[str] | None) -> None:

@@ -13,12 +13,14 @@ from processors.statements.dangers.objects import records_actions
 from processors.statements.facts import bombs, injection, signs
 from processors.statements.facts.belonging import picks_all
 from processors.statements.facts.collector import Collector, Node
+from processors.statements.facts.condition import condition_of
 from processors.statements.facts.expression import ExpressionWalk
 from processors.statements.facts.predicate import judge
 from processors.statements.facts.restriction import chooses, overwrites, restricts
 from processors.statements.facts.rows import Target, cte_bodies, foreign_names, holds_other_rows, in_sight
 from processors.statements.facts.scope import NOTHING, ROWS, Lineage, Names, Output, Scope, Source
 from processors.statements.facts.trees import strings
+from processors.statements.sizes import ANYTHING
 from schemas.events import Danger, StatementFlag
 
 _DML = ("InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt")
@@ -341,9 +343,9 @@ class QueryWalk(ExpressionWalk):
                     injection.of_condition(fields["whereClause"], self.facts)
                 others = fields.get("fromClause", []) + fields.get("usingClause", [])
                 where = fields.get("whereClause")
-                if not restricts(where, self._target(target, source, others, scope), self.facts) or picks_all(
-                    where, others, target, alias, self.facts
-                ):
+                meant = self._target(target, source, others, scope)
+                self.facts.changes[target, condition_of(where, meant, self.facts)] = None
+                if not restricts(where, meant, self.facts) or picks_all(where, others, target, alias, self.facts):
                     self.facts.danger(Danger.MASS_DELETE if kind == "DeleteStmt" else Danger.MASS_UPDATE)
         returning = fields.get("returningClause", {}).get("exprs") or fields.get("returningList") or []
         if returning:
@@ -431,6 +433,7 @@ class QueryWalk(ExpressionWalk):
         whole = not restricts(fields.get("joinCondition"), judged, self.facts) or picks_all(
             fields.get("joinCondition"), items, target, scope.sources[0].alias, self.facts
         )
+        self.facts.changes[target, ANYTHING] = None
         for when in fields.get("mergeWhenClauses", ()):
             clause = when.get("MergeWhenClause", {})
             command = clause.get("commandType", "").removeprefix("CMD_").lower()
