@@ -8,11 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain
-from struct import Struct
+from struct import Struct, error
+from typing import Final
 
 _LENGTH = Struct(">i")
+_START = Struct(">BI2s")
+"""Of a row: type, length, and its number of columns as it stands."""
 _HEAD = Struct(">ci")
-_ROW = ord("D")
+_ROW: Final = ord("D")
+_NEGATIVE: Final = 1 << 31
+_TOO_SHORT: Final = (b"\0\0\0\4", b"\0\0\0\5")
+"""Lengths of rows that end before their number of columns."""
+COMPILED: Final = not __file__.endswith(".py")
 _HEADS = tuple(_HEAD.pack(b"D", size + 4) for size in range(2048))
 """What stands before the bodies of rows, by their sizes: made once for those that are not long, which most are."""
 
@@ -30,31 +37,10 @@ class Cut:
         """Cut the whole rows at `pos`, which are to have so many columns. Raises ValueError, struct.error."""
         places: list[int] = []
         nulls: list[int] = []
-        add, unpack, size, head = places.append, _LENGTH.unpack_from, len(data), columns.to_bytes(2, "big")
-        every = range(walked)
-        length: int
-        while size - pos >= 5 and data[pos] == _ROW:
-            (length,) = unpack(data, pos + 1)
-            end = pos + 1 + length
-            if end > size:
-                break
-            if data[pos + 5 : pos + 7] != head:
-                count = int.from_bytes(data[pos + 5 : pos + 7], "big")
-                raise ValueError(f"a row of {count} columns where {columns} were described")
-            at = pos + 7
-            for _ in every:
-                (length,) = unpack(data, at)
-                at += 4
-                add(at)
-                if length > 0:
-                    at += length
-                elif length < 0:
-                    nulls.append(len(places) - 1)
-            if at > end or (walked == columns and at != end):
-                raise ValueError("a row is longer or shorter than its cells")
-            add(at + 4)
-            add(end)
-            pos = end
+        walk = walk_compiled if COMPILED else walk_interpreted
+        pos = walk(data, pos, columns, walked, places, nulls)
+        if 5 <= len(data) - pos < 7 and data[pos] == _ROW and data[pos + 1 : pos + 5] in _TOO_SHORT:
+            raise ValueError("a row without a number of columns")
         self.data = data
         self.end = pos
         self.places = places
@@ -95,3 +81,66 @@ class Cut:
         short = max(sizes) < len(_HEADS)
         heads = [_HEADS[size] for size in sizes] if short else [_HEAD.pack(b"D", size + 4) for size in sizes]
         return b"".join(chain.from_iterable(zip(heads, bodies, strict=True)))
+
+
+def walk_interpreted(data: bytes, pos: int, columns: int, walked: int, places: list[int], nulls: list[int]) -> int:
+    """Note the places of whole rows at `pos` and return where they end, as fast as it goes in Python."""
+    add, unpack, start, size, head = places.append, _LENGTH.unpack_from, _START.unpack_from, len(data), columns.to_bytes(2, "big")
+    every = range(walked)
+    kind: int
+    length: int
+    while size - pos >= 7:
+        kind, length, said = start(data, pos)
+        end = pos + 1 + length
+        if kind != _ROW or end > size:
+            break
+        if said != head:
+            raise _foreign(data, pos, columns)
+        at = pos + 7
+        for _ in every:
+            (length,) = unpack(data, at)
+            at += 4
+            add(at)
+            if length > 0:
+                at += length
+            elif length < 0:
+                nulls.append(len(places) - 1)
+        if at > end or (walked == columns and at != end):
+            raise ValueError("a row is longer or shorter than its cells")
+        add(at + 4)
+        add(end)
+        pos = end
+    return pos
+
+
+def walk_compiled(data: bytes, pos: int, columns: int, walked: int, places: list[int], nulls: list[int]) -> int:
+    """The same byte by byte: several times as fast where it is compiled, and slower where it is not."""
+    size = len(data)
+    while size - pos >= 7 and data[pos] == _ROW:
+        end = pos + 1 + (data[pos + 1] << 24 | data[pos + 2] << 16 | data[pos + 3] << 8 | data[pos + 4])
+        if end > size:
+            break
+        if data[pos + 5] << 8 | data[pos + 6] != columns:
+            raise _foreign(data, pos, columns)
+        at = pos + 7
+        for _ in range(walked):
+            if at + 4 > size:
+                raise error("a row ends within a cell's length")
+            length = data[at] << 24 | data[at + 1] << 16 | data[at + 2] << 8 | data[at + 3]
+            at += 4
+            places.append(at)
+            if length < _NEGATIVE:
+                at += length
+            else:
+                nulls.append(len(places) - 1)
+        if at > end or (walked == columns and at != end):
+            raise ValueError("a row is longer or shorter than its cells")
+        places.append(at + 4)
+        places.append(end)
+        pos = end
+    return pos
+
+
+def _foreign(data: bytes, pos: int, columns: int) -> ValueError:
+    count = int.from_bytes(data[pos + 5 : pos + 7], "big")
+    return ValueError(f"a row of {count} columns where {columns} were described")

@@ -30,6 +30,7 @@ from ingest.masking.cuts import Cut
 from ingest.masking.plan import ColumnPlan, Treatment
 from ingest.masking.structures import ANYONE, ARRAYS, DOCUMENT_ARRAYS, MAX_BYTES, Members, has_keys, members, names_keys
 from processors.sensitivity import Scanner, Span
+from processors.sensitivity.scanner import SEPARATOR
 from processors.statements import Tokenizer
 from schemas.classes import DataClass, Style
 
@@ -153,7 +154,7 @@ class RowMasker:
         type_oid, doubt = column.type_oid, column.treatment is Treatment.DETECT
         changes: dict[int, bytes] = {}
         texts: Sequence[bytes | None] = values
-        every = b"".join(values)
+        every = SEPARATOR.join(values)
         if not readable(type_oid, doubt):
             texts = ()
         elif type_oid not in TEXTS or b"\\" in every:
@@ -163,7 +164,7 @@ class RowMasker:
                     changes[row] = NULL_CELL
                     self.exposure.add(column, "", 1, True)
         by_cell: dict[int, list[Span]] = {}
-        for span in self._scanner.scan(texts):
+        for span in self._scanner.joined(every, values) if texts is values else self._scanner.scan(texts):
             if span.data_class not in self._clear:
                 by_cell.setdefault(span.cell, []).append(span)
         rows: Iterable[int] = by_cell

@@ -25,7 +25,8 @@ make much else be searched again. A group ends at a zero byte, which no pattern 
 SET_MEMORY = 64 * 1024**2
 """Bytes the set's automaton may take; it is thrown away and begun again when they are full."""
 
-_SEPARATOR = b"\x00"
+SEPARATOR = b"\x00"
+"""Between cells that are searched together: no pattern matches it."""
 _SENTINEL = b"\x00\x01end-of-group\x01"
 
 
@@ -59,13 +60,16 @@ class Scanner:
     def scan(self, cells: Sequence[bytes | None]) -> list[Span]:
         """Return the spans found, by cell and place. A cell that is None (NULL) holds nothing."""
         values = [cell or b"" for cell in cells]
-        text = _SEPARATOR.join(values)
+        return self.joined(SEPARATOR.join(values), values)
+
+    def joined(self, text: bytes, values: Sequence[bytes]) -> list[Span]:
+        """Return the same of cells that `SEPARATOR` joins to a text already."""
         match, find, size, alone = self._set.Match, text.find, len(text), self._end
         found: list[Span] = []
         starts: list[int] = []
         start = 0
         while start < size:
-            end = find(_SEPARATOR, start + GROUP)
+            end = find(SEPARATOR, start + GROUP)
             if end < 0:
                 end = size
             group = text[start:end] + _SENTINEL
@@ -97,7 +101,7 @@ class Scanner:
         return counts
 
     def _spans(
-        self, group: bytes, base: int, hits: Sequence[int], starts: list[int], values: list[bytes], found: list[Span]
+        self, group: bytes, base: int, hits: Sequence[int], starts: list[int], values: Sequence[bytes], found: list[Span]
     ) -> None:
         """Find what the set says is in the group; `base` is where it begins in the text of all cells."""
         if self._end not in hits:
