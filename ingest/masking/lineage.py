@@ -14,6 +14,7 @@ from typing import Protocol
 from ingest.masking.tags import EVERY, NOTHING, CatalogueTags, Classes
 from processors.statements import Statement
 from processors.statements.catalogue import Catalogue, Column, Relation
+from processors.statements.facts.scope import RESULT
 from processors.statements.statement import Made
 from schemas.classes import DataClass
 
@@ -224,7 +225,8 @@ def carried(statement: Statement, tags: CatalogueTags) -> Carried:
             found, more = tags.taken(own, shape.keys, touched), tags.behind(given_to, touched)
             found = None if found is None or more is None else found | more | by_code
         unknown = unknown or found is None
-        return EVERY if found is None else found
+        by_function = (by_code or NOTHING) if any(name.endswith(RESULT) for name in behind) else NOTHING
+        return EVERY if found is None else found | by_function
 
     every = NOTHING
     if shape.mixed or any(made.outputs is None for made in shape.made):
