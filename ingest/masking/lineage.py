@@ -249,6 +249,8 @@ def carried(statement: Statement, tags: CatalogueTags) -> Carried:
                 give(table, column, classes)
     for target, behind in shape.flows:
         table, _, column = target.rpartition(".")
+        if column.startswith("#"):  # by its place, which `inserted` has where it can be told
+            column = "*"
         if table not in names and not (column == "*" and table in placed):
             give(table, column, classes_of(behind))
     return Carried(made, tuple((t, c, held) for (t, c), held in given.items()), unknown)

@@ -16,6 +16,7 @@ from ingest.masking.copies import CopyMasker
 from ingest.masking.database import DatabaseMasking
 from ingest.masking.lineage import CARRIES_NOTHING, MAX_OWN, Carried, Table
 from ingest.masking.plan import ColumnPlan, MaskPlan, Treatment, plan_result, planned
+from ingest.masking.refusals import refusal
 from ingest.masking.reports import without_values
 from ingest.masking.rows import MAX_ROW, RowMasker
 from ingest.masking.sight import Sight, changes, doubted
@@ -29,10 +30,6 @@ _NOTHING: Classes = frozenset()
 RULE = "masking"
 """What decisions name where masking itself refuses a statement."""
 
-_UNREAD = (
-    "This statement could not be read beforehand (a syntax error, or code that is put together while it runs), so what it shows"
-    " could not be masked. It was not executed. Write it as plain SQL, or ask for the right to see clear values."
-)
 _FULL = (
     "It fills a table from other columns, and there is no room to remember what the table holds then. It was not executed. Ask"
     " whoever runs the proxy to say what the database's tables hold (CatalogueTagged), or to make room in the register."
@@ -201,15 +198,7 @@ class SessionMasking:
         clear = self.shown(sight).clear
         if clear >= EVERY:
             return ""
-        if sight.leaks is None:
-            return _UNREAD
-        hidden = sorted(sight.leaks - clear)
-        if not hidden:
-            return ""
-        return (
-            f"It would carry values that are masked here ({', '.join(hidden)}) to where they are not: another column, a"
-            " setting, a notification, a file, or a lock. It was not executed."
-        )
+        return refusal(sight, clear)
 
 
 class MaskingGuard:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 
 from ingest.masking.structures import member
 from ingest.masking.tags import EVERY, NOTHING, PROSE, CatalogueTags, Classes
 from processors.statements import Statement
 from processors.statements.dangers.functions import of_function
+from processors.statements.facts.scope import RESULT
 from processors.statements.statement import Shape
 from schemas.classes import DataClass
 from schemas.events import Danger, StatementFlag
@@ -55,14 +57,24 @@ _KEEPING = frozenset(
 """Functions that leave a value in one piece."""
 
 
+class Leak(StrEnum):
+    """How a statement would tell values that are masked."""
+
+    COMPARED = "compared"
+    COUNTED = "counted"
+    COPIED = "copied"
+    WRITTEN_BY_CODE = "written_by_code"
+    HANDED_OVER = "handed_over"
+
+
 @dataclass(frozen=True, slots=True)
 class Sight:
     """`front` and `back` are the classes behind the first and the last columns, `rest` those of any other; None is not known.
 
     `exact`: `front` has every column. `code`: messages may come from code, and say anything. `leaks` are the classes that would
-    get to where nothing masks them, None if that cannot be told. `by_name`: it shows what something of a name shows.
-    `watch`: it touches untagged columns of which too little was seen. `doubted`: the snapshot is not of
-    the objects as they are now. `granted_by`: the session has grants, and what they let this statement show counts.
+    get to where nothing masks them, None if that cannot be told, and `reasons` how. `by_name`: it shows what something of a name
+    shows. `watch`: it touches untagged columns of which too little was seen. `doubted`: the snapshot has not the objects as they
+    are now. `granted_by`: the session has grants, and what they let this statement show counts.
     """
 
     front: tuple[Classes | None, ...] = ()
@@ -75,6 +87,7 @@ class Sight:
     by_name: bool = False
     watch: bool = False
     doubted: bool = False
+    reasons: tuple[tuple[Leak, Classes], ...] = ()
     granted_by: Statement | None = None
 
     def computed(self, n: int, count: int) -> Classes | None:
@@ -123,17 +136,18 @@ def look(statement: Statement, tags: CatalogueTags | None) -> Sight | None:
     used = tags.behind((c.name for c in facts.columns if not c.roles or not _SAYING.isdisjoint(c.roles)), touched)
     rest = None if used is None or by_code is None or foreign else used | by_code
     everything = None if None in held else frozenset().union(*(h for h in held if h))
-    leaks = _leaks(statement, tags, touched, used, by_code, doing)
+    ways = _leaks(statement, tags, touched, used, by_code, doing)
+    leaks, reasons = NOTHING.union(*ways.values()), tuple((leak, classes) for leak, classes in ways.items() if classes)
     if StatementFlag.EXPLAIN in facts.flags:
         # A plan shows what the client wrote; and what functions gave that the planner ran, which says `rest`.
-        return Sight((), (), None if by_code else PROSE, False, code, leaks, everything)
+        return Sight((), (), None if by_code else PROSE, False, code, leaks, everything, reasons=reasons)
     front, back, exact = _outputs(shape, by_code, touched, tags)
     if not {name.rpartition(".")[2] for name in facts.functions} <= _KEEPING:
         # Free text cut into pieces or encoded is text that value detection finds nothing in.
         front, back, rest = tuple(map(_whole, front)), tuple(map(_whole, back)), _whole(rest)
     elif rest is not None:
         rest = member(rest | PROSE, shape.keys, touched) if shape.keys != () else rest
-    return Sight(front, back, rest, exact, code, leaks, everything, watch=any(map(tags.watching, touched)))
+    return Sight(front, back, rest, exact, code, leaks, everything, watch=any(map(tags.watching, touched)), reasons=reasons)
 
 
 CODE = "()"
@@ -209,8 +223,8 @@ def _leaks(
     used: Classes | None,
     by_code: Classes | None,
     doing: frozenset[Danger],
-) -> Classes | None:
-    """Return the classes that the statement would carry to where nothing masks them."""
+) -> dict[Leak, Classes]:
+    """Return the classes that the statement would carry to where nothing masks them, by the way they would get there."""
     facts, shape = statement.facts, statement.shape
     code = bool(shape.code_reads or shape.code_writes) or not all(map(tags.is_own, facts.functions))
 
@@ -219,31 +233,42 @@ def _leaks(
         return EVERY if found is None else found
 
     carried = EVERY if used is None else used
-    found: set[DataClass] = set()
+    found: dict[Leak, Classes] = dict.fromkeys(Leak, NOTHING)
     setting = any(name.rpartition(".")[2] in _SETTERS for name in facts.functions)
     if setting or not doing.isdisjoint(_CARRIERS):
-        found |= carried
+        found[Leak.HANDED_OVER] |= carried
     if not _OUT.isdisjoint(facts.flags):
-        found |= tags.any_of(facts.reads) or EVERY
-    for parts in shape.compared:
+        found[Leak.HANDED_OVER] |= tags.any_of(facts.reads) or EVERY
+    # What code gives is masked by all that it reads; what it compares matters where it writes of it.
+    carries = bool(shape.code_writes) or setting or not doing.isdisjoint(_CARRIERS)
+    for parts in (*shape.compared, *shape.code_compared) if carries else shape.compared:
         # Beside a value that is shown, a condition on one that is not tells it: letters = substr(email, 1, 1).
-        sides = [(part, behind(part) - PROSE) for part in parts]
+        sides = [(part, _member(behind(part), shape.keys, touched) - PROSE) for part in parts]
         # What functions give of constants is one, unless they read what is masked.
         sides = [(part, classes) for part, classes in sides if classes or not tags.is_constant(part)]
         if any(not classes or tags.may_be_shown(part, touched) for part, classes in sides):
-            found.update(*(classes for _, classes in sides))
-    found |= behind(shape.counted) - PROSE
+            found[Leak.COMPARED] |= NOTHING.union(*(classes for _, classes in sides))
+    found[Leak.COUNTED] = behind(shape.counted) - PROSE
     if facts.verbs and facts.verbs[0] in ("alter_table", "create_table"):
         by_code = tags.any_of(shape.code_reads)  # a default, or a generated column
-        found |= EVERY if by_code is None else by_code
+        found[Leak.COPIED] |= EVERY if by_code is None else by_code
     for target, names in shape.flows:
-        found |= _unmasked(target, behind(names), names, tags)
+        found[Leak.COPIED] |= _unmasked(target, behind(names), names, tags)
     if shape.code_writes:
         # A variable of a function's may hold anything that the function has read.
         written = [columns for name in shape.code_writes if (columns := tags.columns(name)) is not None]
         if any(not held for columns in written for held in columns.values()):
-            found |= tags.behind((c.name for c in facts.columns if not c.roles or "output" in c.roles), touched) or NOTHING
-    return frozenset(found)
+            saying = (c.name for c in facts.columns if not c.roles or "output" in c.roles)
+            found[Leak.WRITTEN_BY_CODE] = tags.behind(saying, touched) or NOTHING
+    return found
+
+
+def _member(classes: Classes, keys: tuple[str, ...] | None, touched: tuple[str, ...]) -> Classes:
+    """Return the classes of a value where it may be a document's member, by keys that all say what stands under them."""
+    if classes != PROSE or not keys:
+        return classes
+    told = [member(PROSE, (key,), touched) or NOTHING for key in keys]
+    return NOTHING.union(*told) if all(c - PROSE for c in told) else classes
 
 
 def _unmasked(target: str, classes: Classes, behind: Iterable[str], tags: CatalogueTags) -> Classes:
@@ -255,12 +280,18 @@ def _unmasked(target: str, classes: Classes, behind: Iterable[str], tags: Catalo
         return NOTHING  # no snapshot has it, and what no snapshot has is masked
     columns = tags.columns(table)
     short = table.rpartition(".")[2]
-    if columns is None:
-        if column != "*":
-            return classes - tags.of_new(short, column)
-        pairs = [p for name in behind for p in (tags.columns(name.rpartition(".")[0]) or {"?": EVERY}).items()]
-        return NOTHING.union(*(c - tags.of_new(short, name) for name, c in pairs))
+    if column.startswith("#"):  # a column by its place: known where one table can be meant
+        names = list(columns or ()) if len(tags.catalogue.find(*table.split(".", 1))) == 1 else []
+        place = int(column[1:])
+        return classes - (columns[names[place]] if columns and place < len(names) else NOTHING)
     if column != "*":
-        return classes - (columns[column] if column in columns else tags.of_new(short, column))
-    pairs = [p for name in behind for p in (tags.columns(name.rpartition(".")[0]) or {"?": EVERY}).items()]
+        return classes - (columns[column] if columns is not None and column in columns else tags.of_new(short, column))
+    pairs: list[tuple[str, Classes]] = []
+    for name in behind:
+        if name.endswith(RESULT):
+            pairs.append(("?", tags.behind((name,), (), classes) or NOTHING))
+        else:
+            pairs += (tags.columns(name.rpartition(".")[0]) or {"?": EVERY}).items()
+    if columns is None:
+        return NOTHING.union(*(c - tags.of_new(short, name) for name, c in pairs))
     return NOTHING.union(*(c - columns.get(name, NOTHING) for name, c in pairs))

@@ -24,7 +24,7 @@ from processors.statements.dangers.objects import secret_columns
 from processors.statements.facts import collect
 from processors.statements.facts.names import Namer
 from processors.statements.facts.resolve import is_syntax
-from processors.statements.facts.scope import RESULT, ROWS
+from processors.statements.facts.scope import CONSTANT, RESULT, ROWS
 from schemas.classes import DataClass
 
 Classes = frozenset[DataClass]
@@ -267,7 +267,7 @@ class CatalogueTags:
         for name in parts:
             relation, _, column = name.rpartition(".")
             if relation.endswith("()"):
-                if name != ROWS and not self.is_own(relation[:-2]):
+                if name not in (ROWS, CONSTANT) and not self.is_own(relation[:-2]):
                     if given is None:
                         return None
                     found |= given
@@ -320,7 +320,7 @@ class CatalogueTags:
 
     def _of_function(self, parts: frozenset[str], touched: Iterable[str]) -> bool:
         """Return whether a column that no table has can only be one that a function of the server's beside the tables gives."""
-        called = [name[: -len(RESULT)] for name in parts if name.endswith(RESULT) and name != ROWS]
+        called = [name[: -len(RESULT)] for name in parts if name.endswith(RESULT) and name not in (ROWS, CONSTANT)]
         return bool(called) and all(map(self.is_own, called)) and all(self.knows(t) for t in touched)
 
     def knows(self, name: str) -> bool:

@@ -57,8 +57,8 @@ class Shape:
     (`SELECT *`), None for columns of unknown number; None as a whole where nothing is known. `flows` are (target column,
     columns behind the value). `compared` has for each part of a condition and each sort key the columns behind each of its
     references, where it has several; `counted` are columns that say how many rows there are. `code_reads` and `code_writes` are
-    tables that code it calls reads and writes. `keys` are the names by which it takes members out of documents, None where one is
-    not known. `made` are the tables it makes, `renames` (table, column or nothing, new name, or `schema.` alone) of what it gives
+    tables that code it calls reads and writes, `code_compared` what is compared in it. `keys` are the names by which it takes
+    members out of documents, None where one is not known. `made` are the tables it makes, `renames` (table, column or nothing, new name, or `schema.` alone) of what it gives
     another name. `inserted` are (table, what is behind its first columns, in order) of inserts that name no columns. `mixed`: the
     value of an output is made of several columns. `changes` are (table, what its condition compares) of each UPDATE and DELETE.
     """
@@ -76,6 +76,7 @@ class Shape:
     inserted: tuple[tuple[str, tuple[frozenset[str] | str, ...]], ...] = ()
     mixed: bool = False
     changes: tuple[tuple[str, Condition], ...] = ()
+    code_compared: tuple[frozenset[frozenset[str]], ...] = ()
 
 
 UNSHAPED = Shape()

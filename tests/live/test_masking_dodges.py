@@ -171,6 +171,15 @@ SELECTS = [
     f"SELECT chr(g), unnest(CASE WHEN chr(g) = substr(p.email, i, 1) THEN ARRAY[''] END) {LETTERS} ORDER BY i",
     f"SELECT chr(g) FROM (SELECT i, g, regexp_matches(substr(p.email, i, 1), '[' || chr(g) || ']') {LETTERS} AND g > 96) s ORDER BY i",
 
+    # Values that are made to be NULL, counted or sorted among others; rows that are equal become one.
+    f"SELECT string_agg(CASE WHEN hit THEN chr(g) END, '' ORDER BY i) FROM (SELECT i, g, x IS NOT NULL AS hit FROM (SELECT i, g, CASE WHEN substr(p.email, i, 1) = chr(g) THEN 1 END x {LETTERS}) s) t",
+    f"SELECT shown FROM (SELECT i, substr(email, i, 1) AS x, '' AS shown {P}, generate_series(1, 30) i WHERE id = 1 UNION ALL SELECT i, c, c FROM masked.letters, generate_series(1, 30) i) u GROUP BY i, x, shown HAVING shown <> '' AND x IN (SELECT substr(email, i, 1) {P} WHERE id = 1) ORDER BY i",
+    f"SELECT max(shown) FROM (SELECT i, substr(email, i, 1) AS x, '' AS shown {P}, generate_series(1, 30) i WHERE id = 1 UNION ALL SELECT i, c, c FROM masked.letters, generate_series(1, 30) i) u GROUP BY i, x HAVING count(*) > 1 ORDER BY i",
+    f"SELECT max(shown) FROM (SELECT i, x, shown, count(*) OVER (PARTITION BY i, x) n FROM (SELECT i, substr(email, i, 1) AS x, '' AS shown {P}, generate_series(1, 30) i WHERE id = 1 UNION ALL SELECT i, c, c FROM masked.letters, generate_series(1, 30) i) u) w WHERE n > 1 GROUP BY i ORDER BY i",
+    f"SELECT b FROM (SELECT i, c AS a, c AS b FROM masked.letters, generate_series(1, 30) i INTERSECT SELECT i, substr(email, i, 1), chr(g) {LETTERS.replace('p.id', 'id').replace(' p,', ',')}) u ORDER BY i",
+    f"SELECT chr(g) FROM generate_series(1, 30) i, generate_series(32, 122) g WHERE (SELECT count(*) FROM (SELECT chr(g) UNION SELECT substr(email, i, 1) {P} WHERE id = 1) z) = 1 ORDER BY i",
+    f"SELECT chr(g) {LETTERS} AND (chr(g), 1) = (substr(p.email, i, 1), 1) ORDER BY i", f"SELECT chr(g) {LETTERS} AND (substr(p.email, i, 1), 1) IN ((chr(g), 1), ('', 2)) ORDER BY i",
+    f"SELECT chr(g) {LETTERS} AND substr(p.email, i, 1) IN (VALUES (chr(g))) ORDER BY i", f"SELECT chr(g) {LETTERS} AND substr(p.email, i, 1) IN (SELECT x FROM unnest(ARRAY[chr(g)]) x) ORDER BY i",
     # What a name without a table may mean, and what functions give where they stand for a table or in a condition.
     "SELECT l.c FROM masked.letters l, masked.all_mails() f, generate_series(1, 30) i WHERE l.c = substr(f.a, i, 1) AND f.a LIKE 'z%' ORDER BY i",
     "SELECT chr(g) FROM generate_series(1, 30) i, generate_series(32, 122) g, (SELECT masked.imm() AS m) s WHERE chr(g) = substr(s.m, i, 1) ORDER BY i",

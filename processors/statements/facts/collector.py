@@ -16,7 +16,7 @@ from pglast import parser
 from processors.statements.catalogue import Catalogue
 from processors.statements.dangers.functions import DYNAMIC, of_function
 from processors.statements.facts.names import Namer, is_plain
-from processors.statements.facts.scope import RESULT
+from processors.statements.facts.scope import RESULT, ROWS
 from processors.statements.sizes import Condition
 from processors.statements.statement import CopyFormat, Made, Shape
 from schemas.events import ColumnUse, Danger, Facts, StatementFlag
@@ -167,6 +167,8 @@ class Collector:
         self.flows: dict[tuple[str, frozenset[str]], None] = {}
         self.compared: dict[frozenset[frozenset[str]], None] = {}
         self.mixed: dict[frozenset[str], frozenset[frozenset[str]]] = {}
+        self.code_compared: dict[frozenset[frozenset[str]], None] = {}
+        self.united: dict[frozenset[str], frozenset[frozenset[str]]] = {}
         self.counted: set[str] = set()
         self.keys: dict[str, None] | None = {}
         self.code_reads: set[str] = set()
@@ -283,9 +285,18 @@ class Collector:
         found = frozenset(references)
         return found.union(*(self.mixed[r] for r in found if r in self.mixed)) if self.mixed else found
 
-    def compare(self, references: Iterable[frozenset[str]]) -> None:
+    def unite(self, behind: frozenset[str], arms: Iterable[frozenset[str]]) -> None:
+        """Note that a column holds values of several queries, with these columns behind them: sorting it compares them."""
+        found = frozenset(arms)
+        if len(found) > 1:
+            self.united[behind] = self.united.get(behind, frozenset()) | found
+
+    def compare(self, references: Iterable[frozenset[str]], *, sorts: bool = False) -> None:
         """Note what a part of a condition, or a sort key, refers to: where it is several columns, the one may tell the other."""
         found = self.unmixed(references)
+        if sorts and self.united:
+            bare = {r: frozenset(c for c in r if c != ROWS) for r in found}
+            found = found.union(*(self.united[b] for b in bare.values() if b in self.united))
         if len(found) > 1:
             self.compared[found] = None
 
@@ -308,6 +319,7 @@ class Collector:
             tuple(self.inserted),
             bool(self.mixed),
             tuple(self.changes),
+            tuple(self.code_compared),
         )
 
     def takes(self, keys: Iterable[str] | None) -> None:

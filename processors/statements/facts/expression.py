@@ -13,8 +13,8 @@ from processors.statements.dangers.builtins import BUILTINS
 from processors.statements.dangers.settings import of_showing, of_size, takes_memory
 from processors.statements.facts import bombs, members, signs
 from processors.statements.facts.collector import FOLLOWED_SETTINGS, UNKNOWN, Collector, Node
-from processors.statements.facts.scope import NOTHING, RESULT, ROWS, Names, Output, Scope
-from processors.statements.facts.trees import strings
+from processors.statements.facts.scope import CONSTANT, NOTHING, RESULT, ROWS, Names, Output, Scope
+from processors.statements.facts.trees import strings, walk
 from schemas.events import StatementFlag
 
 _MULTIPLYING = frozenset(("generate_series", "repeat", "lpad", "rpad", "array_fill", "factorial", "gen_salt"))
@@ -65,9 +65,13 @@ class ExpressionWalk:
             if isinstance(part, dict) and "BoolExpr" in part:
                 stack += part["BoolExpr"].get("args", ())
                 continue
+            pairs = _pairs(part["A_Expr"]) if isinstance(part, dict) and "A_Expr" in part else []
+            if pairs:
+                stack += pairs
+                continue
             outside, self._references = self._references, []
             behind |= self.expression(part, scope, roles)
-            self.facts.compare(self._references)
+            self.facts.compare(self._references, sorts="order" in roles or "group" in roles)
             self._references = outside
         return behind
 
@@ -78,7 +82,8 @@ class ExpressionWalk:
         behind = self.expression(node, scope, roles)
         # Beside others in a list of values, a call that gives rows is shown: which functions do, only the server's own tell here.
         self._references = [r | {ROWS} if _is_call_of_another(r) else r for r in self._references]
-        self.facts.mix(behind, self._references)
+        if not all(map(_is_made_here, self._references)):
+            self.facts.mix(behind, self._references)
         if self._sets:
             self.facts.compare(self._references)
         self._references, self._sets = outside, before or self._sets
@@ -108,6 +113,10 @@ class ExpressionWalk:
                 for key, value in item.items():
                     if key == "ColumnRef":
                         self._column(value, scope, now, behind)
+                    elif key == "NullTest" and self.is_plain(value.get("arg", {}), scope):
+                        outside, self._references = self._references, None
+                        self._column(value["arg"]["ColumnRef"], scope, now, set())
+                        self._references = outside
                     elif key == "A_Indirection":
                         stack += self._indirection(value, scope, now, behind)
                     elif key == "FuncCall":
@@ -147,6 +156,12 @@ class ExpressionWalk:
                         stack.append((value, now))
         return frozenset(behind) if behind else NOTHING
 
+    def is_plain(self, node: Any, scope: Scope) -> bool:
+        """Tell whether a value is a table's column as it is: of how many there are, and whether one is NULL, nobody learns it."""
+        fields = node.get("ColumnRef", {}).get("fields", ())
+        names = self.shown(strings(fields))
+        return bool(names) and len(names) == len(fields) and scope.is_plain(names)
+
     def _operator(self, parts: Iterable[Node]) -> None:
         names = strings(parts)
         if names:
@@ -172,7 +187,8 @@ class ExpressionWalk:
             if source is not None:
                 # A bare table name is the whole row, unless a column has that name.
                 self._whole(names, scope, roles, behind)
-                columns = columns if source.base is None and names[0] in source.outputs else NOTHING
+                if source.base is not None or names[0] not in source.outputs:
+                    return
         else:
             column = self.facts.namer.plain(names[-1])
             source = scope.source(names[-2], names[-3] if len(names) > 2 else None)
@@ -276,8 +292,10 @@ class ExpressionWalk:
             shown: set[str] = set()
             self._add(output, shown)
             behind |= shown
-            if outside is not None:
+            if outside is not None and not is_list(fields.get("subselect", {}).get("SelectStmt", {})):
                 outside.append(frozenset(shown))
+            elif outside is not None and shown:
+                outside.append(frozenset(shown) - {ROWS})
         self._operator(fields.get("operName", ()))
         if fields.get("subLinkType") == "ARRAY_SUBLINK":
             signs.of_array(fields.get("subselect", {}).get("SelectStmt", {}), self.facts)
@@ -303,6 +321,51 @@ class ExpressionWalk:
                 if item and "FuncCall" in item:
                     return (strings(item["FuncCall"].get("funcname", ())) or [""])[-1]
         return ""
+
+
+def _is_made_here(behind: Names) -> bool:
+    """Tell whether a value comes of functions of the server's and nothing else."""
+    return bool(behind) and all(c.endswith(RESULT) and (c in (ROWS, CONSTANT) or c[: -len(RESULT)] in BUILTINS) for c in behind)
+
+
+def is_literal(node: Node) -> bool:
+    """Tell whether a value is a constant as written, cast or not."""
+    while "TypeCast" in node:
+        node = node["TypeCast"].get("arg", {})
+    return "A_Const" in node or "ParamRef" in node
+
+
+def is_list(select: Node) -> bool:
+    """Tell whether a subquery gives constants and nothing else: VALUES, or a function of constants that takes a list apart."""
+    items = select.get("fromClause", [])
+    own: set[str] = set()
+    for item in items:
+        if "RangeFunction" not in item:
+            return False
+        alias = item["RangeFunction"].get("alias", {})
+        own |= {alias.get("aliasname", ""), *strings(alias.get("colnames", ()))}
+    for key, value in walk(select):
+        if key in ("SubLink", "RangeSubselect", "RangeVar", "withClause"):
+            return False
+        if key == "ColumnRef" and not own.issuperset(strings(value.get("fields", ()))[:1] or ("*",)):
+            return False
+    return bool(select)
+
+
+def _pairs(fields: Node) -> list[Node]:
+    """Return the comparisons that one of rows consists of: `(a, b) > (1, 2)`, `(a, b) IN ((1, 2), (3, 4))`."""
+    left, right = fields.get("lexpr", {}), fields.get("rexpr", {})
+    rows = right.get("List", {}).get("items", []) if fields.get("kind") == "AEXPR_IN" else [right]
+    if fields.get("kind") not in ("AEXPR_OP", "AEXPR_IN") or not all("RowExpr" in r for r in (left, *rows)):
+        return []
+    found = []
+    for row in rows:
+        one, other = left["RowExpr"].get("args", []), row["RowExpr"].get("args", [])
+        if len(one) != len(other):
+            return []
+        plain = {**fields, "kind": "AEXPR_OP"}
+        found += [{"A_Expr": {**plain, "lexpr": a, "rexpr": b}} for a, b in zip(one, other, strict=True)]
+    return found
 
 
 def _is_call_of_another(behind: Names) -> bool:

@@ -14,11 +14,11 @@ from processors.statements.facts import bombs, injection, signs
 from processors.statements.facts.belonging import picks_all
 from processors.statements.facts.collector import Collector, Node
 from processors.statements.facts.condition import condition_of
-from processors.statements.facts.expression import ExpressionWalk
+from processors.statements.facts.expression import ExpressionWalk, is_literal
 from processors.statements.facts.predicate import judge
 from processors.statements.facts.restriction import chooses, overwrites, restricts
 from processors.statements.facts.rows import Target, cte_bodies, foreign_names, holds_other_rows, in_sight
-from processors.statements.facts.scope import NOTHING, ROWS, Lineage, Names, Output, Scope, Source
+from processors.statements.facts.scope import CONSTANT, NOTHING, ROWS, Lineage, Names, Output, Scope, Source
 from processors.statements.facts.trees import strings
 from processors.statements.sizes import ANYTHING
 from schemas.events import Danger, StatementFlag
@@ -112,6 +112,9 @@ class QueryWalk(ExpressionWalk):
         known = dict(self.facts.reads)
         self.facts.reads.clear()
         output = self.select(left, scope, roles)
+        merged = [{behind} for _, behind in output.columns]
+        plain = [name in output.plain for name, _ in output.columns]
+        distinct = "all" not in fields
         reads = [set(self.facts.reads)]
         self.facts.reads = known | self.facts.reads
         if recursive is not None:
@@ -127,10 +130,17 @@ class QueryWalk(ExpressionWalk):
             for i, (_, behind) in enumerate(other.columns):
                 if i < len(columns):
                     columns[i] = (columns[i][0], columns[i][1] | behind)
+                    merged[i].add(behind)
+                    plain[i] = plain[i] and other.columns[i][0] in other.plain
                 else:
                     columns.append(other.columns[i])
             lineage = _united(output.lineage, other.lineage)
             output = Output(columns, tuple(dict.fromkeys(output.stars + other.stars)), lineage)
+        for (_, behind), arms_of in zip(output.columns, merged, strict=False):
+            self.facts.unite(behind, arms_of)
+            if distinct and (scope.outer is not None or len(output.columns) > 1):
+                self.facts.compare(arms_of)  # rows that are equal become one, or are what is left
+        output.plain = frozenset(n for (n, _), is_plain in zip(output.columns, plain, strict=False) if is_plain)
         injection.of_union([left, *reversed(arms)], reads, self.facts)
         return output
 
@@ -153,6 +163,7 @@ class QueryWalk(ExpressionWalk):
         output = Output()
         stars: dict[str, None] = {}
         lineage: list[Names | str | None] = []
+        plain: dict[str, bool] = {}
         for target in targets:
             fields = target.get("ResTarget", {})
             value = fields.get("val", {})
@@ -172,29 +183,34 @@ class QueryWalk(ExpressionWalk):
                     else:
                         stars.update(dict.fromkeys(source.stars))
                         output.columns += source.outputs.items()
+                        for name in source.outputs:
+                            plain[name] = plain.get(name, True) and name in source.plain
                 continue
             behind = self.value(value, scope, roles)
             name = fields.get("name") or (strings(reference)[-1] if reference else "")
             for whole in [b for b in behind if b.endswith(".*")]:
                 stars[whole[:-2]] = None
-            output.columns.append((self.facts.namer.plain(name) if name else "?column?", behind))
-            lineage.append(
-                None if "A_Indirection" in value and _ends_in_star(value["A_Indirection"]) else self._shown(value, behind)
-            )
+            name = self.facts.namer.plain(name) if name else "?column?"
+            is_constant = is_literal(value)
+            as_it_is = is_constant or (bool(reference) and scope.is_plain(self.shown(strings(reference))))
+            plain[name] = plain.get(name, True) and as_it_is
+            shown = self._shown(value, behind, scope)
+            output.columns.append((name, frozenset((CONSTANT,)) if is_constant else shown))
+            lineage.append(None if "A_Indirection" in value and _ends_in_star(value["A_Indirection"]) else shown)
         output.stars = tuple(stars)
         output.lineage = tuple(lineage)
+        output.plain = frozenset(name for name, is_plain in plain.items() if is_plain)
         return output
 
-    def _shown(self, value: Node, behind: Names) -> Names:
+    def _shown(self, value: Node, behind: Names, scope: Scope) -> Names:
         """What a column's cells tell of: of a count of a column, and of whether it is NULL, nothing of its values."""
         call = value.get("FuncCall", {})
         if [n.lower() for n in strings(call.get("funcname", ()))][-1:] == ["count"] and not call.keys() & {
             "agg_filter",
             "agg_order",
         }:
-            plain = all("ColumnRef" in a for a in call.get("args", ()))
-            return NOTHING if plain else behind
-        return NOTHING if "ColumnRef" in value.get("NullTest", {}).get("arg", {}) else behind
+            return NOTHING if all(self.is_plain(a, scope) for a in call.get("args", ())) else behind
+        return behind
 
     def _starred(self, qualifier: list[str], scope: Scope) -> list[Source]:
         if not qualifier:
@@ -218,13 +234,13 @@ class QueryWalk(ExpressionWalk):
                     self.facts.use([f"{star}.*" for star in output.stars], role)
                 elif isinstance(position, int) and 1 <= position <= len(output.columns):
                     self.facts.use(output.columns[position - 1][1], role)
-                    self.facts.compare((output.columns[position - 1][1],))
+                    self.facts.compare((output.columns[position - 1][1],), sorts=True)
                 continue
             names = strings(node.get("ColumnRef", {}).get("fields", ()))
             alias = self.facts.namer.plain(names[0]) if len(names) == 1 else ""
             if alias in scope.aliases:
                 self.facts.use(scope.aliases[alias], role)
-                self.facts.compare((scope.aliases[alias],))
+                self.facts.compare((scope.aliases[alias],), sorts=True)
                 if role == "order":
                     continue
             if not scope.sources and names:
@@ -408,14 +424,14 @@ class QueryWalk(ExpressionWalk):
                 self.facts.flow(f"{target}.{self.facts.namer.plain(fields.get('name', ''))}", behind)
 
     def flows_into(self, target: str, names: list[str], output: Output) -> None:
-        """Note which columns of a table get what a query gives: `names` in order, or the table's own order."""
+        """Note which columns of a table get what a query gives: `names` in order, or its own: `#0`, `#1`, …"""
         lineage = output.lineage
-        if names and lineage is not None and all(isinstance(behind, frozenset) for behind in lineage):
-            for name, behind in zip(names, lineage, strict=False):
-                self.facts.flow(name, behind)  # type: ignore[arg-type]
-            return
         if lineage and not names and None not in lineage:
             self.facts.inserted[target, lineage] = None  # type: ignore[index]
+        if lineage is not None and all(isinstance(behind, frozenset) for behind in lineage):
+            for name, behind in zip(names or (f"{target}.#{n}" for n in range(len(lineage))), lineage, strict=False):
+                self.facts.flow(name, behind)  # type: ignore[arg-type]
+            return
         for behind in lineage or ():
             if isinstance(behind, str) and not names:
                 self.facts.flow(f"{target}.*", frozenset((f"{behind}.*",)))

@@ -289,7 +289,7 @@ class _Resolution:
         for column, roles in inner.columns.items():
             facts.use([column], *(r for r in roles if r != "output"))
         facts.flows.update(inner.flows)
-        facts.compared.update(inner.compared)
+        facts.code_compared.update(inner.compared | inner.code_compared)
         facts.counted |= inner.counted
         facts.takes(inner.keys)
         facts.code_reads |= inner.reads.keys()

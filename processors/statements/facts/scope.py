@@ -15,6 +15,8 @@ RESULT = "().?"
 """Behind a function's name: what it gives, among the columns behind a value. Facts do not show it."""
 ROWS = "()" + RESULT
 """Beside what functions give: it differs from row to row, though no table is behind it."""
+CONSTANT = "'" + RESULT
+"""Behind an output column that is a constant."""
 Lineage = tuple[Names | str | None, ...]
 """Of a result's columns in order, what is behind each: see `processors.statements.statement.Shape`."""
 
@@ -38,6 +40,13 @@ class Source:
     behind: Names = NOTHING
     hidden: bool = False
     lineage: Lineage | None = None
+    plain: Names = NOTHING
+
+    def is_plain(self, name: str) -> bool:
+        """Tell whether a column is a table's as it is, or a constant: whether it is NULL then tells nothing of its values."""
+        if self.base is not None or name in self.plain:
+            return True
+        return name not in self.outputs and bool(self.stars) and not self.renamed and not self.behind
 
     def column(self, name: str) -> Names:
         """Return the table columns behind a column of this source."""
@@ -78,17 +87,23 @@ class Output:
     columns: list[tuple[str, Names]] = field(default_factory=list)
     stars: tuple[str, ...] = ()
     lineage: Lineage | None = None
+    plain: Names = NOTHING
+    """Names of columns that are a table's as they are, or constants."""
 
     def source(self, alias: str, renamed: tuple[str, ...] = ()) -> Source:
         """Return this output as a FROM item, its first columns renamed."""
-        columns = self.columns
+        columns, plain = self.columns, self.plain
         if renamed and not self.stars:
-            columns = [(renamed[i] if i < len(renamed) else n, c) for i, (n, c) in enumerate(columns)]
+            names = [renamed[i] if i < len(renamed) else n for i, (n, _) in enumerate(columns)]
+            plain = frozenset(new for new, (n, _) in zip(names, columns, strict=True) if n in plain and names.count(new) == 1)
+            columns = [(new, c) for new, (_, c) in zip(names, columns, strict=True)]
             renamed = ()
         outputs: dict[str, Names] = {}
         for name, behind in columns:
             outputs[name] = outputs.get(name, NOTHING) | behind
-        return Source(alias, None, outputs, self.stars, renamed=renamed, lineage=self.lineage)
+        return Source(
+            alias, None, outputs, self.stars, renamed=renamed, lineage=self.lineage, plain=NOTHING if renamed else plain
+        )
 
 
 @dataclass(slots=True)
@@ -157,6 +172,24 @@ class Scope:
         if len(found) == 1:
             return found.pop()
         return frozenset((f"?.{name}",)).union(*(owner.beside(name) for owner in owners))
+
+    def is_plain(self, names: list[str]) -> bool:
+        """Tell whether a reference can only be to a table's column as it is, or to a whole row of one."""
+        if len(names) > 1:
+            source = self.source(names[-2], names[-3] if len(names) > 2 else None)
+            return source is not None and source.is_plain(names[-1])
+        whole = self.source(names[0]) if names else None
+        if whole is not None and whole.base is None:
+            return False
+        found = False
+        scope: Scope | None = self
+        while scope is not None:
+            owners = [s for s in scope.sources if s.may_own(names[0])]
+            if not all(s.is_plain(names[0]) for s in owners):
+                return False
+            found = found or bool(owners)
+            scope = scope.outer
+        return found
 
     def derived(self) -> list[Source]:
         """Return the FROM items that are no tables."""
