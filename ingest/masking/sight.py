@@ -142,7 +142,7 @@ def look(statement: Statement, tags: CatalogueTags | None) -> Sight | None:
         # A plan shows what the client wrote; and what functions gave that the planner ran, which says `rest`.
         return Sight((), (), None if by_code else PROSE, False, code, leaks, everything, reasons=reasons)
     front, back, exact = _outputs(shape, by_code, touched, tags)
-    if not {name.rpartition(".")[2] for name in facts.functions} <= _KEEPING:
+    if not {name.rpartition(".")[2] for name in (facts.functions if shape.called is None else shape.called)} <= _KEEPING:
         # Free text cut into pieces or encoded is text that value detection finds nothing in.
         front, back, rest = tuple(map(_whole, front)), tuple(map(_whole, back)), _whole(rest)
     elif rest is not None:
@@ -154,9 +154,16 @@ CODE = "()"
 """Among changed names: functions, operators, casts, types and whatever else has no relation's name."""
 
 
+_SAME_AFTER = frozenset(("refresh_materialized_view", "create_index", "drop_index", "create_statistics", "create_sequence"))
+"""What leaves every object's columns and code as they are."""
+_QUERYING = frozenset(("select", "insert", "update", "delete", "merge"))
+
+
 def changes(statement: Statement) -> set[str]:
     """Return the short names of the relations that a statement changes, and `CODE` if it changes more than relations."""
     facts = statement.facts
+    if facts.verbs and facts.verbs[0] in _SAME_AFTER and _QUERYING.issuperset(facts.verbs[1:]):
+        return set()
     names = {name.rpartition(".")[2] for name in facts.writes}
     verb = facts.verbs[0] if facts.verbs else ""
     relations = verb.startswith(

@@ -24,7 +24,7 @@ from processors.statements.dangers.objects import secret_columns
 from processors.statements.facts import collect
 from processors.statements.facts.names import Namer
 from processors.statements.facts.resolve import is_syntax
-from processors.statements.facts.scope import CONSTANT, RESULT, ROWS
+from processors.statements.facts.scope import CONSTANT, RESULT, ROWS, UNKNOWN
 from schemas.classes import DataClass
 
 Classes = frozenset[DataClass]
@@ -266,6 +266,8 @@ class CatalogueTags:
         parts = names if isinstance(names, frozenset) else frozenset(names)
         for name in parts:
             relation, _, column = name.rpartition(".")
+            if name == UNKNOWN:
+                return None
             if relation.endswith("()"):
                 if name not in (ROWS, CONSTANT) and not self.is_own(relation[:-2]):
                     if given is None:
@@ -298,6 +300,8 @@ class CatalogueTags:
         """Return whether one of the table columns that a column may be is not masked: what holds nothing but prose is shown."""
         for name in names:
             relation, _, column = name.rpartition(".")
+            if name == UNKNOWN:
+                return True
             if relation.endswith("()"):
                 continue
             for columns in map(self.columns, touched) if relation == "?" else (self.columns(relation),):
@@ -310,18 +314,20 @@ class CatalogueTags:
 
     def is_constant(self, behind: frozenset[str]) -> bool:
         """Return whether a value comes of calls in the condition itself and nothing else."""
-        return bool(behind) and all(name.endswith(RESULT) and name != ROWS for name in behind)
+        return bool(behind) and all(name.endswith(RESULT) and name not in (ROWS, UNKNOWN) for name in behind)
 
     def is_own(self, function: str) -> bool:
-        """Return whether a function of this name can only be one that came with the server."""
-        return not self.catalogue.find_functions(function) and (
-            function.rpartition(".")[2] in self.catalogue.builtins or is_syntax(function)
-        )
+        """Return whether a function of this name can only be one that came with the server, or one in C of an extension."""
+        found = self.catalogue.find_functions(function)
+        if any(not f.extension or f.language not in ("c", "internal") for f in found):
+            return False
+        return bool(found) or function.rpartition(".")[2] in self.catalogue.builtins or is_syntax(function)
 
     def _of_function(self, parts: frozenset[str], touched: Iterable[str]) -> bool:
-        """Return whether a column that no table has can only be one that a function of the server's beside the tables gives."""
+        """Return whether a column that no table has can only be what subqueries or the server's functions beside them give."""
         called = [name[: -len(RESULT)] for name in parts if name.endswith(RESULT) and name not in (ROWS, CONSTANT)]
-        return bool(called) and all(map(self.is_own, called)) and all(self.knows(t) for t in touched)
+        beside = any(name.endswith(RESULT) for name in parts)
+        return beside and all(map(self.is_own, called)) and all(map(self.knows, touched))
 
     def knows(self, name: str) -> bool:
         """Return whether all columns of a relation are known."""

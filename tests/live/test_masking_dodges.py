@@ -180,6 +180,11 @@ SELECTS = [
     f"SELECT chr(g) FROM generate_series(1, 30) i, generate_series(32, 122) g WHERE (SELECT count(*) FROM (SELECT chr(g) UNION SELECT substr(email, i, 1) {P} WHERE id = 1) z) = 1 ORDER BY i",
     f"SELECT chr(g) {LETTERS} AND (chr(g), 1) = (substr(p.email, i, 1), 1) ORDER BY i", f"SELECT chr(g) {LETTERS} AND (substr(p.email, i, 1), 1) IN ((chr(g), 1), ('', 2)) ORDER BY i",
     f"SELECT chr(g) {LETTERS} AND substr(p.email, i, 1) IN (VALUES (chr(g))) ORDER BY i", f"SELECT chr(g) {LETTERS} AND substr(p.email, i, 1) IN (SELECT x FROM unnest(ARRAY[chr(g)]) x) ORDER BY i",
+    # Recursion, in which values move from column to column, and CTEs that stand further on.
+    f"WITH RECURSIVE r(n, x, y) AS (SELECT 1, 'a'::text, 'a'::text UNION ALL SELECT n + 1, y, (SELECT full_name {P} WHERE id = 1) FROM r WHERE n < 4) SELECT x FROM r",
+    f"WITH RECURSIVE r(n, x, y, z) AS (SELECT 1, 'a', 'a', 'a' UNION ALL SELECT n + 1, y, z, (SELECT upper(full_name) {P} WHERE id = 1) FROM r WHERE n < 5) SELECT x || '' FROM r",
+    f"WITH RECURSIVE a AS (SELECT b.x FROM b), b AS (SELECT upper(email) AS x {P}) SELECT x FROM a", f"WITH RECURSIVE a AS (SELECT lower(x) AS x FROM b), b AS (SELECT upper(email) AS x {P}) SELECT x FROM a",
+    f"WITH RECURSIVE a AS (SELECT b.c, i FROM b, {P[5:]} p, generate_series(1, 30) i WHERE b.c = substr(p.email, i, 1) AND p.id = 1), b AS (SELECT c FROM masked.letters) SELECT c FROM a ORDER BY i",
     # What a name without a table may mean, and what functions give where they stand for a table or in a condition.
     "SELECT l.c FROM masked.letters l, masked.all_mails() f, generate_series(1, 30) i WHERE l.c = substr(f.a, i, 1) AND f.a LIKE 'z%' ORDER BY i",
     "SELECT chr(g) FROM generate_series(1, 30) i, generate_series(32, 122) g, (SELECT masked.imm() AS m) s WHERE chr(g) = substr(s.m, i, 1) ORDER BY i",

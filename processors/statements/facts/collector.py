@@ -82,6 +82,8 @@ FOLLOWED_SETTINGS = frozenset(("search_path", "standard_conforming_strings", "cl
 
 MAX_PROOFS = 1000
 """Subqueries looked into for what they restrict, of one statement: those that name each other several times would never end."""
+MAX_ROUNDS = 50
+"""Rounds of recursive CTEs followed in one statement, the first not counted: those within each other multiply."""
 MAX_NAMES = 500
 """Objects, columns and functions kept each; a statement with more is flagged opaque and says so by its size."""
 
@@ -160,6 +162,7 @@ class Collector:
         self.read_all = False
         self.depth = 0
         self.proofs = MAX_PROOFS
+        self.rounds = MAX_ROUNDS
         self.sizes: dict[int, float] = {}
         self.in_rounds = False
         """Whether what is walked is run until nothing is left: a LIMIT then leaves nothing out."""
@@ -171,6 +174,7 @@ class Collector:
         self.united: dict[frozenset[str], frozenset[frozenset[str]]] = {}
         self.counted: set[str] = set()
         self.keys: dict[str, None] | None = {}
+        self.called_here: frozenset[str] | None = None
         self.code_reads: set[str] = set()
         self.code_writes: set[str] = set()
         self.copy_format: CopyFormat | None = None
@@ -320,6 +324,7 @@ class Collector:
             bool(self.mixed),
             tuple(self.changes),
             tuple(self.code_compared),
+            self.called_here,
         )
 
     def takes(self, keys: Iterable[str] | None) -> None:

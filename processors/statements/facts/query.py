@@ -18,7 +18,7 @@ from processors.statements.facts.expression import ExpressionWalk, is_literal
 from processors.statements.facts.predicate import judge
 from processors.statements.facts.restriction import chooses, overwrites, restricts
 from processors.statements.facts.rows import Target, cte_bodies, foreign_names, holds_other_rows, in_sight
-from processors.statements.facts.scope import CONSTANT, NOTHING, ROWS, Lineage, Names, Output, Scope, Source
+from processors.statements.facts.scope import CONSTANT, NOTHING, RESULT, ROWS, UNKNOWN, Lineage, Names, Output, Scope, Source
 from processors.statements.facts.trees import strings
 from processors.statements.sizes import ANYTHING
 from schemas.events import Danger, StatementFlag
@@ -27,6 +27,7 @@ _DML = ("InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt")
 QUERIES = ("SelectStmt", *_DML)
 Roles = tuple[str, ...]
 OUTPUT: Roles = ("output",)
+_SPELLING = frozenset(("lower", "upper", "btrim"))
 MAX_RESULT_COLUMNS = 1664
 """PostgreSQL's own limit for a target list (MaxTupleAttributeNumber)."""
 
@@ -117,25 +118,35 @@ class QueryWalk(ExpressionWalk):
         distinct = "all" not in fields
         reads = [set(self.facts.reads)]
         self.facts.reads = known | self.facts.reads
-        if recursive is not None:
-            where, name, renamed = recursive
-            where.ctes[name] = _renamed(output, renamed)
-        for arm in reversed(arms):
-            known = dict(self.facts.reads)
-            self.facts.reads.clear()
-            other = self.select(arm, scope, roles)
-            reads.append(set(self.facts.reads))
-            self.facts.reads = known | self.facts.reads
-            columns = list(output.columns)
-            for i, (_, behind) in enumerate(other.columns):
-                if i < len(columns):
-                    columns[i] = (columns[i][0], columns[i][1] | behind)
-                    merged[i].add(behind)
-                    plain[i] = plain[i] and other.columns[i][0] in other.plain
-                else:
-                    columns.append(other.columns[i])
-            lineage = _united(output.lineage, other.lineage)
-            output = Output(columns, tuple(dict.fromkeys(output.stars + other.stars)), lineage)
+        while True:
+            if recursive is not None:
+                where, name, renamed = recursive
+                where.ctes[name] = _renamed(Output(output.columns, output.stars, output.lineage), renamed)
+            before = output
+            del reads[1:]
+            for arm in reversed(arms):
+                known = dict(self.facts.reads)
+                self.facts.reads.clear()
+                other = self.select(arm, scope, roles)
+                reads.append(set(self.facts.reads))
+                self.facts.reads = known | self.facts.reads
+                columns = list(output.columns)
+                for i, (_, behind) in enumerate(other.columns):
+                    if i < len(columns):
+                        columns[i] = (columns[i][0], columns[i][1] | behind)
+                        merged[i].add(behind)
+                        plain[i] = plain[i] and other.columns[i][0] in other.plain
+                    else:
+                        columns.append(other.columns[i])
+                lineage = _united(output.lineage, other.lineage)
+                output = Output(columns, tuple(dict.fromkeys(output.stars + other.stars)), lineage)
+            # What a round of a recursion gives is what the next one takes, and may move from column to column.
+            if recursive is None or (before.columns, before.stars, before.lineage) == (columns, output.stars, lineage):
+                break
+            self.facts.rounds -= 1
+            if self.facts.rounds < 0:
+                output = Output([(n, b | {UNKNOWN}) for n, b in columns], output.stars, None, behind=frozenset((UNKNOWN,)))
+                break
         for (_, behind), arms_of in zip(output.columns, merged, strict=False):
             self.facts.unite(behind, arms_of)
             if distinct and (scope.outer is not None or len(output.columns) > 1):
@@ -209,8 +220,16 @@ class QueryWalk(ExpressionWalk):
             "agg_filter",
             "agg_order",
         }:
-            return NOTHING if all(self.is_plain(a, scope) for a in call.get("args", ())) else behind
+            return frozenset((f"count{RESULT}",)) if all(self._is_counted(a, scope) for a in call.get("args", ())) else behind
         return behind
+
+    def _is_counted(self, node: Node, scope: Scope) -> bool:
+        """Tell whether how many values there are tells nothing of them: of a column as it is, or in small letters, trimmed."""
+        call = node.get("FuncCall", {})
+        names = strings(call.get("funcname", ()))
+        if names and names[-1] in _SPELLING and not self.facts.is_redefined(names) and len(call.get("args", ())) == 1:
+            return self._is_counted(call["args"][0], scope)
+        return self.is_plain(node, scope)
 
     def _starred(self, qualifier: list[str], scope: Scope) -> list[Source]:
         if not qualifier:
@@ -255,7 +274,7 @@ class QueryWalk(ExpressionWalk):
         for entry in entries if recursive else ():
             bombs.of_recursion(entry, fields, self.facts)
         if recursive:
-            scope.ctes.update({e.get("ctename", ""): Output() for e in entries})
+            scope.ctes.update({e.get("ctename", ""): Output(behind=frozenset((UNKNOWN,))) for e in entries})
         for entry in entries:
             name, renamed = entry.get("ctename", ""), tuple(self.shown(strings(entry.get("aliascolnames", ()))))
             body = entry.get("ctequery", {})

@@ -68,6 +68,7 @@ class _Resolution:
                 facts.functions[name] = None
         self._own_columns()
         self._functions_as_columns()
+        facts.called_here = frozenset(facts.functions)
         changed = True
         while changed:
             before = len(self._seen)

@@ -17,6 +17,8 @@ ROWS = "()" + RESULT
 """Beside what functions give: it differs from row to row, though no table is behind it."""
 CONSTANT = "'" + RESULT
 """Behind an output column that is a constant."""
+UNKNOWN = "?" + RESULT
+"""Behind a column of a CTE that stands further on."""
 Lineage = tuple[Names | str | None, ...]
 """Of a result's columns in order, what is behind each: see `processors.statements.statement.Shape`."""
 
@@ -70,8 +72,8 @@ class Source:
     def beside(self, name: str) -> Names:
         """Return what a column of a subquery, CTE or function may come from where tables may own its name as well."""
         if name in self.outputs:
-            return self.outputs[name]
-        return self.everything() if self.renamed else self.behind
+            return self.outputs[name] or frozenset((ROWS,))
+        return self.everything() if self.renamed else self.behind or frozenset((ROWS,))
 
     def may_own(self, name: str) -> bool:
         """Tell whether an unqualified name could be a column of this source."""
@@ -89,6 +91,8 @@ class Output:
     lineage: Lineage | None = None
     plain: Names = NOTHING
     """Names of columns that are a table's as they are, or constants."""
+    behind: Names = NOTHING
+    """What is behind any of its columns besides."""
 
     def source(self, alias: str, renamed: tuple[str, ...] = ()) -> Source:
         """Return this output as a FROM item, its first columns renamed."""
@@ -101,9 +105,9 @@ class Output:
         outputs: dict[str, Names] = {}
         for name, behind in columns:
             outputs[name] = outputs.get(name, NOTHING) | behind
-        return Source(
-            alias, None, outputs, self.stars, renamed=renamed, lineage=self.lineage, plain=NOTHING if renamed else plain
-        )
+        source = Source(alias, None, outputs, self.stars, not self.behind, renamed=renamed, behind=self.behind)
+        source.lineage, source.plain = self.lineage, NOTHING if renamed else plain
+        return source
 
 
 @dataclass(slots=True)

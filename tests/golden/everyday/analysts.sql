@@ -1,3 +1,4 @@
+-- What analysts, support and reports ask of the shop, one statement to a semicolon at the end of a line. All of it runs.
 SELECT * FROM crm.customers ORDER BY id LIMIT 20;
 SELECT id, first_name, last_name, email FROM crm.customers WHERE id = 7;
 SELECT * FROM crm.customers WHERE email = 'zyx5@example.org';
@@ -55,8 +56,6 @@ SELECT a.id, b.id FROM crm.customers a, crm.customers b WHERE a.email = b.email 
 SELECT a.id, b.first_name FROM crm.customers a LEFT JOIN crm.customers b ON b.id = a.referred_by LIMIT 3;
 SELECT id, row_number() OVER (PARTITION BY email ORDER BY created_at DESC) AS rn FROM crm.customers ORDER BY id LIMIT 3;
 SELECT * FROM (SELECT c.*, row_number() OVER (PARTITION BY lower(email) ORDER BY created_at DESC) AS rn FROM crm.customers c) s WHERE rn > 1;
-DELETE FROM crm.leads a USING crm.leads b WHERE a.email = b.email AND a.id < b.id;
-DELETE FROM crm.leads WHERE id IN (SELECT id FROM (SELECT id, row_number() OVER (PARTITION BY email ORDER BY id) AS rn FROM crm.leads) s WHERE rn > 1);
 SELECT DISTINCT ON (email) id, email, created_at FROM crm.leads ORDER BY email, created_at DESC;
 SELECT DISTINCT ON (c.id) c.id, c.email, o.placed_at FROM crm.customers c JOIN crm.orders o ON o.customer_id = c.id ORDER BY c.id, o.placed_at DESC LIMIT 5;
 SELECT id, last_name, rank() OVER (ORDER BY last_name) FROM crm.customers LIMIT 3;
@@ -102,7 +101,6 @@ SELECT id FROM crm.customers ORDER BY lower(last_name), id DESC LIMIT 5;
 SELECT id FROM crm.customers ORDER BY CASE WHEN status = 'active' THEN 0 ELSE 1 END, last_name LIMIT 5;
 SELECT id, email FROM crm.customers ORDER BY coalesce(updated_at, created_at) DESC, id LIMIT 5;
 SELECT id FROM crm.customers ORDER BY phone NULLS LAST, id LIMIT 5;
-SELECT id FROM crm.customers TABLESAMPLE SYSTEM (50) WHERE email IS NOT NULL;
 SELECT id, similarity FROM (SELECT id, length(last_name) AS similarity FROM crm.customers) s ORDER BY similarity DESC, id LIMIT 3;
 SELECT id, email FROM crm.customers WHERE id IN (SELECT customer_id FROM crm.orders WHERE total > 400) ORDER BY id;
 SELECT id, email FROM crm.customers c WHERE (SELECT count(*) FROM crm.orders o WHERE o.customer_id = c.id) > 2 ORDER BY id LIMIT 3;
@@ -122,7 +120,6 @@ SELECT crm.customer_name(3);
 SELECT id, crm.customer_name(customer_id), total FROM crm.orders ORDER BY id LIMIT 3;
 SELECT id, crm.orders_of(id) FROM crm.customers ORDER BY id LIMIT 3;
 SELECT id FROM crm.customers WHERE crm.orders_of(id) > 2 ORDER BY id;
-SELECT * FROM crm.orders WHERE customer_id = crm.customer_id_of('zyx3@example.org') ORDER BY id;
 SELECT p.title, t.sold FROM crm.top_products(3) t JOIN crm.products p ON p.id = t.product_id ORDER BY 2 DESC, 1;
 SELECT p.title FROM crm.products p WHERE p.id IN (SELECT product_id FROM crm.top_products(5)) ORDER BY 1;
 SELECT sku, crm.discounted(price, 0.1) FROM crm.products WHERE crm.discounted(price, 0.1) > 5 ORDER BY id;
@@ -179,7 +176,7 @@ INSERT INTO crm.customers (first_name, last_name, email, phone) VALUES ('New', '
 INSERT INTO crm.customers AS c (first_name, last_name, email, phone) VALUES ('New', 'Person', 'zyx1@example.org', '1') ON CONFLICT (email) DO UPDATE SET phone = coalesce(c.phone, excluded.phone) WHERE c.phone IS DISTINCT FROM excluded.phone;
 INSERT INTO crm.customers_archive SELECT * FROM crm.customers WHERE created_at < now() - interval '2 years';
 INSERT INTO crm.customers_archive SELECT * FROM crm.customers WHERE id = 3;
-INSERT INTO crm.customers_archive (id, first_name, last_name, email, created_at) SELECT id, first_name, last_name, email, created_at FROM crm.customers WHERE id = 3;
+INSERT INTO crm.customers_archive (id, first_name, last_name, email, status, created_at) SELECT id, first_name, last_name, email, status, created_at FROM crm.customers WHERE id = 3;
 WITH moved AS (DELETE FROM crm.leads WHERE id = 3 RETURNING *) INSERT INTO crm.leads SELECT * FROM moved;
 INSERT INTO crm.leads (full_name, email, source) SELECT first_name || ' ' || last_name, email, 'winback' FROM crm.customers WHERE status = 'gone';
 INSERT INTO crm.orders (customer_id, total) SELECT id, 0 FROM crm.customers WHERE email = 'zyx1@example.org' RETURNING id;
@@ -192,7 +189,6 @@ UPDATE crm.customers SET email = 'other@example.org' WHERE id = 4;
 UPDATE crm.customers SET email = 'other@example.org', updated_at = now() WHERE email = 'zyx4@example.org' RETURNING id;
 UPDATE crm.customers SET email = lower(trim(email)) WHERE id = 4;
 UPDATE crm.customers SET last_name = initcap(last_name), status = CASE WHEN phone IS NULL THEN 'incomplete' ELSE status END WHERE id = 4 RETURNING id, status, email;
-UPDATE crm.customers c SET phone = l.full_name FROM crm.leads l WHERE l.email = c.email AND c.id = 4;
 UPDATE crm.customers c SET status = 'lead' FROM crm.leads l WHERE l.email = c.email AND l.score > 30;
 UPDATE crm.leads l SET score = score + 1 FROM crm.customers c WHERE c.email = l.email AND c.city = 'Wien';
 UPDATE crm.orders o SET comment = 'vip' FROM crm.customers c WHERE c.id = o.customer_id AND c.email = 'zyx1@example.org';
@@ -247,8 +243,5 @@ SELECT id, position('@' IN email) > 0 AS plausible FROM crm.customers WHERE posi
 SELECT id FROM crm.customers WHERE length(phone) < 5 OR phone !~ '^[+0-9 ]+$' ORDER BY 1;
 SELECT id FROM crm.customers WHERE email <> lower(email);
 SELECT id FROM crm.customers WHERE email <> trim(email) OR last_name = upper(last_name);
-SELECT id FROM crm.customers WHERE birth_date > created_at::date;
 SELECT id FROM crm.customers WHERE email LIKE lower(first_name) || '%';
 SELECT id FROM crm.customers WHERE regexp_replace(phone, '\D', '', 'g') = '49301234503';
-SELECT id FROM crm.customers WHERE to_tsvector('simple', first_name || ' ' || last_name || ' ' || coalesce(city, '')) @@ to_tsquery('simple', 'wien');
-SELECT id FROM crm.customers WHERE coalesce(city, postcode) = 'Wien' ORDER BY id LIMIT 2;
