@@ -74,6 +74,7 @@ CREATE OPERATOR >>! (leftarg = span, rightarg = span, function = before);
 CREATE OPERATOR CLASS span_ops DEFAULT FOR TYPE span USING btree AS
   OPERATOR 1 <<!, OPERATOR 3 ==!, OPERATOR 5 >>!, FUNCTION 1 order_spans(span, span);
 CREATE TABLE spans (s span);
+CREATE AGGREGATE sets(text, boolean) (sfunc = set_config, stype = text, initcond = 'role');
 INSERT INTO spans VALUES ((1, 2)), ((3, 4));
 """
 
@@ -223,6 +224,10 @@ def test_function_calls_by_number_are_known(catalogue: Catalogue) -> None:
     assert Danger.MASS_DELETE in facts(f"SELECT function_oid_{numbers['public.wipe']}()", catalogue).dangers
     assert Danger.FILE_ACCESS in facts(f"SELECT function_oid_{numbers['lo_import']}()", catalogue).dangers
     assert facts(f"SELECT function_oid_{numbers['lower']}()", catalogue).dangers == ()
+    # Of its arguments nothing is known: it may set any setting, as any aggregate made of it may.
+    assert Danger.ROLE_CHANGE in facts(f"SELECT function_oid_{numbers['set_config']}()", catalogue).dangers
+    assert Danger.ROLE_CHANGE in facts("SELECT sets('app_owner', false)", catalogue).dangers
+    assert Danger.RESOURCE_EXHAUSTION in facts(f"SELECT function_oid_{numbers['repeat']}()", catalogue).dangers
     assert Danger.OPAQUE in facts("SELECT function_oid_999999()", catalogue).dangers
 
 

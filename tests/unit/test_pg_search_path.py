@@ -18,6 +18,7 @@ from tests.support.pg_conversation import (
     complete,
     error,
     execute,
+    message,
     parse,
     query,
     ready,
@@ -59,6 +60,14 @@ KNOWN = {
     "reported": ([server(status("search_path", "safe, public"))], ("safe", "public")),
 }
 UNKNOWN = {
+    "as another role": simple("SET ROLE other", "SET"),
+    "as another role, reset": [*simple("SET ROLE other", "SET"), *simple("RESET ALL", "RESET")],
+    "as another role, of its own": [
+        *simple("SET SESSION AUTHORIZATION other", "SET"), *simple('SET search_path = "$user", public', "SET"),
+    ],
+    "set by a function call": [
+        client(message(b"F", b"\0\0\x08\x1e" + b"\0\0" * 3)), server(message(b"V", b"\0\0\0\0"), ready()),
+    ],
     "rolled back in one text": simple("BEGIN; SET search_path = safe; ROLLBACK", "BEGIN", "SET", "ROLLBACK"),
     "in a transaction": [*simple("BEGIN", "BEGIN", after="T"), *simple("SET search_path = safe", "SET", after="T")],
     "in one that ended": [

@@ -576,6 +576,10 @@ class Requests(Framing):
             return message(b"Q", REFUSED_QUERY + b"\x00")
         execution = self._begin(analysis.statements[0], end - pos + 5)
         self._bind_to(execution, judgement)
+        if execution.statement.settings:
+            session.unsettle(execution.statement.settings)
+        if execution.statement.changes_objects:
+            session.objects_changed()
         if execution.audited:
             self._intend(execution, b"function", tokens, {}, judgement.fragment if judgement else ALLOW)
         self._see(execution, judgement.fragment if judgement else ALLOW)

@@ -32,6 +32,7 @@ from processors.statements.catalogue import Catalogue
 from processors.statements.statement import RESTORED
 
 CLIENT: Final = Side.CLIENT
+_ROLES: Final = frozenset(("role", "session_authorization"))
 _LEXING_SETTINGS: Final = frozenset(("standard_conforming_strings", "client_encoding", "search_path", "*"))
 
 
@@ -365,6 +366,9 @@ class PostgresSession:
 
     def unsettle(self, settings: Mapping[str, str | None]) -> None:
         """A statement that changes settings was sent: until the server is idle again, nothing about them is certain."""
+        if not _ROLES.isdisjoint(settings):
+            self._own_path = ()  # "$user" is another schema from now on, whatever is reset
+            settings = {**settings, "search_path": None}
         if _LEXING_SETTINGS.isdisjoint(settings):
             return
         self._uncertain = True
@@ -387,7 +391,8 @@ class PostgresSession:
         if self._set_path is not None:
             if self._ended == 1 and status == b"I" == self.transaction:
                 path = self._set_path
-                self._search_path = self._own_path if path == RESTORED else tuple(p.strip().strip('"') for p in path.split(","))
+                found = self._own_path if path == RESTORED else tuple(p.strip().strip('"') for p in path.split(","))
+                self._search_path = () if "$user" in found and not self._own_path else found
             self._set_path = None
         self._ended = 0
         self.transaction = status

@@ -20,6 +20,8 @@ def collect(statement: Node, namer: Namer, *, elided: bool, catalogue: Catalogue
         resolve(facts, catalogue)
     elif any(name.startswith("function_oid_") for name in facts.functions) or (namer.blind and _calls_unknown(facts)):
         facts.danger(Danger.OPAQUE)
+        if "function_oid_2078" in facts.functions:  # set_config (pg_proc.dat)
+            facts.settings["*"] = None
     for name in facts.reads:
         facts.dangers |= of_read(name, facts.columns)
     for name in facts.writes:

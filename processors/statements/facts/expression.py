@@ -17,7 +17,8 @@ from processors.statements.facts.scope import CONSTANT, NOTHING, RESULT, ROWS, N
 from processors.statements.facts.trees import strings, walk
 from schemas.events import StatementFlag
 
-_MULTIPLYING = frozenset(("generate_series", "repeat", "lpad", "rpad", "array_fill", "factorial", "gen_salt"))
+MULTIPLYING = frozenset(("generate_series", "repeat", "lpad", "rpad", "array_fill", "factorial", "gen_salt"))
+"""Functions that make as much as their arguments say."""
 _FAILING = frozenset(("/", "%"))
 """Operators that fail for one value on their right, and so tell it."""
 _SETS = frozenset(
@@ -248,7 +249,7 @@ class ExpressionWalk:
         behind |= result
         if self._references is not None:
             self._references.append(result | {ROWS} if short in _SETS or short.startswith("pg_") else result)
-        if short in _MULTIPLYING:
+        if short in MULTIPLYING:
             bombs.of_call(short, fields.get("args", []), self.facts)
             self.facts.counted |= self.expression(fields.get("args", [])[0 if short == "generate_series" else 1 :], scope, roles)
         self.facts.called(short)

@@ -18,6 +18,7 @@ from processors.statements.dangers import of_setting
 from processors.statements.dangers.objects import records_actions
 from processors.statements.facts import signs
 from processors.statements.facts.collector import Collector
+from processors.statements.facts.expression import MULTIPLYING
 from processors.statements.facts.scope import Output
 from processors.statements.facts.utility import StatementWalk
 from schemas.events import Danger, StatementFlag
@@ -222,8 +223,13 @@ class _Resolution:
     def _run(self, *names: str) -> None:
         """Take in what the functions of these names do."""
         for name in names:
+            short = name.rpartition(".")[2]
             self.facts.functions[name] = None
-            self.facts.called(name.rpartition(".")[2])
+            self.facts.called(short)
+            if short == "set_config":  # which setting is not known: it comes by number, or from an aggregate's state
+                self.facts.dangers |= of_setting("*")
+                self.facts.flag(StatementFlag.CHANGES_SETTINGS)
+                self.facts.settings["*"] = None
 
     def _operators(self, used: Iterable[tuple[str, str]], path: frozenset[str] | None) -> None:
         for schema, name in used:
@@ -242,6 +248,8 @@ class _Resolution:
                 self.facts.danger(Danger.OPAQUE)
             else:
                 self._run(known)
+                if known in MULTIPLYING:
+                    self.facts.danger(Danger.RESOURCE_EXHAUSTION)
             return
         found = self.catalogue.find_functions(name)
         if path is not None and "." not in name:
