@@ -59,10 +59,10 @@ class Shape:
     references, where it has several; `counted` are columns that say how many rows there are. `code_reads` and `code_writes` are
     tables that code it calls reads and writes, `code_compared` what is compared in it. `keys` are the names by which it takes
     members out of documents, None where one is not known. `made` are the tables it makes, `renames` (table, column or nothing,
-    new name, or `schema.` alone) of what it gives another name. `inserted` are (table, what is behind its first columns, in order) of
-    inserts that name no columns. `mixed`: the value of an output is made of several columns. `changes` are (table, what its
-    condition compares) of each UPDATE and DELETE. `called` are the functions that its own text calls, without those that
-    triggers, views and other code call; None where these are not told apart.
+    new name, or `schema.` alone) of what it gives another name. `inserted` are (table, what is behind its first columns, in
+    order) of inserts that name no columns. `mixed`: the value of an output is made of several columns. `changes` are (table,
+    what its condition compares) of each UPDATE and DELETE. `called` are the functions that its own text calls, without those
+    that triggers, views and other code call; None where these are not told apart.
     """
 
     outputs: tuple[frozenset[str] | str | None, ...] | None = None

@@ -108,6 +108,8 @@ _BY_DANGER: tuple[tuple[str, tuple[D, ...]], ...] = (
     ("truncate_local_data_after_distributing_table", (D.TRUNCATE,)),
     ("dropgeometrytable dropgeometrycolumn", (D.DROP,)),
     ("pgsodium_decrypt", (D.CREDENTIAL_READ,)),
+    # What other sessions' statements say, of which the views of these functions show masks.
+    ("pg_stat_get_activity pg_stat_get_backend_activity pg_mcv_list_items", (D.CREDENTIAL_READ,)),
     ("file_fdw_handler plpgsql_call_handler plpgsql_inline_handler", (D.CODE_CREATION,)),
 )
 

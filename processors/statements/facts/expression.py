@@ -15,7 +15,7 @@ from processors.statements.facts import bombs, members, signs
 from processors.statements.facts.collector import FOLLOWED_SETTINGS, UNKNOWN, Collector, Node
 from processors.statements.facts.scope import CONSTANT, NOTHING, RESULT, ROWS, Names, Output, Scope
 from processors.statements.facts.trees import strings, walk
-from schemas.events import StatementFlag
+from schemas.events import Danger, StatementFlag
 
 MULTIPLYING = frozenset(("generate_series", "repeat", "lpad", "rpad", "array_fill", "factorial", "gen_salt"))
 """Functions that make as much as their arguments say."""
@@ -257,6 +257,8 @@ class ExpressionWalk:
         members.of_call(short, fields.get("args", []), self.facts)
         if short == "current_setting" and "A_Const" in (fields.get("args") or [{}])[0]:
             self.facts.dangers |= of_showing(str(self.facts.constant(fields["args"][0]["A_Const"])))
+        if short == "pg_stat_statements" and not _is_false((fields.get("args") or [{}])[0]):
+            self.facts.danger(Danger.CREDENTIAL_READ)  # the texts, of which its view shows masks
         if short == "set_config":
             self._set_config(fields.get("args", ()))
         if "over" in fields:
@@ -376,6 +378,7 @@ def _is_call_of_another(behind: Names) -> bool:
 
 def _is_false(node: Node) -> bool:
     """Tell whether an argument is `false` as such: `set_config(…, true)` lasts as long as its transaction."""
+    node = node.get("NamedArgExpr", {}).get("arg", node)
     while "TypeCast" in node:
         node = node["TypeCast"].get("arg", {})
     constant = node.get("A_Const", {})
