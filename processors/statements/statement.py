@@ -16,7 +16,7 @@ _MAY_CHANGE_OBJECTS = frozenset((StatementFlag.DDL, StatementFlag.OPAQUE))
 _NOT_PLAIN = frozenset(
     (StatementFlag.COPY_IN, StatementFlag.COPY_OUT, StatementFlag.PREPARE, StatementFlag.EXECUTE, StatementFlag.OPAQUE)
 )
-_BY_NAME = frozenset(("fetch", "move", "declare"))
+_BY_NAME = frozenset(("fetch", "move", "declare", "deallocate"))
 
 
 @dataclass(frozen=True, slots=True)

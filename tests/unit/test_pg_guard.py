@@ -298,3 +298,24 @@ def test_a_freeze_of_one_environment_is_not_remembered_for_another() -> None:
     subject = {name: DEFAULTS[name] for name in SUBJECT}
     live, test = (guard.session({**subject, "database.environment": e}, "s", session, 0) for e in ("production", "test"))
     assert [g.judge(statement, {}, MINUTE).stops for g in (live, test, live, test)] == [True, False] * 2
+
+
+def test_what_sql_prepared_is_judged_anew_each_time_it_is_executed() -> None:
+    conversation = make()
+    for text in ("PREPARE s AS SELECT x FROM public.orders", 'PREPARE "T" AS SELECT 1', "EXECUTE s", 'EXECUTE "T"'):
+        conversation.say(*client(pg.query(text)))
+        conversation.say(*server(pg.complete("SELECT 1"), pg.ready()))
+    conversation.say(*client(pg.query("DEALLOCATE s")))
+    conversation.say(*server(pg.complete("DEALLOCATE"), pg.ready()))
+    conversation.say(*client(pg.query("EXECUTE s")))
+    conversation.say(*server(pg.error("26000"), pg.ready()))
+    policies = [e["decision"]["policies"] for e in conversation.heard.events]
+    assert policies == [["watch"], [], ["watch"], [], [], []]
+
+
+def test_a_prepare_that_fails_hides_nothing() -> None:
+    conversation = make()
+    for text in ("PREPARE s AS SELECT x FROM public.orders", "PREPARE s AS SELECT 1", "EXECUTE s"):
+        conversation.say(*client(pg.query(text)))
+        conversation.say(*server(pg.complete("SELECT 1") if "EXECUTE" in text else pg.error("42P05"), pg.ready()))
+    assert conversation.heard.events[-1]["decision"]["policies"] == ["watch"]

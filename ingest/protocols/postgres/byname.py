@@ -32,6 +32,18 @@ def acts_by_name(statement: Statement) -> bool:
     return not _FLAGS.isdisjoint(facts.flags) or (bool(facts.verbs) and facts.verbs[0] in _VERBS)
 
 
+_PREPARED = re.compile(r'\s*PREPARE\s+("(?:[^"]|"")+"|[A-Za-z_\x80-\uffff][\w$]*)', re.IGNORECASE)
+
+
+def name_prepared(statement: Statement) -> bytes:
+    """Return the name that a PREPARE gives, as the server would know it; empty if that cannot be told."""
+    found = _PREPARED.match(statement.text)
+    if found is None:
+        return b""
+    name = found[1][1:-1].replace('""', '"') if found[1][0] == '"' else found[1].lower()
+    return name.encode("utf-8", "surrogateescape")[:_NAMEDATALEN]
+
+
 def names_in(text: bytes) -> frozenset[bytes]:
     """Return every word of a text that could be a name, as the server would know it."""
     found: set[bytes] = set()

@@ -6,9 +6,10 @@ cannot be told is opaque. A statement is read again where it is bound under othe
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ingest.protocols.postgres.byname import acts_by_name, joined, names_in
+from ingest.protocols.postgres.byname import MAX_JOINED, acts_by_name, joined, name_prepared, names_in
 from ingest.protocols.postgres.cursors import Named
 from ingest.protocols.postgres.expected import Parsed, Portal, Prepared, Simple
 from ingest.protocols.postgres.repeats import Repeats
@@ -25,6 +26,15 @@ MAX_NAME: Final = 63
 """The server knows statements and portals by this many bytes of their names (NAMEDATALEN)."""
 
 
+class _InSql(NamedTuple):
+    """A PREPARE: the text it stood in, its place there, and how it was read under which settings."""
+
+    text: bytes
+    place: int
+    statement: Statement
+    lexing: object
+
+
 class Names:
     """The names of one session."""
 
@@ -34,6 +44,8 @@ class Names:
         self.portals: dict[bytes, Portal] = {}
         self.repeats = Repeats()
         self.cursors = Named()
+        self.in_sql: dict[bytes, list[_InSql]] = {}
+        """What PREPARE in SQL may have given a name to: all of it, for one that failed changed nothing."""
         self.own: dict[bytes, Prepared] = {}
         """Prepared statements that the server knows by a name of ours."""
 
@@ -111,14 +123,31 @@ class Names:
         return prepared
 
     def resolved(self, analysis: Analysis, text: bytes) -> Analysis:
-        """Put what statements run or fetch by name into them: EXECUTE, FETCH of what came by Parse and Bind."""
+        """Put what statements run or fetch by name into them: EXECUTE of anything, FETCH of what came by Bind."""
+        if self.in_sql:
+            self._deallocated(analysis, text)
         if not any(map(acts_by_name, analysis.statements)):
             return analysis
         names = names_in(text)
-        return Analysis(tuple(self.by_name(s, names) for s in analysis.statements), analysis.params, analysis.claims)
+        found = tuple(self.by_name(s, names, text, place) for place, s in enumerate(analysis.statements))
+        return Analysis(found, analysis.params, analysis.claims)
 
-    def by_name(self, statement: Statement, names: frozenset[bytes]) -> Statement:
-        """The statement together with what it refers to; what it gives a new meaning to is forgotten."""
+    def _deallocated(self, analysis: Analysis, text: bytes) -> None:
+        """Forget what is deallocated for certain: alone, with nothing under way that could have failed before."""
+        verb = analysis.statements[0].facts.verbs[:1]
+        if len(analysis.statements) > 1 or self._session.expected or self._session.transaction != b"I":
+            return
+        if verb == ("discard",) and "*" in analysis.statements[0].settings:
+            self.in_sql.clear()
+        elif verb == ("deallocate",):
+            for name in names_in(text):
+                self.in_sql.pop(name, None)
+
+    def by_name(self, statement: Statement, names: frozenset[bytes], text: bytes, place: int = 0) -> Statement:
+        """The statement together with what it refers to; what it gives a new meaning to is forgotten.
+
+        `text` is what it stands in, as the one of `place`.
+        """
         if not acts_by_name(statement):
             return statement
         verb = statement.facts.verbs[0] if statement.facts.verbs else ""
@@ -128,11 +157,42 @@ class Names:
                 (prepared if verb == "prepare" else portals).pop(name, None)
             if verb == "prepare":
                 self.repeats.forget()
+                self._prepared_in_sql(statement, text, place)
             return statement
         found: list[Statement] = []
         if verb not in ("fetch", "move"):
-            found += [prepared[name].statement for name in names if name in prepared]
+            found += [self._current(name, prepared[name]) for name in names if name in prepared]
+            found += [s for name in names if name in self.in_sql for s in self._made_in_sql(name)]
             found += [self.own[name].statement for name in names if name in self.own]
         if StatementFlag.EXECUTE not in statement.facts.flags:
             found += [portals[name].prepared.statement for name in names if name in portals]
         return joined(statement, found)
+
+    def _prepared_in_sql(self, statement: Statement, text: bytes, place: int) -> None:
+        name = name_prepared(statement)
+        if not name:
+            return
+        if name not in self.in_sql and len(self.in_sql) >= self._session.limits.prepared:
+            del self.in_sql[next(iter(self.in_sql))]
+        made = self.in_sql.setdefault(name, [])
+        if len(made) <= MAX_JOINED:  # past that `joined` says that there is more
+            made.append(_InSql(text[: MAX_KEPT_TEXT + 1], place, statement, self._session.lexing))
+
+    def _made_in_sql(self, name: bytes) -> Iterator[Statement]:
+        """Yield what EXECUTE of a name may run, read anew where the session's settings or the catalogue are others now."""
+        for at, made in enumerate(self.in_sql[name]):
+            if made.lexing is not self._session.lexing:
+                fresh = self._read_again(made.text, made.place)
+                made = self.in_sql[name][at] = made._replace(statement=fresh, lexing=self._session.lexing)
+            yield made.statement
+
+    def _current(self, name: bytes, prepared: Prepared) -> Statement:
+        is_old = prepared.lexing is not None and prepared.lexing is not self._session.lexing
+        return self.afresh(name, prepared).statement if is_old else prepared.statement
+
+    def _read_again(self, text: bytes, place: int) -> Statement:
+        if len(text) <= MAX_KEPT_TEXT:
+            found = self._session.analyser.analyse(text, self._session.lexing).statements
+            if place < len(found):
+                return found[place]
+        return self.unknown(b"a statement prepared under other settings").statement

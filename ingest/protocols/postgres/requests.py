@@ -221,7 +221,7 @@ class Requests(Framing):
         session = self._session
         denial = session.denial() if session.refusal else None
         analysis = session.analyser.analyse(data[pos : end - 1], session.lexing)
-        if (self._prepared or self._portals or self.names.own) and not session.skipping:
+        if not session.skipping:
             analysis = self.names.resolved(analysis, data[pos : end - 1])
         return self._run_batch(analysis, denial, end - pos + 5, data[pos : end - 1])
 
@@ -338,7 +338,7 @@ class Requests(Framing):
             prepared.waiting.append(execution)
         statement = prepared.statement
         if prepared.mentions is not None:
-            statement = self.names.by_name(statement, prepared.mentions)
+            statement = self.names.by_name(statement, prepared.mentions, prepared.text)
         if statement.settings:
             session.unsettle(statement.settings)
         if statement.changes_objects:
@@ -445,7 +445,7 @@ class Requests(Framing):
         prepared = self.names.actual(portal) if portal.prepared.failed else portal.prepared
         statement = prepared.statement
         if prepared.mentions is not None and not session.skipping:
-            statement = self.names.by_name(statement, prepared.mentions)
+            statement = self.names.by_name(statement, prepared.mentions, prepared.text)
         size = portal.bytes_in + end - pos + 5
         if session.refusal and (denial := session.denial()) is not None:
             portal.bytes_in = 0
