@@ -31,6 +31,7 @@ from processors.statements.parse import Parsed, UnparsedError, parse, within_lim
 from processors.statements.shapes import Shapes
 from processors.statements.statement import Analysis, Statement
 from processors.statements.tokens import Tokenizer
+from processors.statements.valued import WORST, Value, arguments, dangers_with
 from processors.statements.verify import MAX_SCANNED_CHARS, agrees, is_slow_to_scan, marked
 from schemas.events import Danger, Facts, StatementFlag
 
@@ -297,6 +298,19 @@ class Analyser:
         except (Exception, RecursionError):
             # A defect of ours must cost the client nothing and the record no more than its detail.
             return Analysis((opaque("?"),), ((),), NO_CLAIMS)
+
+    def with_values(self, text: bytes, place: int, values: Sequence[Value], lexing: Lexing) -> frozenset[Danger]:
+        """Return the dangers of a text's statement with its parameters' values in their places. Never raises."""
+        reader = self._select(lexing)
+        decoded = decode(text, reader.codec)
+        if decoded is None or reader.doubtful or reader.escaping:
+            return WORST
+        return dangers_with(decoded, place, values, reader.namer, reader.catalogue)
+
+    def arguments(self, text: bytes, place: int, lexing: Lexing) -> list[Value]:
+        """Return what an EXECUTE gives for parameters, as far as it can be told."""
+        decoded = decode(text, self._select(lexing).codec)
+        return [] if decoded is None else arguments(decoded, place)
 
     def oversize(self, prefix: bytes, total_bytes: int, digest: str, lexing: Lexing) -> Analysis:
         """Return what stands for a text too long to analyse: its first key words and the token of its digest."""

@@ -34,6 +34,7 @@ MAX_STATEMENTS = 1000
 
 _SENTINEL = re.compile("([\x01-\x06])")
 _BRACKET = re.compile(r'"[^"]*"|[(\[]|[)\]]')
+_CHANGING = frozenset(("update", "delete", "merge"))
 _SET_NODE = '"VariableSetStmt"'
 
 
@@ -120,7 +121,8 @@ def _statement(segment: str, facts: Collector, *, has_settings: bool) -> Stateme
         fingerprint = parser.fingerprint(scrub.parseable(tokens))
     except Exception:
         fingerprint = sha256(shown.encode()).hexdigest()[:16]
-    return Statement(shown, fingerprint, facts.facts(), dict(facts.settings), facts.shape())
+    asks = facts.asks_values and not _CHANGING.isdisjoint(facts.verbs)
+    return Statement(shown, fingerprint, facts.facts(), dict(facts.settings), facts.shape(), asks_values=asks)
 
 
 def _empty() -> Statement:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 import orjson
 
 from processors.statements.sizes import Condition
-from schemas.events import Facts, StatementFlag
+from schemas.events import Danger, Facts, StatementFlag
 from schemas.events.statement import MAX_INLINE_TEXT
 
 _MAY_CHANGE_OBJECTS = frozenset((StatementFlag.DDL, StatementFlag.OPAQUE))
@@ -92,16 +92,25 @@ class Statement:
     settings it changes; None is a value not known or not kept, the key `*` any setting at all. `changes_objects`: what the
     database holds may be another after it. `shape` is what masking needs to know of it. `plain`: it leaves nothing in its session
     that could change what a later one means, refers to nothing made there before, and is no COPY; nearly all are. `fills`: it
-    makes, renames, or fills tables from columns.
+    makes, renames, or fills tables from columns. `asks_values`: whether it changes a few rows or most depends on its parameters'
+    values (`Analyser.with_values`).
     """
 
     __slots__ = (
-        "changes_objects", "facts", "fills", "fingerprint", "fragment", "long_text", "plain", "settings", "shape", "text",
+        "asks_values", "changes_objects", "facts", "fills", "fingerprint", "fragment", "long_text", "plain", "settings", "shape",
+        "text",
         "text_hash",
     )  # fmt: skip
 
     def __init__(
-        self, text: str, fingerprint: str, facts: Facts, settings: Mapping[str, str | None], shape: Shape = UNSHAPED
+        self,
+        text: str,
+        fingerprint: str,
+        facts: Facts,
+        settings: Mapping[str, str | None],
+        shape: Shape = UNSHAPED,
+        *,
+        asks_values: bool = False,
     ) -> None:
         encoded = text.encode()
         self.text = text
@@ -110,6 +119,7 @@ class Statement:
         self.facts = facts
         self.settings = settings
         self.shape = shape
+        self.asks_values = asks_values
         # A temporary table changes nothing for anyone but what its own session knows of it already.
         own = bool(facts.writes) and all(w.startswith("pg_temp") for w in facts.writes) and "create_view" not in facts.verbs
         self.changes_objects = not own and not _MAY_CHANGE_OBJECTS.isdisjoint(facts.flags)
@@ -117,9 +127,8 @@ class Statement:
         by_name = bool(facts.verbs) and facts.verbs[0] in _BY_NAME
         stays = bool(settings) or self.changes_objects
         self.fills = bool(shape.flows or shape.made or shape.renames)
-        self.plain = not (stays or by_name or self.long_text or shape.made or shape.renames) and _NOT_PLAIN.isdisjoint(
-            facts.flags
-        )
+        refers = by_name or self.long_text or asks_values or bool(shape.made or shape.renames)
+        self.plain = not (stays or refers) and _NOT_PLAIN.isdisjoint(facts.flags)
         self.fragment = (
             b","
             + orjson.dumps(
@@ -134,6 +143,15 @@ class Statement:
 
     def __repr__(self) -> str:
         return f"Statement({self.text[:200]!r}, {self.facts!r})"
+
+
+def with_dangers(statement: Statement, dangers: Iterable[Danger]) -> Statement:
+    """Return the statement with more dangers, or itself if it has them all."""
+    found = {*statement.facts.dangers, *dangers}
+    if len(found) == len(statement.facts.dangers):
+        return statement
+    facts = replace(statement.facts, dangers=tuple(d for d in Danger if d in found))
+    return Statement(statement.text, statement.fingerprint, facts, statement.settings, statement.shape)
 
 
 RESTORED = "\0"

@@ -73,12 +73,23 @@ class Portal:
     `granted` is the approval it was bound by (`holding.Granted`); `denial` is set where its Bind was kept from the server.
     `formats` are those its Bind asked for, None if not known; `described` is whether its own RowDescription was asked for,
     `description` the body of that.
-    Rows and bytes are counted only where a limit is on them.
+    Rows and bytes are counted only where a limit is on them. `valued` is what its values make of its statement, where that
+    depends on them.
     """
 
     __slots__ = (
-        "bytes_in", "bytes_out", "denial", "described", "description", "fetched", "formats", "granted", "params", "prepared",
+        "bytes_in",
+        "bytes_out",
+        "denial",
+        "described",
+        "description",
+        "fetched",
+        "formats",
+        "granted",
+        "params",
+        "prepared",
         "rows",
+        "valued",
     )  # fmt: skip
 
     def __init__(self, prepared: Prepared, params: Sequence[str], bytes_in: int) -> None:
@@ -92,6 +103,7 @@ class Portal:
         self.description = b""
         self.formats: tuple[int, ...] | None = None
         self.rows = self.bytes_out = 0
+        self.valued: tuple[Prepared, Statement] | None = None
 
     def shape(self, catalogue: object) -> tuple[bytes, tuple[int, ...] | None] | None:
         """Return a RowDescription's body for its rows, and formats where those are not in it; None if neither is known."""

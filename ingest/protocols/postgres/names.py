@@ -6,7 +6,7 @@ cannot be told is opaque. A statement is read again where it is bound under othe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ingest.protocols.postgres.byname import MAX_JOINED, acts_by_name, joined, name_prepared, names_in
@@ -14,6 +14,8 @@ from ingest.protocols.postgres.cursors import Named
 from ingest.protocols.postgres.expected import Parsed, Portal, Prepared, Simple
 from ingest.protocols.postgres.repeats import Repeats
 from processors.statements import Analysis, Statement
+from processors.statements.statement import with_dangers
+from processors.statements.valued import WORST, Value
 from schemas.events import StatementFlag
 
 if TYPE_CHECKING:
@@ -161,8 +163,8 @@ class Names:
             return statement
         found: list[Statement] = []
         if verb not in ("fetch", "move"):
-            found += [self._current(name, prepared[name]) for name in names if name in prepared]
-            found += [s for name in names if name in self.in_sql for s in self._made_in_sql(name)]
+            found += [self._current(name, prepared[name], text, place) for name in names if name in prepared]
+            found += [s for name in names if name in self.in_sql for s in self._made_in_sql(name, text, place)]
             found += [self.own[name].statement for name in names if name in self.own]
         if StatementFlag.EXECUTE not in statement.facts.flags:
             found += [portals[name].prepared.statement for name in names if name in portals]
@@ -178,17 +180,33 @@ class Names:
         if len(made) <= MAX_JOINED:  # past that `joined` says that there is more
             made.append(_InSql(text[: MAX_KEPT_TEXT + 1], place, statement, self._session.lexing))
 
-    def _made_in_sql(self, name: bytes) -> Iterator[Statement]:
-        """Yield what EXECUTE of a name may run, read anew where the session's settings or the catalogue are others now."""
+    def _made_in_sql(self, name: bytes, text: bytes, place: int) -> Iterator[Statement]:
+        """Yield what EXECUTE of a name may run, read anew where the session's settings or the catalogue are others now.
+
+        Where it depends on the values, it is what those of the EXECUTE, the one at `place` of `text`, make of it.
+        """
         for at, made in enumerate(self.in_sql[name]):
             if made.lexing is not self._session.lexing:
                 fresh = self._read_again(made.text, made.place)
                 made = self.in_sql[name][at] = made._replace(statement=fresh, lexing=self._session.lexing)
-            yield made.statement
+            yield self._given(made.statement, made.text, made.place, text, place)
 
-    def _current(self, name: bytes, prepared: Prepared) -> Statement:
-        is_old = prepared.lexing is not None and prepared.lexing is not self._session.lexing
-        return self.afresh(name, prepared).statement if is_old else prepared.statement
+    def _current(self, name: bytes, prepared: Prepared, text: bytes, place: int) -> Statement:
+        if prepared.lexing is not None and prepared.lexing is not self._session.lexing:
+            prepared = self.afresh(name, prepared)
+        return self._given(prepared.statement, prepared.text, 0, text, place)
+
+    def _given(self, made: Statement, made_in: bytes, made_at: int, text: bytes, place: int) -> Statement:
+        if not made.asks_values:
+            return made
+        return self.valued(made, made_in, made_at, self._session.analyser.arguments(text, place, self._session.lexing))
+
+    def valued(self, statement: Statement, text: bytes, place: int, values: Sequence[Value]) -> Statement:
+        """What a statement is, the one at `place` of `text`, with its parameters' values."""
+        session = self._session
+        if len(text) > MAX_KEPT_TEXT:
+            return with_dangers(statement, WORST)
+        return with_dangers(statement, session.analyser.with_values(text, place, values, session.lexing))
 
     def _read_again(self, text: bytes, place: int) -> Statement:
         if len(text) <= MAX_KEPT_TEXT:

@@ -71,6 +71,35 @@ def result_formats(data: bytes, pos: int, end: int) -> tuple[int, ...]:
     return struct.unpack_from(f"!{(end - at - 2) // 2}h", data, at + 2)
 
 
+_WHOLE_NUMBERS: Final = frozenset((20, 21, 23))
+
+
+def parameter_values(data: bytes, pos: int, oids: Sequence[int]) -> list[str | int | None]:
+    """The values of a well-formed Bind's parameters, for what only they can tell; None for what is not text or a whole number.
+
+    They are looked at and forgotten: nothing of them is kept or recorded.
+    """
+    codes: int = _COUNT.unpack_from(data, pos)[0]
+    formats = struct.unpack_from(f"!{codes}H", data, pos + 2)
+    pos += 2 + 2 * codes
+    count: int = _COUNT.unpack_from(data, pos)[0]
+    pos += 2
+    found: list[str | int | None] = []
+    for n in range(count):
+        length: int = _LENGTH.unpack_from(data, pos)[0]
+        pos += 4
+        value, pos = data[pos : pos + max(length, 0)], pos + max(length, 0)
+        binary = formats[n if codes > 1 else 0] == 1 if codes else False
+        if length < 0:
+            found.append(None)
+        elif binary and n < len(oids) and oids[n] in _WHOLE_NUMBERS:
+            found.append(int.from_bytes(value, "big", signed=True))
+        else:
+            text = value.decode("utf-8", "replace")
+            found.append(text if not binary or (text.isprintable() and "\ufffd" not in text) else None)
+    return found
+
+
 def parameter_plan(data: bytes, pos: int, param_oids: tuple[int, ...]) -> tuple[tuple[Canoniser, ...], int] | None:
     """How each parameter of a well-formed Bind is canonised, and where its values begin; None past what is cached."""
     values_at = pos + 2 + 2 * int(_COUNT.unpack_from(data, pos)[0])

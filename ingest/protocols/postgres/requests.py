@@ -21,7 +21,7 @@ from ingest.protocols.postgres.framing import BIND, EXECUTE, PARSE, QUERY, SERVE
 from ingest.protocols.postgres.holding import HOLD, OWN_NAMES, Granted, renamed
 from ingest.protocols.postgres.messages import REFUSED_PARSE, REFUSED_QUERY, message
 from ingest.protocols.postgres.names import MAX_KEPT_TEXT, MAX_NAME, Names
-from ingest.protocols.postgres.parameters import function_call_tokens, parameter_tokens, result_formats
+from ingest.protocols.postgres.parameters import function_call_tokens, parameter_tokens, parameter_values, result_formats
 from ingest.protocols.postgres.repeats import Repeats
 from ingest.protocols.postgres.waiting import Waiting
 from processors.statements import Analysis, Statement
@@ -361,11 +361,15 @@ class Requests(Framing):
         tokens = parameter_tokens(data, name_end + 1, end, prepared.oids if prepared else (), session.tokenizer)
         if prepared is not None and prepared.own_name:
             return self.waiting.bind_held(data, pos, portal_end, name_end, end, prepared, tokens)
-        if portal_end == pos and prepared is not None and prepared.waiting is None and prepared.mentions is None:
+        asks = prepared is not None and prepared.statement.asks_values
+        if portal_end == pos and prepared is not None and prepared.waiting is None and prepared.mentions is None and not asks:
             self._repeats.learn(data, pos, name_end + 1, end, prepared)
         portal = self.names.open_portal(data[pos:portal_end], prepared, tokens, end - pos + 5)
         if portal is not None and session.masking is not None:
             portal.formats = result_formats(data, name_end + 1, end)
+        if portal is not None and prepared is not None and asks:
+            values = parameter_values(data, name_end + 1, prepared.oids)
+            portal.valued = portal.prepared, self.names.valued(portal.prepared.statement, prepared.text, 0, values)
         return None
 
     def repeat(self, data: bytes, now: int) -> Execution | None:
@@ -446,6 +450,8 @@ class Requests(Framing):
         statement = prepared.statement
         if prepared.mentions is not None and not session.skipping:
             statement = self.names.by_name(statement, prepared.mentions, prepared.text)
+        elif portal.valued is not None and portal.valued[0] is prepared:
+            statement = portal.valued[1]
         size = portal.bytes_in + end - pos + 5
         if session.refusal and (denial := session.denial()) is not None:
             portal.bytes_in = 0

@@ -164,6 +164,8 @@ class Collector:
         self.proofs = MAX_PROOFS
         self.rounds = MAX_ROUNDS
         self.sizes: dict[int, float] = {}
+        self.asks_values = False
+        """Whether a condition restricts for some values of its parameters only."""
         self.in_rounds = False
         """Whether what is walked is run until nothing is left: a LIMIT then leaves nothing out."""
         self.outputs: tuple[frozenset[str] | str | None, ...] | None = None

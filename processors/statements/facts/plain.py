@@ -113,10 +113,14 @@ def is_selective(pattern: Any, facts: Collector) -> bool:
     while "TypeCast" in pattern:
         pattern = pattern["TypeCast"].get("arg", {})
     if "ParamRef" in pattern:
+        facts.asks_values = True
         return True
     if "A_Const" not in pattern:
         texts = [c for c in constants_in(pattern, facts) if isinstance(c, str)]
-        return any(not is_trivial(c) for c in texts) or any(True for _ in params(pattern))
+        if any(not is_trivial(c) for c in texts):
+            return True
+        facts.asks_values = facts.asks_values or any(True for _ in params(pattern))
+        return any(True for _ in params(pattern))
     return facts.pattern(pattern["A_Const"]) is None
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from processors.statements.dangers.functions import of_function
 from processors.statements.facts.collector import Collector, Node
-from processors.statements.facts.plain import LONG, constant_of, constants_in, is_selective, own_column
+from processors.statements.facts.plain import LONG, constant_of, constants_in, is_selective, own_column, params
 from processors.statements.facts.rows import Bodies, Target, cte_bodies, join_conditions, sources, tables_read
 from processors.statements.facts.trees import calls, columns, has_query, strings, sublinks, walk
 
@@ -280,6 +280,7 @@ def _compares(fields: Node, name: str, target: Target, facts: Collector, depth: 
     if has_query(value):
         return _is_choice(value, target, facts, depth)
     upward = name.startswith(">")
+    facts.asks_values = facts.asks_values or any(True for _ in params(value))
     constant = constant_of(value, facts)
     if isinstance(constant, bool):
         return False
@@ -393,6 +394,7 @@ def chooses(query: Node, target: Target, facts: Collector, depth: int = MAX_DEPT
         if isinstance(count, int) and count < 1_000_000:
             return True
     elif "ParamRef" in query.get("limitCount", {}) and not anew:
+        facts.asks_values = True
         return True
     items = query.get("fromClause", [])
     if not items:

@@ -1,0 +1,66 @@
+"""What does a statement do with these values? `DELETE … WHERE name LIKE $1` leaves rows out, unless `$1` is `%`.
+
+Nearly all facts hold whatever the parameters are. Where a condition's proof rests on one (`Statement.asks_values`), the
+statement's tree is read again with the values in their places; nothing of that is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from pglast import parser
+
+from processors.statements.catalogue import Catalogue
+from processors.statements.facts import collect
+from processors.statements.facts.names import Namer
+from processors.statements.facts.trees import walk
+from schemas.events import Danger
+
+Node = dict[str, Any]
+Value = str | int | Node | None
+"""A text or number, an expression's node, or None for what is not known: it stays a parameter."""
+
+WORST = frozenset((Danger.MASS_UPDATE, Danger.MASS_DELETE))
+"""Of what cannot be read again."""
+
+
+def dangers_with(text: str, place: int, values: Sequence[Value], namer: Namer, catalogue: Catalogue | None) -> frozenset[Danger]:
+    """Return the dangers of the statement at `place` of a text with its parameters' values. Never raises."""
+    try:
+        tree = orjson.loads(parser.parse_sql_json(text))["stmts"][place]["stmt"]
+        return frozenset(collect(_filled(tree, values), namer, elided=False, catalogue=catalogue).dangers)
+    except Exception:
+        return WORST
+
+
+def arguments(text: str, place: int) -> list[Value]:
+    """Return what the EXECUTE at `place` of a text gives for parameters. Never raises."""
+    try:
+        tree = orjson.loads(parser.parse_sql_json(text))["stmts"][place]["stmt"]
+        return next((list(value.get("params", ())) for key, value in walk(tree) if key == "ExecuteStmt"), [])
+    except Exception:
+        return []
+
+
+def _filled(tree: Any, values: Sequence[Value]) -> Any:
+    if isinstance(tree, list):
+        return [_filled(item, values) for item in tree]
+    if not isinstance(tree, dict):
+        return tree
+    if "ParamRef" in tree:
+        number = tree["ParamRef"].get("number", 0) - 1
+        value = values[number] if 0 <= number < len(values) else None
+        return tree if value is None else _constant(value)
+    return {key: _filled(value, values) for key, value in tree.items()}
+
+
+def _constant(value: str | int | Node) -> Node:
+    if isinstance(value, dict):
+        return value
+    if isinstance(value, str):
+        return {"A_Const": {"sval": {"sval": value}}}
+    if -(2**31) <= value < 2**31:
+        return {"A_Const": {"ival": {"ival": value}}}
+    return {"A_Const": {"fval": {"fval": str(value)}}}
