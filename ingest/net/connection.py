@@ -9,18 +9,19 @@ from __future__ import annotations
 import asyncio
 import select
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ingest.core.actions import Action, Cancel, Close, Conclude, Forward, Intend, ObserveText, Record, Side, Ticket, Wait, Waited
-from ingest.core.guarding import Answer
+from ingest.core.guarding import Answer, Judgement
 from ingest.identity.tokens import Credential
 from ingest.net.arrival import WRITE_HIGH_WATER, Arrival
 from ingest.net.described import Described
 from ingest.net.gate import Gate
 from ingest.net.server_side import ServerSide
 from ingest.protocols.postgres import messages
+from ingest.protocols.postgres.asked import settings_asked
 from ingest.protocols.postgres.executions import Execution
 from ingest.protocols.postgres.session import PostgresSession
 from ingest.protocols.postgres.startup import (
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from ingest.net.listener import Listener
     from ingest.net.worker import Worker
 
+_MOVING: Final = frozenset(("options", "search_path", "role", "session_authorization"))
+"""Parameters of a startup packet after which names without a schema may mean others than by default."""
 CLIENT: Final = Side.CLIENT
 SERVER: Final = Side.SERVER
 ROOM: Final = 16 * 1024
@@ -142,8 +145,7 @@ class Connection(asyncio.Protocol):
             tokenizer=worker.tokenizer,
             limits=worker.limits,
             allow_replication=database.allow_replication,
-            search_path_known="options" not in {p.lower() for p in asked.parameters}
-            and not any(p.lower() == "search_path" for p in asked.parameters),
+            search_path_known=_MOVING.isdisjoint(p.lower() for p in asked.parameters),
             snapshots=worker.catalogue(database),
         )
         session.pass_unaudited = worker.passes_unaudited
@@ -154,6 +156,10 @@ class Connection(asyncio.Protocol):
             if (watch := worker.catalogue(database)) is not None:
                 guard.sizes = watch.measured
         worker.mask(session, database)
+        if (stopped := self._stopped(session, asked.parameters, now)) is not None:
+            text = stopped.message.replace("statement", "setting asked for at login", 1)
+            self._arrival.refuse("42501", text, "startup_settings", hint=stopped.hint, claimed=asked)
+            return
         worker.counted.sessions += 1
         worker.log.info("session_opened", session_id=session.session_id, database=database.alias)
         worker.note("SessionOpened", now, self._described.opened(status.get("server_version", "")))
@@ -174,6 +180,18 @@ class Connection(asyncio.Protocol):
             self._from_server(leftover)
         if early:
             self.data_received(early)
+
+    @staticmethod
+    def _stopped(session: PostgresSession, parameters: Mapping[str, str], now: int) -> Judgement | None:
+        """Judge the settings asked for at login that could do harm, as the SET statements that they stand for."""
+        guard = session.guard
+        if guard is None:
+            return None
+        for text in settings_asked(parameters):
+            for statement in session.analyser.analyse(text, session.lexing).statements:
+                if statement.facts.dangers and (judgement := guard.judge(statement, {}, now)).stops:
+                    return judgement
+        return None
 
     # Bytes both ways
 

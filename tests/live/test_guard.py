@@ -18,6 +18,7 @@ from tests.support.affidavit import proxy as running_proxy
 from tests.support.ports import wait_for
 from tests.support.postgres import Postgres
 
+STARTER = Path(__file__).parents[2] / "deploy" / "policies" / "production.yaml"
 RULES = [
     {"id": "no-drop", "effect": "deny", "when": "'drop_table' in statement.verbs", "reason": "Ask the owner.", "risk": 80},
     {"id": "no-secrets", "effect": "deny", "reason": "Not yours.",
@@ -235,3 +236,18 @@ def test_history_is_judged_anew_by_another_bundle(pg: Postgres, tmp_path: Path, 
     finally:
         machine.stop()
         machine.remove()
+
+
+def test_settings_asked_for_at_login_are_judged_as_statements(pg: Postgres) -> None:
+    with running_proxy(pg, {"policy": {"files": [str(STARTER)]}}) as guarded:
+        for asked in ("-c role=app_owner", "-c debug_print_plan=on", "--row-security=off", "-e"):
+            with pytest.raises(psycopg.OperationalError, match="setting asked for at login denied by policy"):
+                psycopg.connect(**guarded.app(), options=asked)
+        with psycopg.connect(**guarded.app(), options="-c statement_timeout=5s") as client:
+            assert client.execute("SHOW statement_timeout").fetchone() == ("5s",)
+
+        def refused() -> list[dict[str, Any]]:
+            return [e for e in guarded.trail.refresh() if e["type"] == "AuthenticationFailed"]
+
+        wait_for(lambda: len(refused()) >= 4, "the events of the logins that were refused")
+        assert {e["reason"] for e in refused()} == {"startup_settings"}
