@@ -146,6 +146,8 @@ def show_approval(request: dict[str, Any], *, as_json: bool) -> None:
     principal, facts, estimate = request["principal"], request["facts"], request.get("estimate") or {}
     chain = " for ".join(dict.fromkeys((principal["id"], *principal["delegation"])))
     expected = f"{estimate['rows']:,} rows, cost {estimate['cost']:,}" if estimate.get("known") else estimate.get("absent", "")
+    dry = estimate.get("dry_run") or {}
+    met = f"{'more than ' if dry['more'] else ''}{dry['rows']:,} rows" if dry.get("known") else dry.get("absent", "")
     said = [f"{d['principal']} {'approved' if d['approved'] else 'denied'}: {d['reason']}" for d in request["decisions"]]
     ran = [f"{e['status']}, {e['rows_affected']:,} rows changed, {e['rows_returned']:,} returned" for e in request["executions"]]
     table = Table(box=None, show_header=False, pad_edge=False)
@@ -167,6 +169,7 @@ def show_approval(request: dict[str, Any], *, as_json: bool) -> None:
         ("values", ", ".join(request["params"])),
         ("claims", ", ".join(f"{k}={v}" for k, v in request["claims"].items())),
         ("expected", expected),
+        ("counted", met),
         ("justification", request.get("justification", "")),
         ("decisions", "; ".join(said)),
         ("really", "; ".join(ran)),

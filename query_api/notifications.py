@@ -183,6 +183,8 @@ def message(asked: Asked, address: str) -> tuple[str, str]:
     if isinstance(event, ApprovalRequested):
         if event.estimate.known:
             lines.append(f"Rows, estimated: {event.estimate.rows:,}")
+        if (dry := event.estimate.dry_run).known:
+            lines.append(f"Rows, counted: {'more than ' if dry.more else ''}{dry.rows:,}")
         seconds = max(0, (event.expires_at - event.at) // 1_000_000)
         lines.append(f"It waits for {seconds // 60} min {seconds % 60} s at most.")
     if event.data_classes:

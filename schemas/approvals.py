@@ -104,13 +104,18 @@ def objection(asked: Asked, decider: Decider) -> str:
         return "the decision does not say whose it is"
     if decider.kind != PrincipalKind.HUMAN or decider.acts_for:
         return "only people decide, and in their own name: not agents, not services"
-    own = {asked.principal.id, *_acts_for(asked.principal)}
-    if _folded((decider.id, *decider.acts_for)) & _folded(own):
+    if is_own(asked.principal, decider):
         return "nobody decides on their own statement, nor on one that is run in their name"
     if not any(set(need.groups) & set(decider.groups) for need in asked.needs):
         groups = ", ".join(sorted({g for need in asked.needs for g in need.groups}))
         return f"approvers of this statement are in: {groups}"
     return ""
+
+
+def is_own(asking: Principal, decider: Decider) -> bool:
+    """Tell whether somebody is who asks, or one of those in whose name that is done, or acts for one of them."""
+    own = (asking.id, *_acts_for(asking))
+    return bool(_folded((decider.id, *decider.acts_for)) & _folded(own))
 
 
 def untimely(asked: Asked, at: int, now: int) -> str:

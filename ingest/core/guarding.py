@@ -75,11 +75,12 @@ class Hold:
     `at` is since when, `expires_at` until when at most (µs); `message`, `detail` and `hint` are for the client. `sql` is the
     statement as it came and `bound` its parameters' message, if it has any: for an estimate, never for an event. `long_text` is
     the normalised text where it is too long to stand in `body`. `seen_through`: what it calls was resolved by a catalogue.
+    `settings`: what the server last reported of the session's settings.
     """
 
     __slots__ = (
         "approval_id", "asked", "at", "body", "bound", "context", "detail", "expires_at", "hint", "long_text", "message", "oids",
-        "params", "search_path", "seen_through", "sql", "text_hash",
+        "params", "search_path", "seen_through", "settings", "sql", "text_hash",
     )  # fmt: skip
 
     def __init__(
@@ -98,6 +99,7 @@ class Hold:
         self.params: tuple[str, ...] = ()
         self.search_path: tuple[str, ...] = ()
         self.seen_through = False
+        self.settings: dict[str, str] = {}
         self.context = b""
         self.sql = b""
         self.bound = b""

@@ -1,4 +1,6 @@
-"""What does the database's planner expect of a held statement? EXPLAIN, never ANALYZE, over a connection of the proxy's own.
+"""What does the database's planner expect of a held statement, and how many rows does its condition meet?
+
+EXPLAIN, never ANALYZE, and a count (`dry_run`) where that is certain to do nothing else; over one connection of the proxy's own.
 
 The login is one of its own where `databases[].estimates` gives one, which should be of a role that may only read; else the
 proxy's, in a transaction that is read only. Planning can run functions that are marked immutable, so what calls code that is not
@@ -9,6 +11,9 @@ statement only. What cannot be had is said to be absent, with the reason; approv
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from struct import Struct
 from typing import Any
 
@@ -16,11 +21,13 @@ import orjson
 
 from ingest.core.errors import IngestError
 from ingest.core.guarding import Hold
+from ingest.net.dry_run import asking, beginning, countable, counted, read_count
 from ingest.net.upstream import log_in, read_password
 from ingest.protocols.postgres.messages import message
 from ingest.protocols.postgres.scram import ScramKeys
+from processors.statements.counting import UncountableError
 from schemas.config import DatabaseSettings, EstimateSettings, Upstream
-from schemas.events import Danger, Estimate, Facts, StatementFlag
+from schemas.events import Danger, DryRun, Estimate, Facts, StatementFlag
 
 APPLICATION = "affidavit estimate"
 """What these connections are called in the database's log and statistics."""
@@ -30,6 +37,12 @@ MAX_ANSWER_BYTES = 4 * 1024**2
 AT_ONCE = 4
 """Plans made at a time for all held statements of a worker; the others wait, and may have to do without."""
 
+COUNT_SECONDS = 1.5
+"""A count is cut off by the database after a second; this is for one that cannot answer."""
+Asks = Callable[[bytes], Awaitable[bytes]]
+
+_SETTINGS = ("DateStyle", "IntervalStyle", "TimeZone")
+"""Settings of the client's session that its values are read by, as its server reported them."""
 _PLANNED = frozenset(("select", "insert", "update", "delete", "merge", "values"))
 _UNSAFE = frozenset((Danger.OPAQUE, Danger.UNKNOWN_CODE, Danger.FILE_ACCESS, Danger.PROGRAM_EXECUTION, Danger.NETWORK_EGRESS))
 _UNREADABLE = frozenset((StatementFlag.OPAQUE, StatementFlag.UNPARSED, StatementFlag.OVERSIZE, StatementFlag.DYNAMIC_SQL))
@@ -50,13 +63,19 @@ class Estimates:
         async with self._free:
             try:
                 upstream, secret = _login(database, password)
-                plan = await self._explain(hold, upstream, secret)
+                async with self._asking(hold, upstream, secret) as asks:
+                    found = read_plan(await asks(explaining(hold)))
+                    if not database.estimates.count:
+                        return replace(found, dry_run=DryRun(absent="counting is switched off for this database"))
+                    return replace(found, dry_run=await dry_run(hold, asks))
             except IngestError as error:
                 # Of errors only those of the login are worded by us; the planner's may hold values.
                 return Estimate(absent=str(error) if isinstance(error, _AbsentError) else "the login for estimates failed")
-        return read_plan(plan)
 
-    async def _explain(self, hold: Hold, upstream: Upstream, password: bytes | None) -> bytes:
+    @asynccontextmanager
+    async def _asking(self, hold: Hold, upstream: Upstream, password: bytes | None) -> AsyncIterator[Asks]:
+        """Give what sends messages that end in a Sync or are a Query, and returns the last row's first cell. It raises
+        _AbsentError."""
         parameters = {
             "application_name": APPLICATION,
             "search_path": ", ".join('"' + s.replace('"', '""') + '"' for s in hold.search_path),
@@ -64,6 +83,7 @@ class Estimates:
             "lock_timeout": "500",
             "default_transaction_read_only": "on",
             "client_encoding": "UTF8",
+            **{name: hold.settings[name] for name in _SETTINGS if name in hold.settings},
         }
         side, _ = await log_in(upstream, password, parameters, 0, self._keys)
         assert side.transport is not None
@@ -73,13 +93,33 @@ class Estimates:
             answers.put_nowait(early)
         side.on_data = answers.put_nowait
         side.on_lost = lambda: answers.put_nowait(b"")
-        try:
-            transport.write(explaining(hold))
+
+        async def asks(messages: bytes) -> bytes:
+            transport.write(messages)
             return await _answer(answers)
+
+        try:
+            yield asks
         finally:
             if not transport.is_closing():
                 transport.write(message(b"X"))
                 transport.close()
+
+
+async def dry_run(hold: Hold, asks: Asks) -> DryRun:
+    """Count the rows that a held statement's condition meets, if that is certain to do nothing else."""
+    try:
+        found = countable(hold)
+        async with asyncio.timeout(COUNT_SECONDS):
+            await asks(beginning(found))
+            reason = (await asks(asking(found))).decode("ascii", "replace")
+            return DryRun(absent=reason) if reason else read_count(await asks(counted(found, hold)))
+    except UncountableError as error:
+        return DryRun(absent=str(error))
+    except _AbsentError as error:
+        return DryRun(absent=str(error).replace("the planner refused it", "the database did not count it"))
+    except TimeoutError:
+        return DryRun(absent=f"counting took over {COUNT_SECONDS:g} s")
 
 
 class _AbsentError(IngestError):
@@ -135,7 +175,7 @@ def _login(database: DatabaseSettings, password: bytes | None) -> tuple[Upstream
 
 async def _answer(answers: asyncio.Queue[bytes]) -> bytes:
     buffer = bytearray()
-    plan = b""
+    row, refused = b"", ""
     while True:
         data = await answers.get()
         if not data:
@@ -147,12 +187,14 @@ async def _answer(answers: asyncio.Queue[bytes]) -> bytes:
             kind, body = buffer[:1], bytes(buffer[5:end])
             del buffer[:end]
             if kind == b"D":
-                plan = body[6:]
+                row = body[6:]
             elif kind == b"E":
                 state = next((f[1:].decode("ascii", "replace") for f in body.split(b"\0") if f[:1] == b"C"), "?")
-                raise _AbsentError(f"the planner refused it: SQLSTATE {state}")
+                refused = refused or f"the planner refused it: SQLSTATE {state}"
             elif kind == b"Z":
-                return plan
+                if refused:
+                    raise _AbsentError(refused)
+                return row
 
 
 def read_plan(plan: bytes) -> Estimate:

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-ESTIMATE_SECONDS = 3.0
-"""How long approvers wait for the planner's estimate before they are asked without."""
+ESTIMATE_SECONDS = 5.0
+"""How long approvers wait for the planner's estimate and the count before they are asked without; each has less for itself."""
 
 LOOK_SECONDS = 5.0
 """How often clients that are not read from, because they sent much behind a held statement, are looked after."""

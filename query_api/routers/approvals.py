@@ -22,8 +22,8 @@ from query_api.service import Anyone, CursorText, Service, TheService, service_o
 from query_api.store import approvals, events
 from query_api.store.approvals import Asked, State
 from query_api.store.cursor import Cursor, decode, digest
-from schemas.approvals import Decider, objection
-from schemas.events import ApprovalChannel, ApprovalRequested, BreakGlassUsed, Principal
+from schemas.approvals import Decider, is_own, objection
+from schemas.events import ApprovalChannel, ApprovalRequested, BreakGlassUsed, DryRun, Principal
 
 MAX_ID = 128
 CLI_AGENT = "affidavit-cli"
@@ -47,10 +47,16 @@ class DecisionBody(BaseModel):
 _BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": DecisionBody.model_json_schema()}}}}
 
 
-def as_item(asked: Asked, who: Principal | None) -> dict[str, Any]:
-    """An approval as the API gives it. `may_decide` and `objection` are for the one who asks; None: for nobody in particular."""
+def as_item(asked: Asked, who: Principal | None, viewer: Principal | None = None) -> dict[str, Any]:
+    """An approval as the API gives it. `may_decide` and `objection` are for the one who asks; None: for nobody in particular.
+
+    `viewer` is who reads it, `who` if that may decide on anything.
+    """
     members = asked.fields
     item: dict[str, Any] = {name: members.get(name) for name in _ABOUT}
+    if asked.state is not State.USED and _own(asked, viewer or who) and isinstance(item.get("estimate"), dict):
+        # A count would tell those who may not read a table what is in it, question by question, without any approval.
+        item["estimate"] = item["estimate"] | {"dry_run": orjson.loads(orjson.dumps(_NOT_YOURS))}
     text = members.get("text")
     item |= {
         "approval_id": asked.approval_id,
@@ -86,6 +92,13 @@ def as_item(asked: Asked, who: Principal | None) -> dict[str, Any]:
     return item
 
 
+_NOT_YOURS = DryRun(absent="the one who asks is not told, before it ran")
+
+
+def _own(asked: Asked, viewer: Principal | None) -> bool:
+    return viewer is None or asked.event is None or is_own(asked.event.principal, Decider.of(viewer))
+
+
 def _objection(asked: Asked, who: Principal) -> str:
     if not asked.binding:
         return "what was asked cannot be read as it was published"
@@ -106,13 +119,13 @@ def list_page(
     with service.access.reading(identity):
         found, page = approvals.page(service.reader, state, service.clock(), after, limit)
     following = Cursor(*page.last, None, None, name).encode() if page.last else None
-    who = _who(identity)
-    return [as_item(asked, who) for asked in found], following
+    who, viewer = _who(identity), identity.as_principal()
+    return [as_item(asked, who, viewer) for asked in found], following
 
 
-def whole(service: Service, asked: Asked, who: Principal | None) -> dict[str, Any]:
+def whole(service: Service, asked: Asked, who: Principal | None, viewer: Principal | None = None) -> dict[str, Any]:
     """All there is to know about one approval: its whole text, what its principal did before, what it came to."""
-    item = as_item(asked, who)
+    item = as_item(asked, who, viewer)
     item["text"], item["text_truncated"] = approvals.text_of(service.reader, asked, service.limits.texts_bytes)
     item["history"] = approvals.history(service.reader, asked)
     return item
@@ -162,11 +175,11 @@ def open_approvals(
     write: Callable[[dict[str, Any]], str],
 ) -> Response:
     """Approvals that change as a stream; recorded once, at its opening. Raises ProblemError."""
-    limits, who = service.limits, _who(identity)
+    limits, who, viewer = service.limits, _who(identity), identity.as_principal()
 
     def fetch(after: events.Arrival) -> list[tuple[events.Arrival, dict[str, Any]]]:
         found = approvals.arrived(service.reader, after, service.clock(), limits.stream_settle_us, limits.stream_batch)
-        return [(place, as_item(asked, who)) for place, asked in found]
+        return [(place, as_item(asked, who, viewer)) for place, asked in found]
 
     return open_tail(request, service, identity, endpoint, "", last_event_id, fetch, write)
 
@@ -175,7 +188,7 @@ def open_approvals(
 def get_approval(request: Request, service: TheService, identity: Anyone, approval_id: str) -> Response:
     """The statement, what it does to which data, for whom and why it was held, the principal's last day, and what came of it."""
     with service.access.reading(identity):
-        item = whole(service, find(service, approval_id), _who(identity))
+        item = whole(service, find(service, approval_id), _who(identity), identity.as_principal())
     service.access.record(request, identity, "approvals/{id}", approval_id, 1)
     return json_response(item)
 

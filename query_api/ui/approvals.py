@@ -58,7 +58,7 @@ def _shown(service: Service, identity: Identity, state: str, cursor: str | None)
 def _whole(service: Service, identity: Identity, approval_id: str) -> dict[str, Any]:
     who = identity.as_principal() if identity.roles & APPROVERS else None
     with service.access.reading(identity):
-        return api.whole(service, api.find(service, approval_id), who)
+        return api.whole(service, api.find(service, approval_id), who, identity.as_principal())
 
 
 def _page(request: Request, service: Service, state: str, cursor: str | None, approval_id: str | None) -> Response:

@@ -81,9 +81,13 @@ class Upstream(Settings):
 
 
 class EstimateSettings(Settings):
-    """How approvers learn what a held statement would cost: EXPLAIN by a login that may only read, or by the proxy's own."""
+    """How approvers learn what a held statement would cost: EXPLAIN by a login that may only read, or by the proxy's own.
+
+    `count` lets it also count the rows that the statement's condition meets.
+    """
 
     enabled: bool = True
+    count: bool = True
     user: str | None = None
     password: SecretStr | None = None
     password_env: str | None = None

@@ -19,6 +19,7 @@ from schemas.events.approval import (
     ApprovalStatus,
     ApproversNeeded,
     BreakGlassUsed,
+    DryRun,
     Estimate,
 )
 from schemas.events.base import Client, Database, Event, Principal, PrincipalKind
@@ -81,6 +82,7 @@ __all__ = [
     "Danger",
     "Database",
     "Decision",
+    "DryRun",
     "Estimate",
     "Event",
     "ExecutionKind",

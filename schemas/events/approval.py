@@ -28,16 +28,31 @@ class ApproversNeeded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DryRun:
+    """How many rows the statement's condition met when it was asked for, counted without running it; only if `known`.
+
+    Counting ends at `rows` if there are `more`. `absent` says why nothing was counted.
+    """
+
+    known: bool = False
+    rows: int = 0
+    more: bool = False
+    absent: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
     """What the database's planner expects, from EXPLAIN; `rows` and `cost` mean something only if `known`.
 
     `rows` are those the statement returns or, where it changes rows, those it would change. `absent` says why nothing is known.
+    `dry_run` is no expectation, but what is there.
     """
 
     known: bool = False
     rows: int = 0
     cost: int = 0
     absent: str = ""
+    dry_run: DryRun = field(default_factory=DryRun)
 
 
 class ApprovalStatus(StrEnum):

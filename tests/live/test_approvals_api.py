@@ -205,6 +205,19 @@ class TestShown:
         assert (run["event_id"], run["rows_affected"], one["estimate"]["rows"]) == (event_id, 12_114, 12_000)
         assert one["state"] == "used"
 
+    def test_the_count_is_not_told_to_those_who_ask_before_it_ran(self, site: Site) -> None:
+        approval_id = site.ask()
+        for who in ("maria", "MARIA"):  # the agent that asks acts for her
+            for item in (site.get(f"/approvals/{approval_id}", who).json(), site.get("/approvals", who).json()["items"][0]):
+                assert item["estimate"]["rows"] == 12_000 and not item["estimate"]["dry_run"]["known"]
+                assert item["estimate"]["dry_run"]["rows"] == 0 and "not told" in item["estimate"]["dry_run"]["absent"]
+        for who in ("carol", "ana"):
+            assert site.get(f"/approvals/{approval_id}", who).json()["estimate"]["dry_run"]["rows"] == 12_100
+        site.events.put("ApprovalClosed", closed(approval_id, "cancelled"), NOW)
+        assert not site.get(f"/approvals/{approval_id}", "maria").json()["estimate"]["dry_run"]["known"]
+        site.events.executed(approval_id, NOW, status="ok", rows_affected=12_114)
+        assert site.get(f"/approvals/{approval_id}", "maria").json()["estimate"]["dry_run"]["rows"] == 12_100
+
     def test_a_long_statement_is_shown_whole(self, site: Site) -> None:
         text = "DELETE FROM orders WHERE id IN (" + "$1, " * 9000 + "$1)"
         event = requested("long", NOW, text=text)

@@ -75,7 +75,13 @@ def requested(approval_id: str, at: int, *, seconds: int = 900, seq: int = 1, **
         "needs": [{"rule": "hold-mass-deletes", "groups": ["dba", "leads"], "count": 1}],
         "transaction": "T",
         "expires_at": at + seconds * 1_000_000,
-        "estimate": {"known": True, "rows": 12_000, "cost": 431, "absent": ""},
+        "estimate": {
+            "known": True,
+            "rows": 12_000,
+            "cost": 431,
+            "absent": "",
+            "dry_run": {"known": True, "rows": 12_100, "more": False, "absent": ""},
+        },
         "break_glass": ["oncall"],
         "binding": "",
     }

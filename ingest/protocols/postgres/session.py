@@ -400,6 +400,10 @@ class PostgresSession:
             self._uncertain = False
             self.lexing = self._settled_lexing()
 
+    def reported(self) -> dict[str, str]:
+        """Return what the server last reported of the settings; of the encoding nothing while settings are in flight."""
+        return {**self._parameters, "client_encoding": ""} if self._uncertain else dict(self._parameters)
+
     def parameter_reported(self, name: str, value: str) -> None:
         """ParameterStatus: remember what changes lexing or the session's description."""
         self._parameters[name] = value

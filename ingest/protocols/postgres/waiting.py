@@ -120,6 +120,7 @@ class Waiting:
         hold.context, hold.params, hold.search_path = session.context, request.params, session.lexing.search_path
         hold.sql, hold.bound, hold.oids = sql, bound, oids
         hold.seen_through = session.lexing.catalogue is not None
+        hold.settings = session.reported()
         self.hold = hold
         if hold.long_text:
             self._requests._actions.append(ObserveText(hold.text_hash, hold.long_text))
