@@ -11,11 +11,14 @@ import threading
 import time
 from collections.abc import Mapping
 
-from ingest.identity.jwt import looks_like_jwt
+from joserfc.jwk import Key
+
+from ingest.identity.jwt import JwksError, looks_like_jwt
 from ingest.identity.tokens import Credential, TokenStore
+from ingest.net.jwks import KeySets
 from ingest.net.logins import LoginRefusedError, Logins
 from query_api.identity import Identity
-from schemas.config import IdentitySettings
+from schemas.config import IdentitySettings, IssuerSettings
 
 PATIENCE_SECONDS = 12.0
 """How long a request waits for an issuer's keys: a discovery document and a key set, 5 s each."""
@@ -26,6 +29,7 @@ class IdentityTokens:
 
     def __init__(self, tokens: TokenStore, settings: IdentitySettings, group_roles: Mapping[str, tuple[str, ...]]) -> None:
         self._group_roles = {role: frozenset(groups) for role, groups in group_roles.items()}
+        self._key_sets = KeySets(settings.issuers, time.monotonic)
         self._logins = Logins(tokens, settings, time.monotonic)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="identity tokens", daemon=True)
@@ -39,6 +43,10 @@ class IdentityTokens:
         except (LoginRefusedError, TimeoutError):
             asked.cancel()
             return None
+        return self.as_identity(credential)
+
+    def as_identity(self, credential: Credential) -> Identity | None:
+        """Return what a verified credential is at the API, None if its groups have no role."""
         roles = self._roles(credential)
         if not roles:
             return None
@@ -56,6 +64,15 @@ class IdentityTokens:
     def _roles(self, credential: Credential) -> frozenset[str]:
         held = frozenset(credential.groups)
         return frozenset(role for role, groups in self._group_roles.items() if groups & held)
+
+    def keys(self, settings: IssuerSettings, kid: str) -> tuple[Key, ...]:
+        """Return an issuer's keys. Raises JwksError."""
+        asked = asyncio.run_coroutine_threadsafe(self._key_sets.keys(settings.issuer, kid), self._loop)
+        try:
+            return asked.result(PATIENCE_SECONDS)
+        except TimeoutError:
+            asked.cancel()
+            raise JwksError(f"the keys of {settings.issuer} did not come in time") from None
 
     def close(self) -> None:
         """End the loop."""

@@ -374,7 +374,7 @@ def _check_files(config: Config, sections: Sequence[str], lines: dict[Location, 
             where: Location = ("policy", "files", index)
             yield Problem(setting_path(where), _line(where, lines), f"there is no file {file}")
     for index, issuer in enumerate(config.identity.issuers if "identity" in sections else ()):
-        for name in ("jwks_file", "ca_file"):
+        for name in ("jwks_file", "ca_file", "client_secret_file"):
             yield from _readable(getattr(issuer, name), ("identity", "issuers", index, name), lines)
     for name in ("ca_file", "cert_file", "key_file"):
         if "log" in sections:

@@ -69,6 +69,11 @@ class NodeSource:
         }
         self._record("AuditTrailRead", self._clock(), body)
 
+    def record_refused(self, reason: str, client_address: str) -> None:
+        """Record that a login at an OpenID provider came to nothing. Raises SpoolError."""
+        body = {"claimed": "", "database": "", "client": asdict(Client(address=client_address)), "reason": reason}
+        self._record("AuthenticationFailed", self._clock(), body)
+
     def record_decision(self, event: Mapping[str, object]) -> None:
         """Record that somebody decided on a held statement. Raises SpoolError: then nobody may be told of it."""
         self._record("ApprovalDecided", self._clock(), event)

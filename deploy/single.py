@@ -421,6 +421,7 @@ class Node:
 
     def _make_app(self) -> Any:
         from deploy.ballot import ControlBallot
+        from deploy.sign_on import providers
         from query_api.app import create_app
 
         clients = [self._store.new_client() for _ in range(API_CLIENTS)]
@@ -438,6 +439,9 @@ class Node:
             ballot=ballot,
             links=self._links,
             approver=self._approver,
+            providers=providers(self._config, self._identity_tokens),
+            login_refused=self.source.record_refused,
+            public_url=self._config.public_url,
         )
 
     def _tell_approvers(self) -> Notices:

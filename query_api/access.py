@@ -1,7 +1,8 @@
 """Who is asking, and may they? Bearer tokens for programs, a session cookie for the page; both lead to one Identity.
 
 A browser session is held here in memory and holds its token, which is verified anew on every request: a revoked token ends its
-session at once, and a restart logs everybody out. State-changing requests that a cookie would authorise must come from our own
+session at once, and a restart logs everybody out. Where an OpenID provider named somebody (`sign_on`) there is no token to verify
+again: such a session is short. State-changing requests that a cookie would authorise must come from our own
 origin (`Origin`, or `Sec-Fetch-Site` where a browser leaves it out).
 """
 
@@ -22,6 +23,8 @@ from query_api.limits import Limits
 from query_api.problems import ProblemError
 
 COOKIE = "affidavit_session"
+_SIGNED_ON = "signed-on:"
+"""Begins what stands here for a token where a provider named somebody; it never leaves this process."""
 _MAX_TOKEN = 16 * 1024
 """Characters: an identity token with some hundred groups has 8 KiB."""
 _MAX_TRACKED_ADDRESSES = 4096
@@ -46,6 +49,7 @@ class Access:
         self._limits = limits
         self._lock = threading.Lock()
         self._sessions: OrderedDict[bytes, _BrowserSession] = OrderedDict()
+        self._signed_on: OrderedDict[str, tuple[Identity, int]] = OrderedDict()
         self._failures: OrderedDict[str, deque[int]] = OrderedDict()
         self._reading: dict[str, int] = {}
 
@@ -56,6 +60,10 @@ class Access:
 
     def verify(self, token: str) -> Identity | None:
         """The identity a token stands for now."""
+        if token.startswith(_SIGNED_ON):
+            with self._lock:
+                identity, expires_at = self._signed_on.get(token, (None, 0))
+            return identity if expires_at > self._clock() else None
         return self._authenticate(token) if 0 < len(token) <= _MAX_TOKEN else None
 
     def token_of(self, request: Request) -> str | None:
@@ -63,7 +71,8 @@ class Access:
         header = request.headers.get("authorization")
         if header is not None:
             scheme, _, token = header.partition(" ")
-            return token.strip() if scheme.lower() == "bearer" else None
+            bearer = token.strip() if scheme.lower() == "bearer" else None
+            return None if bearer is None or bearer.startswith(_SIGNED_ON) else bearer
         cookie = request.cookies.get(COOKIE)
         if not cookie:
             return None
@@ -103,6 +112,14 @@ class Access:
 
     def log_in(self, token: str, address: str) -> str:
         """Open a browser session; the cookie's value. Raises ProblemError: too-many-requests, unauthenticated."""
+        self.check_failures(address)
+        if token.startswith(_SIGNED_ON) or self.verify(token) is None:
+            self.failed(address)
+            raise ProblemError("unauthenticated", "This token is not valid: it is unknown, has expired or was revoked.")
+        return self._open(token, self._limits.browser_session_seconds)
+
+    def check_failures(self, address: str) -> None:
+        """Refuse an address whose logins failed too often. Raises ProblemError `too-many-requests`."""
         now = self._clock()
         with self._lock:
             failures = self._failures.get(address, deque())
@@ -112,16 +129,29 @@ class Access:
                 raise ProblemError(
                     "too-many-requests", "Too many failed logins from this address; wait a minute.", headers={"Retry-After": "60"}
                 )
-        if self.verify(token) is None:
-            with self._lock:
-                self._failures.setdefault(address, deque()).append(now)
-                self._failures.move_to_end(address)
-                while len(self._failures) > _MAX_TRACKED_ADDRESSES:
-                    self._failures.popitem(last=False)
-            raise ProblemError("unauthenticated", "This token is not valid: it is unknown, has expired or was revoked.")
+
+    def failed(self, address: str) -> None:
+        """Count a failed login of an address."""
+        with self._lock:
+            self._failures.setdefault(address, deque()).append(self._clock())
+            self._failures.move_to_end(address)
+            while len(self._failures) > _MAX_TRACKED_ADDRESSES:
+                self._failures.popitem(last=False)
+
+    def open_session(self, identity: Identity) -> str:
+        """Open a browser session of somebody whom a provider has named; the cookie's value. It ends by its time alone."""
+        token = _SIGNED_ON + self._new_secret()
+        seconds = self._limits.signed_on_seconds
+        with self._lock:
+            self._signed_on[token] = (identity, self._clock() + seconds * 1_000_000)
+            while len(self._signed_on) > self._limits.browser_sessions:
+                self._signed_on.popitem(last=False)
+        return self._open(token, seconds)
+
+    def _open(self, token: str, seconds: int) -> str:
         cookie = self._new_secret()
         with self._lock:
-            self._sessions[_key(cookie)] = _BrowserSession(token, now + self._limits.browser_session_seconds * 1_000_000)
+            self._sessions[_key(cookie)] = _BrowserSession(token, self._clock() + seconds * 1_000_000)
             while len(self._sessions) > self._limits.browser_sessions:
                 self._sessions.popitem(last=False)
         return cookie
@@ -129,7 +159,9 @@ class Access:
     def log_out(self, request: Request) -> None:
         """Forget the request's browser session."""
         with self._lock:
-            self._sessions.pop(_key(request.cookies.get(COOKIE, "")), None)
+            session = self._sessions.pop(_key(request.cookies.get(COOKIE, "")), None)
+            if session is not None:
+                self._signed_on.pop(session.token, None)
 
     @contextmanager
     def reading(self, identity: Identity) -> Iterator[None]:

@@ -26,6 +26,7 @@ from query_api.links import Links
 from query_api.metrics import Metrics
 from query_api.routers import approvals, events, exposure, health, principals, sessions, stats
 from query_api.service import Service
+from query_api.sign_on import Provider, Refused, SignOn
 from query_api.store.reader import Client, Reader
 from query_api.streams import Streams
 from query_api.ui import pages
@@ -48,13 +49,17 @@ def create_app(
     ballot: Ballot | None = None,
     links: Links | None = None,
     approver: Approver = lambda name: None,
+    providers: Sequence[Provider] = (),
+    login_refused: Refused = lambda reason, address: None,
+    public_url: str = "",
 ) -> FastAPI:
     """The app.
 
     `client`: clickhouse-connect client(s) for the API's own use; reads run side by side up to their number.
     `status`: the node's state: `ready: bool` and `problems: list[str]` decide /readyz, every number becomes a metric.
     `clock`: µs since the Unix epoch. `ballot`: where decisions on held statements go; without it none are taken down.
-    `links` and `approver`: links that decide, and who the people are that they were made for.
+    `links` and `approver`: links that decide, and who the people are that they were made for. `providers`: where people may
+    log in by OpenID Connect; `login_refused` records what came to nothing; `public_url` is where people reach the page.
     """
     limits = limits or Limits()
     clients = list(client) if isinstance(client, Sequence) else [client]
@@ -89,6 +94,8 @@ def create_app(
         approving=Approving(ballot, clock) if ballot is not None else None,
         links=links,
         approver=approver,
+        sign_on=SignOn(providers, login_refused, clock, new_secret) if providers else None,
+        secure=public_url.startswith("https:"),
     )
     problems.install(app)
     app.add_middleware(Headers, metrics=metrics, ticks=ticks)

@@ -29,6 +29,7 @@ class Limits:
     decision_bytes: int = 16 * 1024  # body of a decision: two words and a reason
     browser_sessions: int = 1000
     browser_session_seconds: int = 8 * 3600
+    signed_on_seconds: int = 3600  # of a login at a provider: whom that stops, or takes out of a group, is out within the hour
     histogram_buckets: int = 90
     top_values: int = 8
     texts_bytes: int = 8 * 1024**2  # a long text given with one event

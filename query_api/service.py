@@ -16,6 +16,7 @@ from query_api.links import Links
 from query_api.metrics import Metrics
 from query_api.problems import ProblemError
 from query_api.search import Condition, compile_search, parse
+from query_api.sign_on import SignOn
 from query_api.store.events import Range
 from query_api.store.reader import Reader
 from query_api.streams import Streams
@@ -38,6 +39,9 @@ class Service:
     approving: Approving | None = None
     links: Links | None = None
     approver: Approver = lambda name: None
+    sign_on: SignOn | None = None
+    secure: bool = False
+    """Whether people reach the page by https, whatever this process sees of it."""
 
     def condition(self, q: str) -> Condition:
         """The SQL condition of a search text. Raises SearchError."""

@@ -131,6 +131,11 @@ def verify(token: bytes, issuer: IssuerSettings, keys: Sequence[jwk.Key], now: i
     )
 
 
+def claim(token: bytes, name: str) -> object:
+    """Return a claim of a token that was verified, None if it has no such. Raises JwtRefusedError."""
+    return _json(token.split(b".")[1]).get(name)
+
+
 def _json(part: bytes) -> dict[str, Any]:
     try:
         value = orjson.loads(urlsafe_b64decode(part + b"=" * (-len(part) % 4)))

@@ -83,26 +83,34 @@ def _read(settings: IssuerSettings) -> bytes:
                 return file.read(MAX_BYTES)
         except OSError as error:
             raise JwksError(f"cannot be read from {settings.jwks_file}: {error.strerror}") from None
+    with http_client(settings) as client:
+        return _get(client, settings.jwks_url or discovered(client, settings, "jwks_uri")[0])
+
+
+def http_client(settings: IssuerSettings) -> httpx.Client:
+    """Return a client for an issuer's addresses. Raises JwksError."""
     try:
         context = ssl.create_default_context(cafile=str(settings.ca_file) if settings.ca_file else None)
     except (OSError, ssl.SSLError) as error:
         raise JwksError(f"cannot be fetched: ca_file {settings.ca_file} cannot be used ({error.strerror})") from None
-    with httpx.Client(verify=context, timeout=TIMEOUT_SECONDS, follow_redirects=False, trust_env=False) as client:
-        return _get(client, settings.jwks_url or _discover(client, settings))
+    return httpx.Client(verify=context, timeout=TIMEOUT_SECONDS, follow_redirects=False, trust_env=False)
 
 
-def _discover(client: httpx.Client, settings: IssuerSettings) -> str:
-    """OpenID Connect Discovery 1.0 section 4: the document's issuer must be the one asked."""
+def discovered(client: httpx.Client, settings: IssuerSettings, *names: str) -> tuple[str, ...]:
+    """Return addresses that the discovery document names. Raises JwksError.
+
+    OpenID Connect Discovery 1.0 section 4: the document's issuer must be the one asked.
+    """
     address = settings.issuer.rstrip("/") + "/.well-known/openid-configuration"
     try:
         document = orjson.loads(_get(client, address))
-        url = str(document["jwks_uri"])
+        urls = tuple(str(document[name]) for name in names)
         issuer = document["issuer"]
     except (orjson.JSONDecodeError, KeyError, TypeError):
         raise JwksError(f"cannot be found: {address} is no discovery document") from None
-    if issuer != settings.issuer or not is_safe_url(url):
-        raise JwksError(f"cannot be trusted: {address} speaks for another issuer, or names keys at an address without TLS")
-    return url
+    if issuer != settings.issuer or not all(map(is_safe_url, urls)):
+        raise JwksError(f"cannot be trusted: {address} speaks for another issuer, or names an address without TLS")
+    return urls
 
 
 def _get(client: httpx.Client, url: str) -> bytes:

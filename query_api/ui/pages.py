@@ -29,10 +29,11 @@ from query_api.search.ast import Pattern, Term
 from query_api.service import AReader, CursorText, From, SearchText, Service, TheService, To, service_of
 from query_api.store import events
 from query_api.times import rfc3339
-from query_api.ui import approvals, exposure
+from query_api.ui import approvals, exposure, sign_on
 from query_api.ui import format as fmt
 from query_api.ui.chart import HEIGHT, WIDTH, chart
 from query_api.ui.render import render
+from query_api.ui.sign_on import inside, login_form
 
 PAGE_ROWS = 100
 RANGES = {
@@ -85,6 +86,7 @@ def install(app: FastAPI) -> None:
     app.include_router(router)
     app.include_router(approvals.router)
     app.include_router(exposure.router)
+    app.include_router(sign_on.router)
 
 
 def tabs(identity: Identity) -> list[tuple[str, str, bool]]:
@@ -223,7 +225,7 @@ def stream(
 @router.get("/login")
 def login_page(request: Request, next: str = "/") -> Response:
     """The form."""
-    return render(request, "login.html", next=_inside(next), problem=None)
+    return login_form(request, service_of(request), inside(next))
 
 
 @router.post("/login")
@@ -233,11 +235,11 @@ async def log_in(request: Request) -> Response:
     require_own_origin(request)
     body = await bounded(request, service.limits.login_bytes, "A login")
     form = parse_qs(body.decode("utf-8", "replace"), max_num_fields=8)
-    following = _inside(form.get("next", ["/"])[0])
+    following = inside(form.get("next", ["/"])[0])
     try:
         cookie = await run_sync(service.access.log_in, form.get("token", [""])[0].strip(), address_of(request))
     except ProblemError as problem:
-        return render(request, "login.html", problem.status, problem.headers, next=following, problem=problem)
+        return login_form(request, service, following, problem, problem.status)
     response = RedirectResponse(following, 303)
     response.set_cookie(
         COOKIE,
@@ -245,7 +247,7 @@ async def log_in(request: Request) -> Response:
         max_age=service.limits.browser_session_seconds,
         httponly=True,
         samesite="strict",
-        secure=request.url.scheme == "https",
+        secure=request.url.scheme == "https" or service.secure,
     )
     return response
 
@@ -258,14 +260,6 @@ async def log_out(request: Request) -> Response:
     response = RedirectResponse("/login", 303)
     response.delete_cookie(COOKIE, httponly=True, samesite="strict")
     return response
-
-
-_PAGES = re.compile(r"/(?:exposure|approvals(?:/[A-Za-z0-9_.~-]{1,128})?)?(?:\?.*)?", re.DOTALL)
-
-
-def _inside(path: str) -> str:
-    """A path of our own pages, whatever was asked for: no other host, no scheme."""
-    return path if _PAGES.fullmatch(path) else "/"
 
 
 @router.get("/api/v1/docs")

@@ -185,6 +185,18 @@ class Config(Settings):
         return self
 
     @model_validator(mode="after")
+    def _logins_lead_back(self) -> Config:
+        if any(i.client_id is not None for i in self.identity.issuers):
+            if not is_safe_url(self.public_url):
+                raise ValueError(
+                    "identity.issuers[].client_id has people come back from their provider: set approvals.url to where they "
+                    f"reach the page, such as https://audit.example.com{_PAGE} (https; http only on this machine itself)"
+                )
+            if not self.api.group_roles:
+                raise ValueError("identity.issuers[].client_id needs api.group_roles: which groups have which role")
+        return self
+
+    @model_validator(mode="after")
     def _unambiguous(self) -> Config:
         aliases = [d.alias for d in self.databases]
         for alias in aliases:

@@ -31,7 +31,8 @@ class Algorithm(StrEnum):
 class IssuerSettings(Settings):
     """One issuer of identity tokens (JWT, RFC 7519) that clients may give as password.
 
-    Without `jwks_url` and `jwks_file` the keys' address comes from the issuer's OpenID Connect discovery document.
+    Without `jwks_url` and `jwks_file` the keys' address comes from the issuer's OpenID Connect discovery document. With
+    `client_id` people may log in there to the page, by the authorization code flow.
     """
 
     issuer: Annotated[str, Field(min_length=1, max_length=500)]
@@ -45,6 +46,9 @@ class IssuerSettings(Settings):
     kind: PrincipalKind = PrincipalKind.HUMAN
     clock_skew_seconds: float = Field(60.0, ge=0, le=600)
     refresh_seconds: float = Field(3600.0, ge=60, le=86_400)
+    client_id: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+    client_secret_file: Path | None = None
+    scopes: tuple[Annotated[str, Field(pattern=r"^[!#-\[\]-~]{1,100}$")], ...] = ()
 
     @model_validator(mode="after")
     def _reachable(self) -> IssuerSettings:
@@ -53,6 +57,10 @@ class IssuerSettings(Settings):
         fetched = self.jwks_url or (None if self.jwks_file is not None else self.issuer)
         if fetched is not None and not is_safe_url(fetched):
             raise ValueError("keys are fetched over https (http only from this machine itself); give jwks_url, or jwks_file")
+        if self.client_id is not None and not is_safe_url(self.issuer):
+            raise ValueError("people log in over https (http only on this machine itself): the issuer must be such an address")
+        if self.client_id is None and self.client_secret_file is not None:
+            raise ValueError("client_secret_file needs client_id")
         return self
 
 

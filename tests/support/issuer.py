@@ -1,15 +1,22 @@
-"""An issuer of identity tokens for tests: keys, tokens, and a real HTTP server on loopback that publishes them."""
+"""A test issuer of identity tokens: keys, tokens, and a real HTTP server on loopback that publishes them.
+
+It is also an OpenID provider with the authorization code flow: whoever comes to `/authorize` is `subject`, at once. It is for
+tests alone.
+"""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
+import secrets
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qsl, unquote_plus, urlencode, urlsplit
 
 from joserfc import jwk, jwt
 
@@ -27,6 +34,12 @@ class Issuer:
         self.secrets = {"affidavit-proxy": "client-secret-9Qd2"}
         """Clients that get tokens for themselves (RFC 6749 section 4.4) at `/token`, and their secrets."""
         self.down = False
+        self.clients = {"affidavit-page": ""}
+        """Clients of the authorization code flow, and their secrets; empty: a public client."""
+        self.codes: dict[str, dict[str, str]] = {}
+        self.subject = "dana"
+        self.changed: dict[str, Any] = {}
+        """Claims of the next identity tokens that are otherwise than they should be."""
 
     def jwks(self) -> bytes:
         """Return the key set's JSON."""
@@ -45,6 +58,28 @@ class Issuer:
         }
         return {name: value for name, value in {**plain, **changed}.items() if value is not None}
 
+    def authorize(self, asked: Mapping[str, str]) -> str:
+        """Return where `/authorize` leads: back to the client, with a code."""
+        assert asked["response_type"] == "code" and "openid" in asked["scope"].split()
+        assert asked["client_id"] in self.clients and asked["code_challenge_method"] == "S256"
+        code = secrets.token_urlsafe(16)
+        self.codes[code] = dict(asked)
+        answer = {"code": code, "state": asked["state"], "iss": self.name}
+        return f"{asked['redirect_uri']}?{urlencode(answer)}"
+
+    def redeemed(self, form: Mapping[str, str], secret: str) -> dict[str, Any] | None:
+        """Return the answer of `/token` to a code, which counts once; None refuses it."""
+        asked = self.codes.pop(form.get("code", ""), None)
+        digest = hashlib.sha256(form.get("code_verifier", "").encode()).digest()
+        challenge = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+        same = ("client_id", "redirect_uri")
+        if asked is None or asked["code_challenge"] != challenge or any(asked[n] != form.get(n) for n in same):
+            return None
+        if self.clients[asked["client_id"]] != secret:
+            return None
+        claims = {"sub": self.subject, "aud": asked["client_id"], "nonce": asked["nonce"], **self.changed}
+        return {"id_token": self.token(**claims), "access_token": "x", "token_type": "Bearer", "expires_in": 600}
+
     def token(self, header: Mapping[str, Any] | None = None, key: jwk.Key | None = None, **changed: Any) -> str:
         """Return a signed token."""
         key = key or self.key
@@ -62,7 +97,20 @@ def published(issuer: Issuer) -> Iterator[str]:
                 self.send_error(503)
                 return
             if self.path == "/.well-known/openid-configuration":
-                body = json.dumps({"issuer": issuer.name, "jwks_uri": f"{issuer.name}/keys"}).encode()
+                body = json.dumps(
+                    {
+                        "issuer": issuer.name,
+                        "jwks_uri": f"{issuer.name}/keys",
+                        "authorization_endpoint": f"{issuer.name}/authorize",
+                        "token_endpoint": f"{issuer.name}/token",
+                    }
+                ).encode()
+            elif self.path.startswith("/authorize?"):
+                self.send_response(302)
+                self.send_header("location", issuer.authorize(dict(parse_qsl(urlsplit(self.path).query))))
+                self.send_header("content-length", "0")
+                self.end_headers()
+                return
             else:
                 issuer.asked += 1
                 body = issuer.jwks()
@@ -72,11 +120,15 @@ def published(issuer: Issuer) -> Iterator[str]:
             self.wfile.write(body)
 
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["content-length"]))
+            sent = self.rfile.read(int(self.headers["content-length"]))
             given = base64.b64decode(self.headers.get("authorization", "").removeprefix("Basic ")).decode()
             client, _, secret = given.partition(":")
             known = self.path == "/token" and issuer.secrets.get(client) == secret
             answer = {"access_token": issuer.token(sub=client), "token_type": "Bearer", "expires_in": 600}
+            form = dict(parse_qsl(sent.decode()))
+            if form.get("grant_type") == "authorization_code":
+                answer = issuer.redeemed(form, unquote_plus(secret)) or {}
+                known = bool(answer)
             body = json.dumps(answer if known else {"error": "invalid_client"}).encode()
             self.send_response(200 if known else 401)
             self.send_header("content-type", "application/json")

@@ -64,6 +64,14 @@ def test_admin_actions_become_events_once(world: World) -> None:
     assert world.tokens.claimed_actions() == []
 
 
+def test_a_login_at_a_provider_that_came_to_nothing_is_an_event(world: World) -> None:
+    source = world.source()
+    source.record_refused("oidc_nonce", "10.0.9.4")
+    assert source.close("test", 10)
+    (event,) = world.trail.of_type("AuthenticationFailed")
+    assert (event["reason"], event["client"]["address"], event["claimed"]) == ("oidc_nonce", "10.0.9.4", "")
+
+
 def test_what_a_crash_left_claimed_is_recorded_only_if_the_trail_lacks_it(world: World) -> None:
     there, lacking = world.issue("dana"), world.issue("copilot")
     claimed = world.tokens.claim_actions()  # … and the process died, having recorded the first
