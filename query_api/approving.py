@@ -19,7 +19,7 @@ from typing import Protocol
 from query_api.identity import Clock
 from query_api.problems import ProblemError
 from query_api.store.approvals import Asked, State
-from schemas.approvals import Decider, objection, same_binding, standing, untimely
+from schemas.approvals import Decider, objection, same_binding, same_person, standing, untimely
 from schemas.control import ApprovalDecided
 from schemas.events import ApprovalChannel, BreakGlassUsed, Principal
 
@@ -120,10 +120,10 @@ class Approving:
             raise ProblemError("conflict", f"This request is not open any more: {why}.", state=str(asked.state))
         if asked.state is not State.OPEN:
             raise ProblemError("conflict", f"This request is not open any more: it is {asked.state}.", state=str(asked.state))
-        mine = [m for m in said if m.principal.casefold() == decider.id.casefold()]
+        mine = [m for m in said if same_person(m.principal, decider.id)]
         if mine:
             verb = "approved" if mine[-1].approved else "denied"
-            raise ProblemError("conflict", f"{decider.id} {verb} this already; a decision is made once.")
+            raise ProblemError("conflict", f"{mine[-1].principal} {verb} this already; a decision is made once.")
         stands = standing(asked.rules, [(Decider.who_said(m), m.approved, m.reason) for m in said])
         if stands.decided is not None:
             by = ", ".join(d.id for d in stands.deciders)

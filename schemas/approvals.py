@@ -5,7 +5,8 @@ in the proxy that holds the statement, which trusts no one else's judgement. In 
 
 1. People decide. An agent or a service never does, nor a person's agent in their name.
 2. Nobody decides on their own: not the principal that asks, nor anybody in whose name it acts, however long the chain; nor
-   anyone who acts for one of those. So four eyes are always at work, whatever the count. Names are compared without case.
+   anyone who acts for one of those. So four eyes are always at work, whatever the count. Names that may be one person's are one
+   person's: a token may say `dave` where an identity token says `Dave@example.com` (`same_person`).
 3. Each rule that holds names groups and a count. It is satisfied by so many different people, each in one of its groups. All
    rules must be satisfied. One person may count for several rules, and for each only once.
 4. One denial by somebody who may decide ends it. A denial does not need to be repeated, and cannot be outvoted.
@@ -22,6 +23,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Protocol
+from unicodedata import normalize
 
 import orjson
 
@@ -115,7 +117,19 @@ def objection(asked: Asked, decider: Decider) -> str:
 def is_own(asking: Principal, decider: Decider) -> bool:
     """Tell whether somebody is who asks, or one of those in whose name that is done, or acts for one of them."""
     own = (asking.id, *_acts_for(asking))
-    return bool(_folded((decider.id, *decider.acts_for)) & _folded(own))
+    return any(same_person(one, other) for one in (decider.id, *decider.acts_for) for other in own)
+
+
+def same_person(one: str, other: str) -> bool:
+    """Tell whether two names may be one person's: equal but for case and form, or one the local part of the other's address.
+
+    Two addresses of different domains are two people's.
+    """
+    first, second = _folded(one), _folded(other)
+    if first == second:
+        return True
+    (local, at, _), (other_local, other_at, _) = first.partition("@"), second.partition("@")
+    return bool(local) and local == other_local and not (at and other_at)
 
 
 def untimely(asked: Asked, at: int, now: int) -> str:
@@ -141,29 +155,29 @@ class Standing:
 
 def standing(asked: Asked, decisions: Iterable[tuple[Decider, bool, str]]) -> Standing:
     """Return how a request stands after decisions (who, approved or denied, reason) in order; ineligible ones are ignored."""
-    approved: dict[str, Decider] = {}
+    approved: list[Decider] = []
     last = ""
     for decider, yes, reason in decisions:
         if objection(asked, decider):
             continue
         if not yes:
             return Standing(False, (decider,), reason=reason)
-        if decider.id.casefold() not in approved:
-            approved[decider.id.casefold()] = decider
+        if not any(same_person(decider.id, other.id) for other in approved):
+            approved.append(decider)
             last = reason
     missing = tuple(
         ApproversNeeded(rule=need.rule, groups=need.groups, count=short)
         for need in asked.needs
-        if (short := need.count - sum(1 for d in approved.values() if set(d.groups) & set(need.groups))) > 0
+        if (short := need.count - sum(1 for d in approved if set(d.groups) & set(need.groups))) > 0
     )
     if missing or not asked.needs:
-        return Standing(None, tuple(approved.values()), missing)
-    return Standing(True, tuple(approved.values()), reason=last)
+        return Standing(None, tuple(approved), missing)
+    return Standing(True, tuple(approved), reason=last)
 
 
 def _acts_for(principal: Principal) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*principal.delegation, *filter(None, (principal.on_behalf_of,)))))
 
 
-def _folded(names: Iterable[str]) -> set[str]:
-    return {name.strip().casefold() for name in names}
+def _folded(name: str) -> str:
+    return normalize("NFKC", name).strip().casefold()

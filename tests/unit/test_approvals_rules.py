@@ -9,7 +9,7 @@ import orjson
 import pytest
 from pydantic import TypeAdapter
 
-from schemas.approvals import CLOCK_TOLERANCE, Decider, binding_of, objection, same_binding, standing, untimely
+from schemas.approvals import CLOCK_TOLERANCE, Decider, binding_of, objection, same_binding, same_person, standing, untimely
 from schemas.control import ApprovalDecided as Said
 from schemas.control import approval_key, decode, encode
 from schemas.events import ApprovalRequested, ApproversNeeded, Principal, PrincipalKind
@@ -40,7 +40,9 @@ def test_what_is_not_a_person_may_not(kind: str) -> None:
     assert "only people" in objection(ASKED, replace(BOB, kind=kind))
 
 
-@pytest.mark.parametrize("name", ["triage-agent", "TRIAGE-agent ", "ana@example.com", "Ana@Example.COM", "lead@example.com"])
+@pytest.mark.parametrize(
+    "name", ["triage-agent", "TRIAGE-agent ", "ana@example.com", "Ana@Example.COM", "lead@example.com", "ana", "LEAD"]
+)
 def test_nobody_decides_on_their_own_nor_on_what_runs_in_their_name(name: str) -> None:
     request = asked(principal=replace(ASKED.principal, delegation=("lead@example.com", "ana@example.com")))
     assert "their own" in objection(request, replace(BOB, id=name))
@@ -60,6 +62,27 @@ def test_a_count_is_of_different_people() -> None:
     assert once.decided is None and once.missing[0].count == 1 and once.deciders == (BOB,)
     both = standing(two, [(BOB, True, "a"), (EVE, True, "b")])
     assert (both.decided, both.deciders, both.reason, both.missing) == (True, (BOB, EVE), "b", ())
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("dave", "Dave@example.com", True),
+        ("DAVE@example.com", "dave", True),
+        ("\uff44ave", "dave", True),  # a full-width d
+        ("dave", "dave ", True),
+        ("dave@example.com", "dave@example.org", False),
+        ("dave", "dave.k@example.com", False),
+        ("dave", "david", False),
+        ("", "@example.com", False),
+    ],
+)
+def test_names_that_may_be_one_persons_count_once(one: str, other: str, same: bool) -> None:
+    assert same_person(one, other) is same is same_person(other, one)
+    two = asked(("r", ("dba",), 2))
+    if one and other:
+        votes = [(replace(BOB, id=name), True, "x") for name in (one, other)]
+        assert (standing(two, votes).decided is None) is same
 
 
 def test_every_rule_must_be_satisfied_and_one_person_may_serve_several() -> None:
