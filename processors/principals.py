@@ -6,7 +6,9 @@ died between rows and states is simply repeated.
 
 The state is small, for it is published whenever it changes: the buckets last used, and of each partition of `affidavit.events`
 the last place counted. A bucket that comes up again after it was given up is opened anew; rows of both add up, told apart by the
-place of the block that opened them, which stays what it is even if all states are lost.
+place of the block that opened them. If all states are lost and the topic is read again from where it began, places and sums are
+the same and nothing changes; where retention took its beginning, a bucket that was open then is opened at a later place, and what
+both rows counted is counted twice.
 """
 
 from __future__ import annotations

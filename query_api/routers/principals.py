@@ -33,7 +33,10 @@ def list_principals(
     to: To = None,
     limit: _Limit = None,
 ) -> Response:
-    """Totals over every hour that [`from`, `to`) touches, default the last 24 hours; `more` says that there are others."""
+    """Totals over every hour that [`from`, `to`) touches, default the last 24 hours; `more` says that there are others.
+
+    `databases` has the first hundred of `databases_total`.
+    """
     limit = _limited(service, limit)
     span = service.span(from_ or "-24h", to or "now")
     with service.access.reading(identity):

@@ -15,7 +15,8 @@ _SUMS = """
     any(principal_kind) AS kind, toUnixTimestamp64Micro(min(first_at)) AS first_seen,
     toUnixTimestamp64Micro(max(last_at)) AS last_seen, sum(events) AS statements, sum(denied) AS denied_, sum(errors) AS errors_,
     sum(rows_returned) AS returned, sumMap(verbs) AS by_verb, sumMap(classes) AS by_class,
-    groupUniqArray(100)(database_alias) AS databases, uniqExact(hour) AS hours_"""
+    arraySlice(arraySort(groupUniqArray(database_alias)), 1, 100) AS databases, uniqExact(database_alias) AS databases_,
+    uniqExact(hour) AS hours_"""
 
 
 def listing(reader: Reader, span: Range, kind: str | None, limit: int) -> Page:
@@ -55,8 +56,9 @@ def _hours(span: Range, parameters: dict[str, Any]) -> str:
 
 
 def _as_principal(row: dict[str, Any]) -> dict[str, Any]:
-    who = {"principal": row["principal_id"], "kind": row["kind"], "databases": sorted(row["databases"]), "hours": row["hours_"]}
-    return {**who, **_counts(row)}
+    who = {"principal": row["principal_id"], "kind": row["kind"]}
+    where = {"databases": row["databases"], "databases_total": row["databases_"], "hours": row["hours_"]}
+    return {**who, **where, **_counts(row)}
 
 
 def _counts(row: dict[str, Any]) -> dict[str, Any]:

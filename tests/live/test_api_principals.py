@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 import pytest
 
 from processors.archive import Archive
+from processors.principals import Principal, Rows, changed, fold, table
 from processors.runtimes.embedded import EmbeddedRuntime
 from processors.sinks.clickhouse import Store, connect
 from query_api.app import create_app
 from query_api.identity import Identity
+from schemas.activity import Activity, Bucket
 from schemas.integrity import Block
 from schemas.topics import EVENTS
 from tests.support.activity_counts import statements
@@ -85,6 +88,34 @@ def test_who_was_active_and_at_what(http: tuple[httpx.Client, Recorded]) -> None
         ("ana", "principals", "kind:agent", 1),
         ("ana", "principals", "", 1),
     ]
+
+
+def test_databases_past_the_first_hundred_are_counted(store: Store, http: tuple[httpx.Client, Recorded]) -> None:
+    hour = START // HOUR - 1000
+    buckets = tuple(
+        Bucket(
+            hour=hour,
+            database=f"db{n:03d}",
+            events=1,
+            denied=0,
+            errors=0,
+            rows_returned=0,
+            first_at=hour * HOUR,
+            last_at=hour * HOUR,
+        )
+        for n in range(120)
+    )
+    told = Activity(principal="crawler", kind="agent", at=(0, 1), buckets=buckets)
+    rows: Rows = {}
+    changed(rows, fold(Principal(principal="crawler"), told), told)
+    store.insert("principal_activity", table(rows), None)
+    asked = {name: datetime.fromtimestamp(at * 3600, UTC).isoformat() for name, at in (("from", hour), ("to", hour + 1))}
+    for found in (
+        http[0].get("/api/v1/principals", params=asked).json()["items"][0],
+        http[0].get("/api/v1/principals/crawler", params=asked).json(),
+    ):
+        assert found["databases"] == [f"db{n:03d}" for n in range(100)]
+        assert found["databases_total"] == found["statements"] == 120
 
 
 def test_one_by_hour(http: tuple[httpx.Client, Recorded]) -> None:

@@ -139,6 +139,44 @@ def test_all_states_lost_and_the_topic_read_again_changes_nothing(seed: int) -> 
     assert store.sums() == truth([*log, *more])
 
 
+def test_the_bucket_longest_unused_is_given_up_and_counts_on_in_a_row_of_its_own() -> None:
+    store = Replacing()
+    fill = [activity((0, n), (n, "a", 1)) for n in range(MAX_BUCKETS)]
+    state = take(Principal(principal="ana"), fill, store)
+    assert [t.bucket.hour - FIRST_HOUR for t in state.totals] == list(range(MAX_BUCKETS))
+    state = take(state, [activity((0, 100), (0, "a", 2))], store)  # hour 0 is now the last used
+    state = take(state, [activity((0, 101), (MAX_BUCKETS, "a", 1))], store)
+    assert [t.bucket.hour - FIRST_HOUR for t in state.totals] == [*range(2, MAX_BUCKETS), 0, MAX_BUCKETS]
+    again = activity((0, 102), (1, "a", 4))
+    state = take(state, [again], store)
+    newest = state.totals[-1]
+    assert (newest.bucket.events, newest.opened >> 12) == (4, 102)  # not 1 + 4: that one is given up
+    assert len([row for row in store.rows.values() if row["hour"] == _at(1)]) == 2
+    assert store.sums() == truth([*fill, activity((0, 100), (0, "a", 2)), activity((0, 101), (MAX_BUCKETS, "a", 1)), again])
+
+
+def test_a_record_of_more_buckets_than_are_kept_is_counted_whole() -> None:
+    store = Replacing()
+    wide = activity((0, 5), *[(hour, "a", hour + 1) for hour in range(3 * MAX_BUCKETS)])
+    state = take(Principal(principal="ana"), [wide, wide], store)
+    assert len(state.totals) == MAX_BUCKETS
+    assert trimmed(state) is state
+    assert store.sums() == truth([wide])
+
+
+def test_states_lost_after_retention_took_the_beginning_count_an_open_bucket_twice() -> None:
+    """The limit that the module and docs/operations.md state: at most what was counted since the bucket was opened."""
+    store = Replacing()
+    log = [activity((0, n), (0, "a", 2)) for n in range(6)]
+    take(Principal(principal="ana"), log, store)
+    take(Principal(principal="ana"), log[3:], store)
+    assert sum(store.sums().values()) == 12 + 6
+
+
+def _at(hour: int) -> datetime:
+    return datetime.fromtimestamp((FIRST_HOUR + hour) * 3600, UTC)
+
+
 def test_a_worker_that_wakes_up_does_not_put_an_older_state_over_a_newer_one() -> None:
     published: list[tuple[str, bytes]] = []
     states = States(lambda partition, records: published.extend(records))
