@@ -9,6 +9,9 @@ the last place counted. A bucket that comes up again after it was given up is op
 place of the block that opened them. If all states are lost and the topic is read again from where it began, places and sums are
 the same and nothing changes; where retention took its beginning, a bucket that was open then is opened at a later place, and what
 both rows counted is counted twice.
+
+A principal that did nothing for KEPT_US is forgotten, so that there are as many states as principals in a month, and not as there
+ever were. If it comes again it begins anew; what could still come twice by then has left the topics long ago.
 """
 
 from __future__ import annotations
@@ -22,6 +25,9 @@ from pydantic import TypeAdapter
 
 from processors.steps.fields import EARLIEST, LATEST, TIME
 from schemas.activity import HOUR_US, MOST, Activity, Bucket
+
+KEPT_US = 30 * 24 * HOUR_US
+"""How long a state is kept after its principal's newest statement: four times what the topics keep of what may come again."""
 
 MAX_BUCKETS = 8
 """Open at once for each principal: this hour and the last, on four databases. More are as right, and make more rows."""
@@ -45,6 +51,11 @@ class Principal:
     seen: Mapping[int, int] = field(default_factory=dict)
     totals: tuple[Total, ...] = ()
     """The last used last."""
+
+    @property
+    def last_at(self) -> int:
+        """The time (µs) of the newest statement that is known of; 0 if none is."""
+        return max((t.bucket.last_at for t in self.totals), default=0)
 
     def encode(self) -> bytes:
         """Return it as JSON."""
@@ -82,6 +93,18 @@ def fold(state: Principal, activity: Activity) -> Principal:
 def trimmed(state: Principal) -> Principal:
     """Return the state as it is kept. After every record, never after several: versions must not depend on batches."""
     return state if len(state.totals) <= MAX_BUCKETS else replace(state, totals=state.totals[-MAX_BUCKETS:])
+
+
+def is_idle(state: Principal, now: int) -> bool:
+    """Whether a state is to be forgotten at a time (µs)."""
+    return state.last_at < now - KEPT_US
+
+
+def is_newer(state: Principal, known: Principal) -> bool:
+    """Whether a state stands for more than another of the same principal, which may be of before it was forgotten."""
+    if abs(state.last_at - known.last_at) > KEPT_US:
+        return state.last_at > known.last_at
+    return state.version > known.version
 
 
 def _place(partition: int, offset: int) -> int:

@@ -42,6 +42,8 @@ __all__ = ["MAX_BLOCKS", "EmbeddedRuntime", "PipelineError", "Status"]
 log = structlog.get_logger(__name__)
 
 FIRST_WAIT_SECONDS, LAST_WAIT_SECONDS = 0.1, 10.0
+SWEEP_US = 3_600_000_000
+"""How often principals that did nothing for a month are looked for."""
 
 
 @dataclass(slots=True)
@@ -114,6 +116,7 @@ class EmbeddedRuntime:
         """Whether rows of this batch may be there already: a plan runs again, or the state file is new and the log is not."""
         self._partitions = self._folding = 0
         self._folded_at = 0
+        self._swept_at = clock()
         self._turn = 0
         self._known_until: dict[int, int] | None = {} if self._file.existed else None
         self._status = Status()
@@ -170,6 +173,10 @@ class EmbeddedRuntime:
         now = self._clock()
         if 0 <= now - self._folded_at < every_seconds * 1_000_000:
             return 0
+        if now - self._swept_at >= SWEEP_US:
+            self._swept_at = now
+            if gone := self._file.expire(now):
+                log.info("principals without statements for a month forgotten", principals=gone)
         done = lag = 0
         for partition in range(self._activity_partitions()):
             end = self._log.end_offset(ACTIVITY.name, partition)

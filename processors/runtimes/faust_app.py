@@ -31,7 +31,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from processors.archive import Archive, ArchiveError, ArchiveUnavailableError
 from processors.runtimes.bearer import Tokens
-from processors.runtimes.folding import Folding
+from processors.runtimes.folding import SWEEP_SECONDS, Folding
 from processors.runtimes.metrics import exposition
 from processors.runtimes.state import Plan
 from processors.runtimes.waiting import Waiting
@@ -134,6 +134,7 @@ class FaustRuntime:
         group: str = "affidavit-process",
         session_seconds: float = SESSION_SECONDS,
         stored: Stored | None = None,
+        sweep_seconds: float = SWEEP_SECONDS,
     ) -> None:
         """Raise LogError where the brokers refuse us or the topics are not there.
 
@@ -144,7 +145,7 @@ class FaustRuntime:
         self._log = KafkaLog(settings)
         partitions, folded = _counts(self._log, group)
         self._owned: set[int] = set()
-        self._folding = Folding(self._log, store, self._publish)
+        self._folding = Folding(self._log, store, self._publish, clock, sweep_seconds)
         self._tabled = False
         self._leaving = False
         self._works: dict[int, tuple[BatchWork, Progress]] = {}
@@ -333,7 +334,7 @@ class FaustRuntime:
     def _may_fold(self) -> bool:
         return self._tabled and not self._leaving and self._failure is None
 
-    def _publish(self, partition: int, records: Sequence[tuple[str, bytes]]) -> None:
+    def _publish(self, partition: int, records: Sequence[tuple[str, bytes | None]]) -> None:
         """Have the brokers confirm records of the principals' changelog. Called in a thread."""
         if time.monotonic() - self._tick > self._session / 2:
             raise LogUnavailableError("this worker was paused; it must hear first which partitions it still has")
@@ -346,9 +347,12 @@ class FaustRuntime:
         except Exception as error:  # aiokafka's and Faust's own types, and the time running out
             raise LogUnavailableError(f"{what} not confirmed: {type(error).__name__} {error}") from error
 
-    async def _send_all(self, partition: int, records: Sequence[tuple[str, bytes]]) -> None:
-        topic = self._principals.changelog_topic
-        sent = [await topic.send(key=key, value=orjson.loads(data), partition=partition, force=True) for key, data in records]
+    async def _send_all(self, partition: int, records: Sequence[tuple[str, bytes | None]]) -> None:
+        topic, sent = self._principals.changelog_topic, []
+        for key, data in records:
+            # As JSON a tombstone would be the word null, which compaction keeps.
+            value: dict[str, Any] = {"value": None, "value_serializer": "raw"} if data is None else {"value": orjson.loads(data)}
+            sent.append(await topic.send(key=key, partition=partition, force=True, **value))
         await asyncio.gather(*sent)
 
     def _note(self, batch: Batch) -> None:

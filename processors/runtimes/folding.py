@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ import orjson
 import structlog
 
 from processors import principals
-from processors.principals import Principal
+from processors.principals import Principal, is_idle, is_newer
 from processors.runtimes import activity
 from processors.runtimes.waiting import Waiting
 from processors.sinks.clickhouse import Store, StoreUnavailableError
@@ -33,8 +34,15 @@ log = structlog.get_logger(__name__)
 QUIET_SECONDS = 2.0
 FIRST_WAIT_SECONDS, LAST_WAIT_SECONDS = 0.1, 10.0
 
-Publish = Callable[[int, Sequence[tuple[str, bytes]]], None]
-"""Has the brokers confirm records of the changelog (key, JSON) of a partition, in order; raises LogUnavailableError."""
+Publish = Callable[[int, Sequence[tuple[str, bytes | None]]], None]
+"""Has the brokers confirm records of the changelog (key, JSON; None: a tombstone) of a partition, in order; raises
+LogUnavailableError."""
+
+SWEEP_SECONDS = 3600.0
+"""How often principals that did nothing for a month are looked for, the first time so long after the start."""
+
+SWEPT_AT_ONCE = 10_000
+"""Tombstones published at once: a few seconds, in which nothing else is folded."""
 
 
 class States:
@@ -43,15 +51,19 @@ class States:
     def __init__(self, publish: Publish) -> None:
         self._publish = publish
         self._newest: dict[str, Principal] = {}
+        self._partition_of: dict[str, int] = {}
         self.offsets: dict[int, int] = {}
 
-    def heard(self, key: str, data: bytes) -> None:
-        """Take a record of the changelog. Raises ValueError."""
+    def heard(self, key: str, data: bytes | None, partition: int) -> None:
+        """Take a record of the changelog (None: a tombstone). Raises ValueError."""
         kind, _, name = key.partition(":")
-        if kind == "next":
+        if data is None:
+            if kind == "state":
+                self._forget(name)
+        elif kind == "next":
             self.offsets[int(name)] = max(self.offsets.get(int(name), 0), int(orjson.loads(data)))
         else:
-            self._learn(principals.decode(data))
+            self._learn(principals.decode(data), partition)
 
     def state_of(self, principal: str) -> Principal:
         """Return a principal's state, an empty one if it was never seen."""
@@ -59,26 +71,46 @@ class States:
 
     def keep(self, states: Mapping[str, Principal], next_offset: int, partition: int) -> None:
         """Publish states, and then the offset."""
-        records = [(f"state:{name}", state.encode()) for name, state in states.items()]
+        records: list[tuple[str, bytes | None]] = [(f"state:{name}", state.encode()) for name, state in states.items()]
         self._publish(partition, [*records, (f"next:{partition}", b"%d" % next_offset)])
         for state in states.values():
-            self._learn(state)
+            self._learn(state, partition)
         self.offsets[partition] = next_offset
+
+    def expire(self, partition: int, now: int) -> int:
+        """Forget a partition's principals that did nothing for long, here and in the changelog; return how many."""
+        # A copy: the changelog of partitions that we stand by for goes on meanwhile.
+        idle = [n for n, s in list(self._newest.items()) if self._partition_of.get(n) == partition and is_idle(s, now)]
+        gone = idle[:SWEPT_AT_ONCE]
+        if gone:
+            self._publish(partition, [(f"state:{name}", None) for name in gone])
+        for name in gone:
+            self._forget(name)
+        return len(gone)
 
     def __len__(self) -> int:
         return len(self._newest)
 
-    def _learn(self, state: Principal) -> None:
+    def _learn(self, state: Principal, partition: int) -> None:
         known = self._newest.get(state.principal)
-        if known is None or known.version < state.version:
+        if known is None or is_newer(state, known):
             self._newest[state.principal] = state
+            self._partition_of[state.principal] = partition
+
+    def _forget(self, name: str) -> None:
+        self._newest.pop(name, None)
+        self._partition_of.pop(name, None)
 
 
 class Folding:
-    """One worker's stage 2. `log` and `store` belong to the caller."""
+    """One worker's stage 2. `log` and `store` belong to the caller; `clock` returns microseconds UTC."""
 
-    def __init__(self, log: KafkaLog, store: Store, publish: Publish) -> None:
-        self._log, self._store = log, store
+    def __init__(
+        self, log: KafkaLog, store: Store, publish: Publish, clock: Callable[[], int], sweep_seconds: float = SWEEP_SECONDS
+    ) -> None:
+        self._log, self._store, self._clock = log, store, clock
+        self._sweep_seconds = sweep_seconds
+        self._sweep_at = time.monotonic() + sweep_seconds
         self._publish = publish
         self.states = States(self._published)
         self.owned: set[int] = set()
@@ -97,13 +129,15 @@ class Folding:
     async def heard(self, event: Any) -> None:
         """Take what the table's changelog brings."""
         try:
-            self.states.heard(event.key, orjson.dumps(event.value))
+            data = None if event.value is None else orjson.dumps(event.value)
+            self.states.heard(event.key, data, event.message.partition)
         except (ValueError, TypeError, AttributeError) as error:
             log.error("a record of the principals' changelog cannot be read", key=str(event.key)[:100], error=str(error))
 
     async def run(self, busy: asyncio.Lock, ready: Callable[[], bool], record: Callable[[Any, str], Record]) -> None:
         """Fold what comes, for ever; `ready`: the states are there and partitions are still ours. Raises what does not pass."""
         while True:
+            await self._sweep(busy, ready)
             try:
                 partition, taken = await asyncio.wait_for(self._waiting.get(activity.MAX_RECORDS), QUIET_SECONDS)
             except TimeoutError:
@@ -115,6 +149,21 @@ class Folding:
                     await stream.ack(event)
             if len(taken) < activity.MAX_RECORDS // 2:  # so that several batches' activity shares an insert
                 await asyncio.sleep(activity.ACTIVITY_SECONDS / max(1, len(self.owned)))
+
+    async def _sweep(self, busy: asyncio.Lock, ready: Callable[[], bool]) -> None:
+        """Forget who did nothing for long, now and then."""
+        if time.monotonic() < self._sweep_at:
+            return
+        self._sweep_at = time.monotonic() + self._sweep_seconds
+        for partition in sorted(self.owned) if ready() else ():
+            try:
+                async with busy:
+                    gone = await asyncio.to_thread(self.states.expire, partition, self._clock())
+            except LogError as error:
+                log.warning("principals are forgotten later", partition=partition, error=str(error))
+                return
+            if gone:
+                log.info("principals without statements for a month forgotten", partition=partition, principals=gone)
 
     async def _until_done(
         self, partition: int, records: Sequence[Record] | None, busy: asyncio.Lock, ready: Callable[[], bool]
@@ -170,7 +219,7 @@ class Folding:
         self.repeats += taken.repeats
         self.unreadable += taken.unreadable
 
-    def _published(self, partition: int, records: Sequence[tuple[str, bytes]]) -> None:
+    def _published(self, partition: int, records: Sequence[tuple[str, bytes | None]]) -> None:
         # Compaction keeps what stands last: an older state behind a successor's newer one would be all that is left.
         if partition not in self.owned:
             raise LogUnavailableError(f"{ACTIVITY.name}, partition {partition} went to another worker")

@@ -18,7 +18,7 @@ import orjson
 
 from processors import principals
 from processors.chain import Chain, Gap
-from processors.principals import Principal
+from processors.principals import KEPT_US, Principal
 from processors.steps.work import Source, State
 from schemas.integrity import BlockHeader
 
@@ -27,7 +27,8 @@ CREATE TABLE IF NOT EXISTS source (name TEXT PRIMARY KEY, state BLOB NOT NULL) W
 (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID; CREATE TABLE IF NOT EXISTS plan (one INTEGER PRIMARY KEY CHECK
 (one = 1), first INTEGER NOT NULL, last INTEGER NOT NULL, keys BLOB NOT NULL, partition INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS position (partition INTEGER PRIMARY KEY, next_offset INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS principal (name TEXT PRIMARY KEY, state BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS principal (name TEXT PRIMARY KEY, state BLOB NOT NULL, last_at INTEGER NOT NULL DEFAULT 0)
+WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS activity (partition INTEGER PRIMARY KEY, next_offset INTEGER NOT NULL);
 INSERT OR IGNORE INTO position SELECT 0, value FROM value WHERE name = 'next_offset';
 """
@@ -66,6 +67,8 @@ class StateFile:
             self._db.executescript(_SCHEMA)
             if "partition" not in {row[1] for row in self._db.execute("PRAGMA table_info(plan)")}:
                 self._db.execute(_BEFORE_PARTITIONS)
+            if "last_at" not in {row[1] for row in self._db.execute("PRAGMA table_info(principal)")}:
+                self._tell_idle()
             self.state = self._load()
             self.positions = {int(p): int(n) for p, n in self._db.execute("SELECT partition, next_offset FROM position")}
             self.existed = bool(self.positions)
@@ -109,10 +112,23 @@ class StateFile:
     def keep(self, states: Mapping[str, Principal], next_offset: int, partition: int) -> None:
         """Record states, and that a partition's activity before `next_offset` is in them."""
         with self._transaction():
-            rows = [(name, state.encode()) for name, state in states.items()]
-            self._db.executemany("INSERT OR REPLACE INTO principal VALUES (?, ?)", rows)
+            rows = [(name, state.encode(), state.last_at) for name, state in states.items()]
+            self._db.executemany("INSERT OR REPLACE INTO principal (name, state, last_at) VALUES (?, ?, ?)", rows)
             self._db.execute("INSERT OR REPLACE INTO activity VALUES (?, ?)", (partition, next_offset))
         self.activity = {**self.activity, partition: next_offset}
+
+    def expire(self, now: int) -> int:
+        """Forget principals that did nothing for long (`processors.principals.is_idle`); return how many."""
+        with self._transaction():
+            return self._db.execute("DELETE FROM principal WHERE last_at < ?", (now - KEPT_US,)).rowcount
+
+    def _tell_idle(self) -> None:
+        """Add to states of an older version when their principals were seen last."""
+        states = [principals.decode(data) for (data,) in self._db.execute("SELECT state FROM principal")]
+        with self._transaction():
+            self._db.execute("ALTER TABLE principal ADD COLUMN last_at INTEGER NOT NULL DEFAULT 0")
+            told = [(state.last_at, state.principal) for state in states]
+            self._db.executemany("UPDATE principal SET last_at = ? WHERE name = ?", told)
 
     def close(self) -> None:
         """Close the file."""

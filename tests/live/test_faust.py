@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import orjson
 import pytest
 import yaml
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -39,6 +40,7 @@ pytestmark = pytest.mark.skipif(bool(kafka_jars.missing()), reason=kafka_jars.mi
 ROOT = Path(__file__).parents[2]
 PARTITIONS = 3
 KILLS = 4
+NEXT = {f"next:{p}" for p in range(PARTITIONS)}
 _numbers = itertools.count(1)
 
 
@@ -54,9 +56,9 @@ class Site:
     def ship(self, blocks: list[Block]) -> None:
         self.log.append(EVENTS.name, [record(b) for b in blocks])
 
-    def start(self, group: str = "group", most_rejected: int = 100, slow: float = 0.0) -> subprocess.Popen[str]:
+    def start(self, group: str = "group", most_rejected: int = 100, slow: float = 0.0, **more: float) -> subprocess.Popen[str]:
         broker = self.cluster.bootstrap()[0]
-        options = {"data": str(self.folder), "broker": broker, "prefix": self.prefix, "group": group}
+        options = {"data": str(self.folder), "broker": broker, "prefix": self.prefix, "group": group, **more}
         wanted = orjson.dumps({**options, "most": most_rejected, "slow": slow}).decode()
         command = [sys.executable, "-m", "tests.support.faust_child", wanted]
         with (self.folder / "worker.log").open("ab") as out:
@@ -106,6 +108,25 @@ class Site:
         archive = Archive(self.folder / "archive")
         assert archive.verify().ok is whole
         assert sorted(b.header.block_id for b in archive.blocks()) == sorted(h.block_id for h in headers)
+
+    def changelog(self, table: str, group: str = "group") -> dict[str, bytes | None]:
+        """What stands last in a table's changelog, by key."""
+        topic = f"{self.prefix}{group}-{table}-changelog"
+        options = {"bootstrap.servers": self.cluster.bootstrap()[0], "group.id": "looks", "enable.partition.eof": True}
+        reader = Consumer(options)
+        reader.assign([TopicPartition(topic, p, 0) for p in range(PARTITIONS)])
+        found: dict[str, bytes | None] = {}
+        ends = 0
+        while ends < PARTITIONS:
+            message = reader.poll(30)
+            assert message is not None, f"{topic} does not end"
+            if message.error() is None:
+                found[orjson.loads(message.key())] = message.value()
+            else:
+                assert message.error().code() == KafkaError._PARTITION_EOF, message.error()
+                ends += 1
+        reader.close()
+        return found
 
     def dead_letters(self) -> list[str]:
         return [letter.reason for letter in letters(self.log)]
@@ -181,6 +202,26 @@ def test_the_whole_topic_again_by_a_group_without_memory_changes_nothing(site: S
     site.until(worker, lambda s: s.get("blocks") == 1 and site.drained(s))
     assert site.stop(worker)["rejected"] == 0
     site.check([*blocks, late])
+
+
+def test_who_did_nothing_for_a_month_is_forgotten_and_counts_anew(site: Site) -> None:
+    now = time.time_ns() // 1000
+    source = Source(now=now - 40 * 86_400_000_000)
+    blocks = [source.seal([source.query() for _ in range(10)]) for _ in range(8)]
+    site.ship(blocks)
+    worker = site.start(sweep=1.0)
+    site.until(worker, lambda s: s.get("activity", 0) > 0 and site.drained(s) and s["principals"] == 0)
+    site.stop(worker)
+    states = {key: data for key, data in site.changelog("principals").items() if key.startswith("state:")}
+    assert len(states) == 3
+    assert set(states.values()) == {None}
+    source.now = now
+    blocks.append(source.seal([source.query() for _ in range(30)]))
+    site.ship(blocks[-1:])
+    worker = site.start(sweep=1.0)
+    site.until(worker, lambda s: s.get("activity", 0) > 0 and site.drained(s))
+    assert site.stop(worker)["principals"] == 3 == len({key for key, data in site.changelog("principals").items() if data} - NEXT)
+    site.check(blocks)
 
 
 def test_records_that_the_stream_leaves_out_are_read_all_the_same(site: Site) -> None:

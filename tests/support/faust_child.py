@@ -3,7 +3,7 @@
 python -m tests.support.faust_child <options as JSON>
 
 Options: data (folder), broker and prefix (or kafka: settings), group, most (rejected), slow (seconds an insert), store
-(settings), archive (folder).
+(settings), archive (folder), sweep (seconds between looks for idle principals).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import orjson
 from deploy.logs import configure
 from processors.archive import Archive
 from processors.runtimes.faust_app import FaustRuntime
+from processors.runtimes.folding import SWEEP_SECONDS
 from processors.runtimes.work import PipelineError
 from processors.sinks.clickhouse import Store, StoreUnavailableError, connect
 from schemas.config import ClickHouseSettings, KafkaSettings
@@ -65,6 +66,7 @@ async def main(arguments: list[str]) -> int:
         o.get("most", 100),
         o["group"],
         session_seconds=6.0,
+        sweep_seconds=o.get("sweep", SWEEP_SECONDS),
     )
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)

@@ -17,6 +17,8 @@ from schemas.config import KafkaSettings
 from schemas.log import LogError, LogUnavailableError, Record
 from schemas.topics import ACTIVITY
 
+NOW = 480_001 * HOUR_US
+
 
 def record(offset: int, value: bytes | None = None) -> Record:
     hour = 480_000
@@ -53,7 +55,7 @@ class Store:
         self.inserted += 1
 
 
-def quiet(made: Folding, seconds: float = 2.0) -> bool:
+def quiet(made: Folding, seconds: float = 30.0) -> bool:
     """What a worker does with partition 0 when nothing comes."""
 
     async def look() -> bool:
@@ -64,7 +66,7 @@ def quiet(made: Folding, seconds: float = 2.0) -> bool:
 
 def folding(log: Log, published: list[tuple[str, bytes]] | None = None) -> Folding:
     kept: list[tuple[str, bytes]] = [] if published is None else published
-    made = Folding(log, Store(), lambda partition, records: kept.extend(records))  # type: ignore[arg-type]
+    made = Folding(log, Store(), lambda partition, records: kept.extend(records), lambda: NOW)  # type: ignore[arg-type]
     made.owned = {0}
     return made
 

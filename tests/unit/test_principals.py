@@ -186,7 +186,7 @@ def test_a_worker_that_wakes_up_does_not_put_an_older_state_over_a_newer_one() -
     states.keep({"ana": old}, 1, 0)
     recovered = States(lambda partition, records: None)
     for key, data in published:
-        recovered.heard(key, data)
+        recovered.heard(key, data, 0)
     assert recovered.state_of("ana") == new
     assert recovered.offsets == {0: 2}
     assert recovered.state_of("ben") == Principal(principal="ben")
@@ -199,7 +199,7 @@ def test_a_name_cannot_be_taken_for_an_offset() -> None:
     states.keep({"next:7": state}, 1, 0)
     recovered = States(lambda partition, records: None)
     for key, data in published:
-        recovered.heard(key, data)
+        recovered.heard(key, data, 0)
     assert (recovered.offsets, recovered.state_of("next:7")) == ({0: 1}, state)
 
 
