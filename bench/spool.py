@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ingest.spool import Destination, Spool, load_or_create_signer
 from schemas.config import AuditSettings, Durability
+from schemas.log.place import LogPlace
 
 CONTEXT = (
     b',"session_id":"0d7f2c9a51e84c0b","principal":{"id":"ann@example.com","kind":"human","groups":["engineering"],"auth_method":"token",'
@@ -46,7 +47,7 @@ def run(statements: int, tick: int, durability: Durability) -> None:
     folder = Path(tempfile.mkdtemp(prefix="affidavit-bench-"))
     keys = folder / "keys"
     signer = load_or_create_signer(keys, "proxy/0")
-    destination = Destination(folder / "log.db", "NORMAL", keys)
+    destination = Destination(LogPlace(folder / "log.db"), keys)
     settings = AuditSettings(durability=durability)
     spool = Spool.open(folder / "spool", "proxy/0", settings, clock, signer, destination=destination)
     shapes = [STATEMENT % (i, i) for i in range(50)]
