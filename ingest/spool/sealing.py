@@ -184,6 +184,8 @@ class Sealer:
                 fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:
                 continue
+            # Read ahead, what is not written yet would be cached in large folios, and a write into one of these takes longer.
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
             frame = _whole_frame(fd, 0)
             if frame is None:  # the spare, or one just begun
                 os.close(fd)
