@@ -24,8 +24,9 @@ from schemas.log.place import LogPlace
 
 log = structlog.get_logger(__name__)
 
-STOP_SECONDS = 5.0
-"""How long a closing writer waits for its sealer beyond the time given for shipping; then it leaves it to itself."""
+STOP_SECONDS = 8.0
+"""How long a closing writer waits for its sealer beyond the time given for shipping; then it leaves it to itself. More than
+the 5 s that an append to the embedded log waits where another process holds it."""
 
 FIRST_RESTART_SECONDS, LAST_RESTART_SECONDS = 0.05, 5.0
 STEADY_SECONDS = 10.0
