@@ -41,6 +41,11 @@ ORPHAN_SHIP_SECONDS = 2.0
 """How long the sealer of a writer that died ships; the writer's successor waits for that."""
 
 
+LEAVE_SECONDS = 4.0
+"""How long the log's client may take to end after that. One that hangs would keep the next writer from starting: then a timer of
+the kernel's ends the process, which loses nothing. Less than a writer that stops in order waits (`keeper.STOP_SECONDS`)."""
+
+
 def now_us() -> int:
     """Microseconds since the epoch."""
     return time.time_ns() // 1000
@@ -133,7 +138,9 @@ class Process:
     def _drain(self) -> None:
         """Ship what is left for as long as the writer said; if it died, only while the log takes it without trouble."""
         orphaned = self._writer.ship_seconds < 0
-        deadline = time.monotonic() + (ORPHAN_SHIP_SECONDS if orphaned else self._writer.ship_seconds)
+        seconds = ORPHAN_SHIP_SECONDS if orphaned else self._writer.ship_seconds
+        deadline = time.monotonic() + seconds
+        signal.setitimer(signal.ITIMER_REAL, seconds + LEAVE_SECONDS)  # SIGALRM's default ends us, whatever holds the interpreter
         shipper = self._shipper
         if shipper is None:
             return

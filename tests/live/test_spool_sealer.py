@@ -6,6 +6,8 @@ import contextlib
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -176,6 +178,38 @@ def test_close_is_bounded_when_the_log_is_away_and_the_next_start_ships(tmp_path
         assert time.monotonic() - began < 12
     spool = opened(tmp_path)
     assert spool.recovered.events == 0, "the sealer had sealed everything before it ended"
+    spool.close(clock(), 10)
+    assert read(tmp_path).names() == ["a", "b", "c"]
+
+
+_WRITER = """
+import sys, time
+from pathlib import Path
+from tests.live.test_spool_sealer import opened, run
+spool = opened(Path(sys.argv[1]))
+run(spool, ["a", "b"])
+print("written", flush=True)
+time.sleep(600)
+"""
+_HANGING = """
+import threading, time
+real = threading.Thread.join
+threading.Thread.join = lambda self, timeout=None: time.sleep(600) if self.name.startswith("shipper") else real(self, timeout)
+"""
+
+
+def test_a_sealer_whose_log_hangs_at_its_end_keeps_no_next_writer_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "hanging").mkdir()
+    (tmp_path / "hanging" / "sitecustomize.py").write_text(_HANGING)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "hanging"))
+    line = [sys.executable, "-c", _WRITER, str(tmp_path)]
+    with subprocess.Popen(line, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"written\n"
+        writer.kill()
+    monkeypatch.delenv("PYTHONPATH")
+    spool = opened(tmp_path)
+    run(spool, ["c"])
     spool.close(clock(), 10)
     assert read(tmp_path).names() == ["a", "b", "c"]
 
