@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -68,27 +69,35 @@ def test_startup_parameters_too_long_for_the_server_are_refused_at_once(proxied:
     assert event["reason"] == "upstream"
 
 
-def sockets(proxy: Proxy) -> int:
-    found = 0
+def sockets(proxy: Proxy, *ports: int) -> int:
+    """How many sockets the proxy has with one of these ports at either end: those to brokers, which come and go, are others."""
+    mine = set()
     for entry in os.listdir(f"/proc/{proxy.pid}/fd"):
         with contextlib.suppress(OSError):
-            found += os.readlink(f"/proc/{proxy.pid}/fd/{entry}").startswith("socket:")
+            mine.add(os.readlink(f"/proc/{proxy.pid}/fd/{entry}"))
+    found = 0
+    for line in Path(f"/proc/{proxy.pid}/net/tcp").read_text().splitlines()[1:]:
+        _, local, remote, *_, inode = line.split()[:10]
+        at = {int(end.rpartition(":")[2], 16) for end in (local, remote)}
+        found += f"socket:[{inode}]" in mine and not at.isdisjoint(ports)
     return found
 
 
-def test_a_client_that_never_reads_cannot_keep_its_socket(proxied: Proxy) -> None:
+def test_a_client_that_never_reads_cannot_keep_its_socket(pg: Postgres, proxied: Proxy) -> None:
     token = proxied.token("carl")
-    before = sockets(proxied)
+    ends = proxied.port, pg.port
+    before = sockets(proxied, *ends)
     connection = psycopg.connect(**proxied.app("carl", token), autocommit=True)
     connection.pgconn.send_query(b"SELECT repeat('x', 1000000) FROM generate_series(1, 100)")
     connection.pgconn.flush()
+    wait_for(lambda: sockets(proxied, *ends) >= before + 2, "both sockets to be open", 30)
     store = TokenStore(proxied.data_dir / "identity.db", lambda: 1, os.urandom)
     try:
         [mine] = [t for t in store.tokens() if t.principal_id == "carl"]
         store.revoke(mine.token_id, "tests")
     finally:
         store.close()
-    wait_for(lambda: sockets(proxied) == before, "both sockets to be closed while the client still has its own", 30)
+    wait_for(lambda: sockets(proxied, *ends) == before, "both sockets to be closed while the client still has its own", 30)
     connection.close()
 
 
