@@ -16,7 +16,7 @@ help: ## list what can be done
 demo: $(VENV)/.installed ## run the demonstration (ARGS=--once: do the work, print a summary, exit)
 	$(BIN)/affidavit demo $(ARGS)
 
-test: $(VENV)/.installed-dev provision ## set up the real servers and run the whole suite (ARGS: pytest's; AFFIDAVIT_TEST_LOG=kafka: on Kafka)
+test: $(VENV)/.installed-dev provision ## set up the real servers and run the whole suite (ARGS: pytest's; AFFIDAVIT_TEST_LOG=kafka or faust: on Kafka)
 	$(BIN)/python -m pytest $(ARGS)
 
 soak: $(VENV)/.installed-dev provision ## ten million fuzzed inputs, then the crash, fault and size tests at their full count: three hours

@@ -48,15 +48,18 @@ def kafka() -> Iterator[kafka_cluster.Kafka]:
 @pytest.fixture(scope="session", autouse=True)
 def _log_under_test(request: pytest.FixtureRequest) -> None:
     """Start the broker for all, where the run's switch asks for it; see tests.support.log_under_test."""
-    if log_under_test.kind() == "kafka":
+    if log_under_test.kind() != "embedded":
         if reason := kafka_jars.missing():
-            pytest.exit(f"{log_under_test.VARIABLE}=kafka: {reason}", 4)  # asked for: to skip everything would look like success
+            pytest.exit(
+                f"{log_under_test.VARIABLE}={log_under_test.kind()}: {reason}", 4
+            )  # asked for: to skip everything would look like success
         log_under_test.use(request.getfixturevalue("kafka"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out what is about the embedded log where the run is on another one."""
-    if log_under_test.kind() != "embedded":
-        for item in items:
-            if marker := item.get_closest_marker("embedded_log"):
-                item.add_marker(pytest.mark.skip(reason=f"about the embedded log: {marker.args[0]}"))
+    """Leave out what is about the embedded log, or the pipeline within `up`, where the run is on another one."""
+    kind = log_under_test.kind()
+    for name, replaced in (("embedded_log", kind != "embedded"), ("embedded_pipeline", kind == "faust")):
+        for item in items if replaced else ():
+            if marker := item.get_closest_marker(name):
+                item.add_marker(pytest.mark.skip(reason=f"about the {name.replace('_', ' ')}: {marker.args[0]}"))

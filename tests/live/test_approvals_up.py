@@ -122,7 +122,7 @@ def test_what_is_approved_by_the_api_runs_and_is_told_beside_its_estimate(house:
         trail = house.machine.trail.refresh()
         (event,) = [e for e in trail if e["type"] == "ApprovalDecided"]
         asked = next(e for e in trail if e["type"] == "ApprovalRequested")
-        assert (event["source"], event["binding"]) == ("node/0", binding_of(REQUESTED.validate_python(asked)))
+        assert (event["source"], event["binding"]) == (house.machine.node, binding_of(REQUESTED.validate_python(asked)))
         assert carol.get("/api/v1/events", params={"q": f"approval:{item['approval_id']}"}).json()["items"]
 
 

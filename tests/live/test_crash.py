@@ -65,7 +65,7 @@ def test_every_executed_statement_is_one_row(installed: Callable[[postgres.Postg
     seed = int(os.environ.get("AFFIDAVIT_SEED", random.SystemRandom().randrange(10**6)))
     print(f"AFFIDAVIT_SEED={seed}")
     moments = random.Random(seed)
-    kinds = [("proxy/0",), ("node/0",), ("proxy/0", "node/0")]
+    kinds = [("proxy/0",), ("node",), ("proxy/0", "node")]
     kills = KILLS
     if installed is _on_kafka:
         kinds.append(("broker",))
@@ -92,7 +92,7 @@ def test_every_executed_statement_is_one_row(installed: Callable[[postgres.Postg
                         time.sleep(moments.uniform(0, 2))
                         cluster.launch(cluster.nodes[0])
                     else:
-                        machine.kill(target)
+                        machine.kill(machine.node if target == "node" else target)
             if cluster is not None:
                 cluster.await_node(cluster.nodes[0])
             machine.wait_ready()

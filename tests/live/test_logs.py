@@ -42,7 +42,7 @@ def test_every_line_is_json_and_says_when_who_and_how_bad(pg: Postgres, monkeypa
         opened = [e for e in up.trail.refresh() if e["type"] == "SessionOpened"]
     for line in said:
         assert {"event", "level", "timestamp", "process"} <= set(line), line
-    assert {"supervisor", "proxy/0", "node/0"} <= {line["process"] for line in said}
+    assert {"supervisor", "proxy/0", up.node} <= {line["process"] for line in said}
     told = [line["session_id"] for line in said if line["event"] == "session_opened"]
     assert told and set(told) <= {e["session_id"] for e in opened}
     assert [line["session_id"] for line in said if line["event"] == "session_closed"] == told

@@ -63,7 +63,7 @@ def test_a_lost_site_comes_back_from_its_backup(pg: Postgres, tmp_path: Path) ->
         wait_for(lambda: stored(lost) == expected, "all statements in the store", 60)
         back_up(lost.data_dir, tmp_path / "backup")
         statements(lost, token, 100, 110)  # after the backup: lost with the site
-        for name in ("proxy/0", "node/0"):
+        for name in ("proxy/0", lost.node):
             lost.kill(name)
     finally:
         lost.end()
@@ -75,7 +75,7 @@ def test_a_lost_site_comes_back_from_its_backup(pg: Postgres, tmp_path: Path) ->
             shutil.copytree(tmp_path / "backup" / name, site.data_dir / name, dirs_exist_ok=True)
         shutil.copy(tmp_path / "backup" / "identity.db", site.data_dir / "identity.db")
         assert "rows from" in command("archive", "rebuild", "-c", str(site.config_path))
-        with pytest.raises(AssertionError, match=r"source node/0 has blocks .* give api\.name a name that was never used"):
+        with pytest.raises(AssertionError, match=rf"source {site.node} has blocks .* give api\.name a name that was never used"):
             site.start()
         settings = yaml.safe_load(site.config_path.read_text())
         settings["api"]["name"], settings["proxy"] = "node-2", {"name": "proxy-2"}
@@ -88,6 +88,6 @@ def test_a_lost_site_comes_back_from_its_backup(pg: Postgres, tmp_path: Path) ->
         assert site.stop() == 0
         report = json.loads(command("archive", "verify", "--json", "-c", str(site.config_path)))
         assert report["ok"] is True
-        assert set(report["sources"]) == {"node/0", "node-2/0", "proxy/0", "proxy-2/0"}
+        assert set(report["sources"]) == {site.node, "node-2/0", "proxy/0", "proxy-2/0"}
     finally:
         site.end()

@@ -222,6 +222,7 @@ def test_a_store_held_by_another_process_is_named_and_taken_when_free(node: Node
     wait_for(node.answers, "the node to take the store", 60)
 
 
+@pytest.mark.embedded_pipeline("it has the store to itself, which `migrate` and `doctor` are told")
 def test_commands_on_a_running_machine(pg: postgres.Postgres) -> None:
     with affidavit.machine(pg) as machine:
         config = str(machine.config_path)

@@ -30,6 +30,7 @@ from deploy.supervisor import pid_file
 from ingest.identity.tokens import TokenStore
 from schemas.control_keys import create_control_key
 from tests.support import log_under_test
+from tests.support.pipeline_under_test import SUPERVISED, FaustPipeline
 from tests.support.ports import accepts, free_port, wait_for
 from tests.support.postgres import APP_PASSWORD, APP_USER, DATABASE, Postgres
 from tests.support.trail import Trail
@@ -91,11 +92,16 @@ class Affidavit:
                 settings[section] = {**settings.get(section, {}), **values}
         if "log" not in settings:
             settings |= log_under_test.section()
+        settings |= self._beside(settings)
         self.log = log_under_test.place(settings, self.data_dir)
         self.trail = Trail(self.data_dir, self.log.open if self.log.kafka is not None else None)
         self.config_path.write_text(yaml.safe_dump(settings))
         DataDir(self.data_dir).prepare()
         create_control_key(DataDir(self.data_dir).keys)
+
+    def _beside(self, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Sections of what a kind of machine runs beside; see `Machine`."""
+        return {}
 
     # -- clients ---------------------------------------------------------------------------------------------------
 
@@ -119,7 +125,9 @@ class Affidavit:
 
     # -- processes -------------------------------------------------------------------------------------------------
 
-    def _spawn(self, arguments: list[str], stdin: int, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    def _spawn(
+        self, arguments: list[str], stdin: int = subprocess.DEVNULL, env: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
         with self.output.open("ab") as output:
             return subprocess.Popen(
                 [sys.executable, *arguments],
@@ -230,15 +238,31 @@ def proxy(server: Postgres, overrides: Mapping[str, Any] | None = None) -> Itera
 
 
 class Machine(Affidavit):
-    """The whole of Affidavit on one machine: `affidavit up -c affidavit.yaml`."""
+    """The whole of Affidavit on one machine: `affidavit up -c affidavit.yaml`, or its parts around a Faust worker (the switch).
+
+    `node` is the process that has the API, and in `up` the pipeline: to kill it kills the worker as well, where there is one.
+    """
 
     process: subprocess.Popen[bytes] | None = None
+    node = "node/0"
+    _faust: FaustPipeline | None = None
+
+    def _beside(self, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+        if log_under_test.kind() != "faust" or settings.get("log", {}).get("kind") != "kafka":
+            return {}
+        self.node = "api/0"
+        self._faust = FaustPipeline(self.data_dir, self.config_path, self._spawn, self.said)
+        own = self._faust.sections()
+        return {name: {**settings.get(name, {}), **section} for name, section in own.items()}
 
     def start(self) -> Machine:
-        """Start the supervisor and wait until proxy and API answer."""
-        self.process = self._spawn(
-            ["-c", "from deploy.cli import main; main()", "up", "-c", str(self.config_path)], subprocess.DEVNULL
-        )
+        """Start the supervisor, and the worker, and wait until proxy and API answer."""
+        command = ["-c", "from deploy.cli import main; main()", "up", "-c", str(self.config_path)]
+        if self._faust is not None:
+            self._faust.start()
+            wait_for(self._faust.ready, "the worker to be ready", 120, 0.1)
+            command = ["-c", SUPERVISED, str(self.config_path)]
+        self.process = self._spawn(command, subprocess.DEVNULL)
         self.wait_ready()
         return self
 
@@ -249,7 +273,7 @@ class Machine(Affidavit):
             assert self.process is not None
             if self.process.poll() is not None:
                 raise AssertionError(f"affidavit up ended with {self.process.returncode}: {self.said()[-3000:]}")
-            return accepts(self.port) and self._api_ready()
+            return accepts(self.port) and self._api_ready() and (self._faust is None or self._faust.ready())
 
         wait_for(ready, "affidavit up to answer", seconds, poll=0.05)
 
@@ -276,9 +300,11 @@ class Machine(Affidavit):
         return wait_for(alive, f"a live {name}", 30)
 
     def kill(self, name: str) -> None:
-        """Kill -9 one child."""
+        """Kill -9 one child, with `node` the pipeline as well."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.child(name), signal.SIGKILL)
+        if name == self.node and self._faust is not None:
+            self._faust.kill()
 
     def stop(self) -> int:
         """Stop in order and return the exit code."""
@@ -286,7 +312,16 @@ class Machine(Affidavit):
         self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(timeout=60)
         self.process = None
+        if self._faust is not None:
+            with contextlib.closing(self.log.open()) as log:
+                code = code or self._faust.stop(log)
         return code
+
+    def remove(self) -> None:
+        """End the store's server, where it is the machine's own, and delete everything."""
+        if self._faust is not None:
+            self._faust.end()
+        super().remove()
 
     def end(self) -> None:
         """Stop in order if it runs, and remove everything."""

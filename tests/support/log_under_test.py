@@ -1,7 +1,9 @@
 """Which log do the tests run on? The embedded one, or with `AFFIDAVIT_TEST_LOG=kafka` topics on a broker for the whole run.
 
 One switch for every test that runs Affidavit's own processes and names no log itself. Tests about the embedded log's file are
-marked `embedded_log` and skip then.
+marked `embedded_log` and skip then. With `AFFIDAVIT_TEST_LOG=faust` the log is Kafka as well, and whole machines have a worker
+of `affidavit process` and a ClickHouse server in the place of `up`'s pipeline (`tests.support.pipeline_under_test`); tests about
+that pipeline are marked `embedded_pipeline`.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from schemas.topics import TOPICS
 from tests.support.kafka import Kafka
 
 VARIABLE = "AFFIDAVIT_TEST_LOG"
-KINDS = ("embedded", "kafka")
+KINDS = ("embedded", "kafka", "faust")
 _PREFIX = "log-under-test-"
 _numbers = itertools.count(1)
 _cluster: list[Kafka] = []
@@ -32,7 +34,7 @@ def kind() -> str:
     """Return the log asked for. Raises ValueError for one there is none of: a typing error must not test the wrong log."""
     asked = os.environ.get(VARIABLE) or "embedded"
     if asked not in KINDS:
-        raise ValueError(f"{VARIABLE}={asked!r}: there is {' and '.join(KINDS)}")
+        raise ValueError(f"{VARIABLE}={asked!r}: there is {', '.join(KINDS)}")
     return asked
 
 
