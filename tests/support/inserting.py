@@ -67,7 +67,7 @@ class Inserting:
                 self.stop.wait(self.pause)
 
 
-def inserts_go_on(clients: Sequence[Inserting]) -> None:
+def inserts_go_on(clients: Sequence[Inserting], seconds: float = 60) -> None:
     """Wait until some more inserts are acknowledged; raise if they are not."""
 
     def acknowledged() -> int:
@@ -75,7 +75,7 @@ def inserts_go_on(clients: Sequence[Inserting]) -> None:
 
     before = acknowledged()
     try:
-        wait_for(lambda: acknowledged() > before + len(clients), "inserts to go on", 60)
+        wait_for(lambda: acknowledged() > before + len(clients), "inserts to go on", seconds)
     except AssertionError as error:
         raise AssertionError(f"{error}; the clients' last failures: {[client.refused for client in clients]}") from None
 

@@ -22,6 +22,7 @@ from typing import Any
 import yaml
 
 from deploy.layout import DataDir
+from deploy.proxy_metrics import Workers
 from deploy.supervisor import pid_file
 from schemas.control_keys import PRIVATE, PUBLIC
 from schemas.log.kafka_topics import ensure
@@ -139,6 +140,21 @@ class Apart:
             for key in keys.glob("proxy*.pub"):
                 shutil.copy(key, folder)
 
+    def proxies(self) -> list[str]:
+        """What each proxy process is at, with its children (sealers): for messages of failures."""
+        folder = DataDir(self.proxy.data_dir)
+        answers = Workers(folder.run, self._proxies).answers()
+        found = []
+        for number, answer in enumerate(answers):
+            file = pid_file(folder.run, f"proxy/{number}")
+            pid = file.read_text().strip() if file.exists() else ""
+            told = "does not answer" if answer is None else f"{len(answer.problems)} problems {answer.problems}"
+            found.append(f"proxy/{number}: process {pid or 'none'} {_process(pid)}, {told}")
+            sealer = folder.spool(f"proxy/{number}") / "SEALER"
+            holder = sealer.read_text().strip() if sealer.exists() else ""
+            found.append(f"  its sealer: process {holder or 'none'} {_process(holder)}")
+        return found
+
     def kill_proxy(self, number: int) -> None:
         """Kill -9 one of the proxies' processes."""
         with contextlib.suppress(ProcessLookupError):
@@ -180,3 +196,12 @@ class Apart:
         for role in list(self._processes):
             self.stop(role, signal.SIGKILL)
         self.proxy.remove()
+
+
+def _process(pid: str) -> str:
+    """State, threads and what the main thread waits for in the kernel, of a process."""
+    with contextlib.suppress(OSError):
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        state = ", ".join(line.replace("\t", " ") for line in lines if line.startswith(("State", "Threads", "PPid")))
+        return f"({state}, waits in {Path(f'/proc/{pid}/wchan').read_text() or 'nothing'})"
+    return "(gone)"

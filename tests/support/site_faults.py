@@ -7,6 +7,7 @@ arrive by itself; at the end rows, blocks and archive are looked at whole.
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import signal
 import threading
@@ -75,11 +76,21 @@ class Site:
         self.store.close()
 
     def inserts_go_on(self) -> None:
-        """Wait until some more inserts are acknowledged; if they are not, raise with what proxies said."""
+        """Wait until some more inserts are acknowledged; if they are not, raise with what is known of clients and proxies."""
         try:
-            inserts_go_on(self.clients)
+            inserts_go_on(self.clients, ARRIVE_SECONDS)
         except AssertionError as error:
-            raise AssertionError(f"{error}\n{self.apart.proxy.said()[-4000:]}") from None
+            raise AssertionError(f"{error}\n{self.state()}\n{self.apart.proxy.said()[-4000:]}") from None
+
+    def state(self) -> str:
+        """What everybody is at, for the message of a failure: load, clients, proxies with their sealers, workers."""
+        clients = [
+            f"client {client.number}: {'alive' if thread.is_alive() else 'dead'}, {len(client.acknowledged)} acknowledged of "
+            f"{client.sent}, broken {client.broken}, last failure {client.refused!r}"
+            for client, thread in zip(self.clients, self._threads, strict=True)
+        ]
+        workers = {role: self.apart.worker_status(role) for role in ("process", "process2") if self.apart.runs(role)}
+        return "\n".join([f"load {os.getloadavg()}", *clients, *self.apart.proxies(), f"workers {workers}"])
 
     def all_arrived(self, after: str) -> float:
         """Wait until the store has every statement acknowledged up to now; return the seconds that took."""
@@ -95,8 +106,8 @@ class Site:
         try:
             wait_for(lambda: not missing(), f"all statements in the store after {after}", ARRIVE_SECONDS, 0.5)
         except AssertionError as error:
-            at = {role: self.apart.worker_status(role) for role in ("process", "process2") if self.apart.runs(role)}
-            raise AssertionError(f"{error}: {len(missing())} are not; workers: {at}\n{self.apart.proxy.said()[-3000:]}") from None
+            said = self.apart.proxy.said()[-3000:]
+            raise AssertionError(f"{error}: {len(missing())} are not\n{self.state()}\n{said}") from None
         self._seen |= wanted
         return time.monotonic() - began
 
@@ -325,7 +336,7 @@ class Faults:
     def drawn(self) -> tuple[str, Callable[[], None]]:
         """Return one of all, at random, with its name; none comes again before each has come."""
         draw, nodes = self._moments, self.cluster.nodes
-        nth, seconds = draw.randrange(1, 9), draw.uniform(0.5, 10)
+        nth, seconds = draw.randrange(1, 9), draw.choice((draw.uniform(0.5, 10), 60.0))
         role, hours = draw.choice(["proxy", "process"]), draw.choice([-1, 1])
         some = draw.sample(nodes, min(draw.choice((1, 1, 2, 3)), len(nodes)))
         hanging = draw.choice(nodes)
