@@ -93,6 +93,15 @@ def test_files_that_documents_point_to_exist(name: str) -> None:
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
+def test_tests_that_documents_name_exist() -> None:
+    named = set()
+    for document in ("docs/ARCHITECTURE.md", "docs/operations.md"):
+        named |= set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / document).read_text()))
+    assert len(named) > 10
+    missing = [(file, test) for file, test in named if f"def {test}(" not in (ROOT / file).read_text()]
+    assert missing == []
+
+
 def test_commands_in_documents_exist() -> None:
     from deploy.cli import run
 
