@@ -24,6 +24,9 @@ _REFUSES_US = re.compile(r"alert (bad certificate|certificate \w+|unknown ca|acc
 _TOKEN = "Failed to acquire SASL OAUTHBEARER token"
 _OUT_OF_REACH = re.compile(r"connect|resolve|timed? ?out|HTTP 5\d\d", re.IGNORECASE)
 
+_NO_CONNECTION = re.compile(r"brokers are down|refused|resolve|listener\?|closed by peer", re.IGNORECASE)
+"""Nothing answers there as a broker does. One that wants TLS where we do not just hangs up, and the client names no reason."""
+
 _UNKNOWN = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}
 _DENIED = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -64,6 +67,7 @@ class Telling:
     def __init__(self, settings: KafkaSettings) -> None:
         self.newest: KafkaError | None = None
         self.login: KafkaError | None = None
+        self._tls = settings.security.tls
         self.where = f"Kafka at {', '.join(settings.bootstrap_servers)}"
 
     def __call__(self, error: KafkaError) -> None:
@@ -107,7 +111,12 @@ class Telling:
             return LogError(f"{begin}: the record is larger than Kafka takes ({text}); {remedy}")
         if code in _PASSING or error.retriable() or error.fatal():
             because = f" ({self.newest.str()})" if self.newest is not None and self.newest.str() != text else ""
-            return LogUnavailableError(f"{begin}: {text}{because}; the call can be repeated")
+            hint = ""
+            if _NO_CONNECTION.search(text + because):
+                speaks = "TLS" if self._tls else "no TLS"
+                hint = f"; see that brokers run at log.kafka.bootstrap_servers, and that they want {speaks} there"
+                hint += " (log.kafka.security.tls)"
+            return LogUnavailableError(f"{begin}: {text}{because}{hint}; the call can be repeated")
         return LogError(f"{begin}: {text}")
 
 

@@ -40,6 +40,30 @@ def test_what_an_election_or_a_broken_network_brings_may_be_repeated(name: str) 
 
 
 @pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("_TRANSPORT", "broker.example:9093/bootstrap: Connect to ipv4#192.0.2.1:9093 failed: Connection refused"),
+        ("_RESOLVE", "Failed to resolve 'broker.example:9093': Name or service not known"),
+        ("_ALL_BROKERS_DOWN", "1/1 brokers are down"),  # all that is heard of a port that wants TLS and gets none
+        (
+            "_TRANSPORT",
+            "ssl://broker.example:9093/bootstrap: SSL connection closed by peer: connecting to a PLAINTEXT broker listener?",
+        ),
+    ],
+)
+@pytest.mark.parametrize("tls", [True, False])
+def test_where_no_broker_answers_the_settings_to_look_at_are_named(code: str, said: str, tls: bool) -> None:
+    settings = KafkaSettings.model_validate({"bootstrap_servers": ["broker.example:9093"], "security": {"tls": tls}})
+    heard = Telling(settings)
+    heard(KafkaError(getattr(KafkaError, code), said))
+    worded = heard.word(KafkaError(KafkaError._TRANSPORT, "Failed to get metadata"), "did not confirm")
+    assert isinstance(worded, LogUnavailableError)
+    assert f"bootstrap_servers, and that they want {'TLS' if tls else 'no TLS'} there (log.kafka.security.tls)" in str(worded)
+    heard.newest = None
+    assert "bootstrap_servers" not in str(heard.word(KafkaError(KafkaError.LEADER_NOT_AVAILABLE), "did not confirm"))
+
+
+@pytest.mark.parametrize(
     ("name", "words"),
     [
         ("_AUTHENTICATION", "login refused"),
