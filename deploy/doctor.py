@@ -128,7 +128,10 @@ def _brokers(config: Config) -> Finding:
         )
     differs = [f"{topic.name} {problem}" for topic in topics for problem in topic.differs]
     if differs:
-        return Finding("brokers", "fail", "; ".join(differs), "`affidavit topics` makes what is missing")
+        remedy = "`affidavit topics` makes what is missing"
+        if any(topic.partitions for topic in topics if topic.differs):  # it changes no topic that is there
+            remedy += "; change what differs by Kafka's own tools, partitions with all workers stopped and their lag at 0"
+        return Finding("brokers", "fail", "; ".join(differs), remedy)
     return Finding("brokers", "ok", f"{', '.join(settings.bootstrap_servers)}: {len(topics)} topics as they should be")
 
 

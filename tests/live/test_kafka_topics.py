@@ -62,9 +62,18 @@ def test_doctor_looks_at_brokers_and_topics_and_makes_none(
         finding = brokers(file, capsys)
         assert finding["state"] == "fail"
         assert "doctor.affidavit.events is missing" in finding["seen"]
-        assert "affidavit topics" in finding["remedy"]
+        assert finding["remedy"] == "`affidavit topics` makes what is missing"
     assert run(["topics", "-c", file]) == 0
     assert brokers(file, capsys)["state"] == "ok"
+
+
+def test_doctor_does_not_send_people_to_topics_for_what_that_leaves(
+    kafka: Kafka, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kafka.make_topics(["fewer.affidavit.events"], partitions=2)
+    finding = brokers(configure(tmp_path, kafka, "fewer."), capsys)
+    assert "fewer.affidavit.events has 2 partitions, not 12" in finding["seen"]
+    assert "Kafka's own tools, partitions with all workers stopped" in finding["remedy"]
 
 
 def test_doctor_says_that_brokers_are_away(kafka: Kafka, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,5 +81,5 @@ def test_doctor_says_that_brokers_are_away(kafka: Kafka, tmp_path: Path, capsys:
     file.write_text(file.read_text().replace(kafka.bootstrap()[0], f"127.0.0.1:{free_port()}"))
     finding = brokers(str(file), capsys)
     assert finding["state"] == "fail"
-    assert "refused" in finding["seen"]
+    assert "refused" in finding["seen"] and "log.kafka.bootstrap_servers" in finding["seen"]
     assert "spool" in finding["remedy"]
