@@ -7,11 +7,13 @@ could hide a value; every other type (numbers, arrays, composites, bytea, what e
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from struct import Struct
 
 from ingest.masking.buckets import CLASSES, text_bucket, typed_bucket
 from processors.sensitivity import Span
 from processors.statements import Tokenizer
+from processors.statements.scrub import without_literals
 from schemas.classes import DataClass, Style
 
 TEXTS = frozenset((18, 19, 25, 1042, 1043, 705))
@@ -53,6 +55,15 @@ def masked(value: bytes, data_class: DataClass, style: Style, type_oid: int, bin
     if style is Style.TOKEN:
         return tokenizer.token(data_class, value).encode()
     return partial(value, data_class) if style is Style.PARTIAL else REDACTED
+
+
+@lru_cache(maxsize=1024)
+def statement(value: bytes) -> bytes:
+    """Return SQL that a session sent without its literals and comments: of text in other encodings than UTF-8, nothing."""
+    try:
+        return without_literals(value.decode()).encode()
+    except UnicodeDecodeError:
+        return REDACTED
 
 
 def sized(value: bytes) -> bytes:

@@ -115,7 +115,7 @@ class CopyMasker:
             if column.treatment is Treatment.PASS:
                 self.exposure.add(column, self._names(column), 1, False)
                 continue
-            after = None if column.treatment is Treatment.MASK else self._searched(value)
+            after = None if column.treatment in (Treatment.MASK, Treatment.STATEMENT) else self._searched(value)
             if after is not value:
                 changed = True
                 fields[n] = after

@@ -7,7 +7,7 @@ names none: it has the classes of the columns behind it, and where these are not
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from struct import Struct
 from typing import Protocol
@@ -21,6 +21,10 @@ _TAIL = Struct(">IhIhih")
 
 class ColumnTags(Protocol):
     """The catalogue's tags at one moment."""
+
+    def is_statement(self, table_oid: int, attribute: int) -> bool:
+        """Return whether a column holds the statements of sessions."""
+        ...
 
     def watched(self, table_oid: int, attribute: int) -> bool:
         """Return whether too little was seen of an untagged column to believe that it holds nothing."""
@@ -42,6 +46,8 @@ class Treatment(Enum):
     DETECT = "detect"
     WATCH = "watch"
     """As DETECT, for a column of which nothing is known yet: what is found tags it."""
+    STATEMENT = "statement"
+    """SQL of sessions: shown as events show it, without its literals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +107,10 @@ def plan_result(
             code = formats[n] if len(formats) == count else formats[0] if formats else 0
         classes = computed(n, count) if table == 0 else tags.lookup(table, attribute) if tags is not None else None
         watched = watch if table == 0 else tags is not None and tags.watched(table, attribute)
-        plans.append(planned(classes, principal, type_oid, code != 0, table, attribute, watched))
+        plan = planned(classes, principal, type_oid, code != 0, table, attribute, watched)
+        if plan.treatment is Treatment.MASK and table and tags is not None and tags.is_statement(table, attribute):
+            plan = replace(plan, treatment=Treatment.STATEMENT, data_class=DataClass.FREE_TEXT)
+        plans.append(plan)
     if at != len(description):
         raise ValueError("RowDescription is longer than its fields")
     return tuple(plans)

@@ -25,6 +25,7 @@ from ingest.masking.cells import (
     readable,
     searched,
     sized,
+    statement,
 )
 from ingest.masking.cuts import Cut
 from ingest.masking.plan import ColumnPlan, Treatment
@@ -83,7 +84,8 @@ class RowMasker:
         self._observed = observed
         self._members = Members(scanner, clear, self._count)
         columns = list(enumerate(self.plan))
-        self._masked = [(n, c, self._hider(c, tokenizer)) for n, c in columns if c.treatment is Treatment.MASK]
+        hidden = (Treatment.MASK, Treatment.STATEMENT)
+        self._masked = [(n, c, self._hider(c, tokenizer)) for n, c in columns if c.treatment in hidden]
         self._searched = [(n, c) for n, c in columns if c.treatment in (Treatment.DETECT, Treatment.WATCH)]
         self._shown = [(n, c) for n, c in columns if c.treatment is Treatment.PASS and c.classes]
         self._walked = max((n + 1 for n, c in columns if c.treatment is not Treatment.PASS or c.classes), default=0)
@@ -139,6 +141,8 @@ class RowMasker:
 
     def _hider(self, column: ColumnPlan, tokenizer: Tokenizer) -> Callable[[list[bytes]], list[bytes]] | bytes:
         """As `hider`, and arrays of texts by their elements: not computed ones, whose length may tell something."""
+        if column.treatment is Treatment.STATEMENT:
+            return lambda values: [sized(statement(value)) for value in values]
         data_class, style, binary = column.data_class, column.style, column.binary
         if column.type_oid not in ARRAYS or not column.table or not column.known or style is Style.NULL:
             return hider(data_class, style, column.type_oid, binary, tokenizer)

@@ -39,13 +39,14 @@ SYSTEM_OIDS = 16384
 
 _SYSTEM: dict[str, dict[str, Classes]] = {name: dict.fromkeys(columns, EVERY) for name, columns in secret_columns()}
 _SERVERS = ("pg_catalog", "information_schema")
-for _name, _column in (
-    ("pg_stat_activity", "query"),
-    ("pg_stat_statements", "query"),
-    ("pg_prepared_statements", "statement"),
-    ("pg_cursors", "statement"),
-):
-    _SYSTEM.setdefault(f"pg_catalog.{_name}", {})[_column] = PROSE
+STATEMENTS = {
+    "pg_catalog.pg_stat_activity": "query",
+    "pg_catalog.pg_prepared_statements": "statement",
+    "pg_catalog.pg_cursors": "statement",
+}
+"""Views of the server that show what other sessions send, literals and all: behind a proxy all of them are one user's."""
+for _name, _column in STATEMENTS.items():
+    _SYSTEM.setdefault(_name, {})[_column] = EVERY
 
 _ROW_MARKS = frozenset(("ctid", "tableoid", "xmin", "xmax", "cmin", "cmax"))
 """Columns that every table has: where a row lies, and which transaction wrote it."""
@@ -200,6 +201,11 @@ class CatalogueTags:
         relation = self._by_oid.get(table_oid)
         column = next((c for c in relation.columns if c.number == attribute), None) if relation else None
         return f"{relation.qualified}.{column.name}" if relation and column else ""
+
+    def is_statement(self, table_oid: int, attribute: int) -> bool:
+        """Return whether a column holds the statements of sessions."""
+        name, columns = self.catalogue.system.get(table_oid, ("", {}))
+        return name in STATEMENTS and columns.get(attribute) == STATEMENTS[name]
 
     def watched(self, table_oid: int, attribute: int) -> bool:
         """Return whether too little was seen of an untagged column to believe that it holds nothing."""

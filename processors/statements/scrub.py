@@ -15,6 +15,7 @@ from pglast import keywords
 from processors.statements.facts.collector import HARMLESS_SETTINGS
 from processors.statements.facts.names import MAX_NAME_CHARS, is_plain, is_plain_relation
 from processors.statements.lexer import BIT, HEX, INTEGER, LETTER, MORE, NUMERIC, TEXT, finder
+from processors.statements.verify import agrees, is_slow_to_scan
 
 KEYWORDS = frozenset(
     keywords.RESERVED_KEYWORDS | keywords.UNRESERVED_KEYWORDS | keywords.COL_NAME_KEYWORDS | keywords.TYPE_FUNC_NAME_KEYWORDS
@@ -122,3 +123,18 @@ def uncertain(text: str) -> str:
     if found is None:
         return unparsed(text, conforming=True)
     return (unparsed(text[: found.start()], conforming=True) + " ?").strip()
+
+
+def without_literals(text: str) -> str:
+    """Show text that nothing else is known of as it is, `?` for its literals; as `unparsed` where it is cut off or odd.
+
+    How plain quotes are to be read is not known either: text that would mean something else the other way is `uncertain`.
+    """
+    if "\\" in text and finder(True)(text) != finder(False)(text):
+        return uncertain(text)
+    if len(text) > 4 * MAX_UNPARSED_CHARS or is_slow_to_scan(text) or not agrees(text, conforming=True):
+        return unparsed(text, conforming=True)
+    parts: list[str] = []
+    for skip, common, rare, _tag, comment, unicode, _odd in finder(True)(text):
+        parts.append(skip + (TEXT if common or rare or unicode else " " if comment else ""))
+    return shown(clean("".join(parts), (), has_settings=True))

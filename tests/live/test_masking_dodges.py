@@ -521,6 +521,33 @@ def test_everyday_work_is_not_hindered(shop: Postgres, masking: Proxy) -> None:
         assert given[0] == given[1]
 
 
+def test_what_other_sessions_send_is_seen_without_its_values(masking: Proxy) -> None:
+    """All sessions are one user's behind the proxy, so the server shows each what the others send."""
+    sent = f"SELECT count(*) AS seen, 'Zyxwana Quorvath' AS \"Brimolda Fenwick\" {P} WHERE born = '1984-02-03' /* quorvath */"
+    others = "FROM pg_stat_activity a WHERE query LIKE '%seen%' AND pid <> pg_backend_pid()"
+    with connected(masking) as other, connected(masking) as watching:
+        other.execute(sent)
+        for binary in (False, True):
+            rows = watching.execute(f"SELECT query {others}", binary=binary).fetchall()
+            assert rows == [('SELECT count(*) AS seen, ? AS "?" FROM masked.people WHERE born = ?',)]
+        every = watching.execute("SELECT * FROM pg_stat_activity").fetchall()
+        assert "count(*) AS seen" in str(every) and told([str(every)]) == set()
+        for dodge in (
+            "query || ' '",
+            "lower(query)",
+            "translate(query, chr(39), '.')",
+            "left(query, 200)",
+            "query::bytea",
+            "row_to_json(a)",
+            "a",
+        ):
+            ear = Ear(watching)
+            ear.say(f"SELECT {dodge} {others}")
+            assert told(ear.heard) == set(), dodge
+        ear.copy(f"COPY (SELECT query {others}) TO STDOUT")
+        assert told(ear.heard) == set()
+
+
 def test_documents_and_arrays_keep_their_structure(masking: Proxy) -> None:
     with connected(masking) as connection:
         for binary in (False, True):

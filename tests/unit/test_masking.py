@@ -33,6 +33,9 @@ class Tags:
         }
         return classes.get(attribute) if table_oid == 1 else None
 
+    def is_statement(self, table_oid: int, attribute: int) -> bool:
+        return False
+
     def watched(self, table_oid: int, attribute: int) -> bool:
         return False
 

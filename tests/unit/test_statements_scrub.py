@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from processors.statements import Analyser, Analysis, Lexing, Tokenizer
+from processors.statements.scrub import without_literals
 from schemas.events import StatementFlag
 
 SECRET = "hunter2"
@@ -221,3 +222,19 @@ def test_bytes_that_are_no_text_are_opaque(analyser: Analyser, sql: bytes) -> No
 )
 def test_shown(analyser: Analyser, sql: str, shown: str) -> None:
     assert analyser.analyse(sql.encode(), Lexing()).statements[0].text == shown
+
+
+@pytest.mark.parametrize("sql", PARSED)
+def test_what_others_send_holds_no_value(sql: str) -> None:
+    """Whole, and cut off anywhere, as the server cuts what it shows of a long statement."""
+    for end in range(len(sql) + 1):
+        text = without_literals(sql[:end])
+        assert SECRET not in text and NUMBER not in text, (sql[:end], text)
+
+
+def test_what_others_send_keeps_its_form() -> None:
+    assert without_literals("select a from t where n = 'x' and i=5 -- y") == "select a from t where n = ? and i=?"
+    assert without_literals("autovacuum: VACUUM public.t") == "autovacuum: VACUUM public.t"
+    assert without_literals("select a from t where n = 'x") == "select ? from ? where ? = ?"
+    assert without_literals("select 'a\\' , x'") == "select ?"  # not the same under both readings of a backslash
+    assert without_literals("") == ""
