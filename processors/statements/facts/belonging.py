@@ -1,7 +1,7 @@
 """Does a change pick its rows by nothing but a table that every row refers to? Then it picks them all.
 
 `DELETE FROM orders USING customers c WHERE c.id = orders.customer_id` looks like a choice by another table; with a foreign key
-that is never NULL it is none.
+that is never NULL it is none, nor is `WHERE EXISTS (SELECT FROM customers c WHERE c.id = orders.customer_id)`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,13 @@ from processors.statements.facts.trees import columns, strings, walk
 
 def picks_all(condition: Node | None, others: list[Node], target: str, alias: str, facts: Collector) -> bool:
     """Tell whether a join with `others` (FROM or USING items) is on foreign keys of the target, and nothing else is asked."""
-    if facts.catalogue is None or not others or condition is None:
+    if facts.catalogue is None or condition is None:
+        return False
+    asked = condition.get("SubLink", {})
+    if not others and asked.get("subLinkType") == "EXISTS_SUBLINK":
+        query = asked.get("subselect", {}).get("SelectStmt", {})
+        condition, others = query.get("whereClause"), query.get("fromClause", [])
+    if not others or condition is None:
         return False
     belongs = {pair for r in facts.catalogue.find(*target.split(".", 1)) for pair in r.belongs}
     tables = {}

@@ -99,6 +99,11 @@ def series(node: object) -> Iterator[Node]:
     return (v for k, v in walk(node) if k == "FuncCall" and strings(v.get("funcname", ()))[-1:] == ["generate_series"])
 
 
+def longest(items: list[Node], facts: Collector) -> float:
+    """Return how long the longest series in FROM is."""
+    return max([steps(call, facts) for call in series(items)], default=0.0)
+
+
 def steps(call: Node, facts: Collector) -> float:
     """Return how long a series of constants is, and a guess for any other."""
     args = call.get("args", [])

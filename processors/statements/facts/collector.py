@@ -147,6 +147,8 @@ class Collector:
         self.fields: set[str] = set()
         self.computed: set[str] = set()
         self.whole = False
+        self.per_row: set[str] = set()
+        """The database's functions that are called for every row of a table, or of a long series."""
         self.elided = elided
         self.verbs: dict[str, None] = {}
         self.reads: dict[str, None] = {}

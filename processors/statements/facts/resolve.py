@@ -34,6 +34,7 @@ _SYNTAX = ("current_", "local", "session_user", "user", "xml", "json")
 _OWN_LANGUAGES = ("internal", "c")
 _OF_VIEWS = frozenset((Danger.OPAQUE, Danger.ROLE_CHANGE, Danger.AUDIT_TAMPERING, Danger.CONFIGURATION_CHANGE))
 """Of what a view's query could do, what a query of it does, whatever it filters; the functions it calls count besides."""
+_EACH = {"update": Danger.MASS_UPDATE, "delete": Danger.MASS_DELETE}
 _TYPE = re.compile(r"(?:.*[.])?\"?([^.\"(\[]+)\"?")
 
 
@@ -277,6 +278,9 @@ class _Resolution:
         elif function.language in ("sql", "plpgsql"):
             inner = self._code(("function", function.oid, function.body), function.body, function.language)
             self._absorb(inner)
+            if function.name.lower() in self.facts.per_row:
+                # A row for each row: whatever its condition is, all of them together are the table's.
+                self.facts.danger(*(danger for verb, danger in _EACH.items() if verb in inner.verbs))
             if strays:
                 self._path = None
                 self._anywhere.update(inner.functions)

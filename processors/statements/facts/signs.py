@@ -86,6 +86,7 @@ def of_select(fields: Node, scope: Scope, facts: Collector) -> None:
         locks = own or any(is_whole(query, facts) for query in inner)
         if fields.get("lockingClause") and locks and not limited and not _picks(fields, facts):
             facts.danger(Danger.LOCK_EXHAUSTION)
+        _for_every_row(fields, facts)
         if not _catalogue_only(facts) and _collects(fields) and is_whole({**fields, "targetList": []}, facts):
             facts.danger(Danger.BULK_EXPORT)
         if len(own) < len(bases):
@@ -101,6 +102,22 @@ def of_select(fields: Node, scope: Scope, facts: Collector) -> None:
         injection.of_condition(where, facts)
     for key in fields.get("sortClause", ()):
         injection.of_condition(key, facts)
+
+
+def _for_every_row(fields: Node, facts: Collector) -> None:
+    """Note which of the database's functions a SELECT calls with values of each row, of all there are."""
+    if facts.catalogue is None:
+        return
+    called = [v for k, v in walk(fields) if k == "FuncCall" and any(True for _ in columns(v.get("args", [])))]
+    names = {(strings(call.get("funcname", ())) or [""])[-1].lower() for call in called} & facts.catalogue.functions.keys()
+    if not names or not is_whole({**fields, "targetList": []}, facts):
+        return
+    items = fields.get("fromClause", [])
+    if any(key == "RangeVar" for key, _ in walk(items)) or bombs.longest(items, facts) >= _LONG:
+        facts.per_row |= names
+
+
+_LONG = 1000
 
 
 def _picks(fields: Node, facts: Collector) -> bool:

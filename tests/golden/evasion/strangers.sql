@@ -143,3 +143,4 @@ CREATE VIEW evil.products AS SELECT id, email AS sku, iban AS title FROM public.
 CREATE TABLE evil.pg_class (id int); CREATE RULE r AS ON INSERT TO evil.pg_class DO ALSO DELETE FROM public.order_lines;
 CREATE FUNCTION evil.now() RETURNS timestamptz LANGUAGE plpgsql AS $$ BEGIN DELETE FROM public.order_lines; RETURN clock_timestamp(); END $$;
 CREATE FUNCTION evil.count(bigint) RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN DELETE FROM public.order_lines; RETURN 1; END $$;
+CREATE FUNCTION forget_order(o bigint) RETURNS void LANGUAGE sql AS $$ DELETE FROM orders WHERE id = o $$;
