@@ -8,6 +8,7 @@ and then sent through a real proxy, in front of the server, as a service: for a 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,13 @@ from typing import Any
 import psycopg
 import pytest
 
+from ingest.masking.sight import look
+from ingest.masking.tags import CatalogueTags
 from ingest.net.catalogue import read_catalogue
 from ingest.protocols.postgres.scram import ScramKeys
 from processors.policy import Policy, read_bundle, statement_values, subject_values
 from processors.policy.context import DEFAULTS
+from processors.sensitivity import Scanner
 from processors.statements import Analyser, Lexing, Tokenizer
 from schemas.config import Upstream
 from schemas.events import Danger, Database, Principal, PrincipalKind, Verdict
@@ -112,6 +116,20 @@ def test_nothing_everyday_is_stopped(production: Policy, analyser: Analyser, lex
         if verdicts & STOPS:
             stopped.append((sql, sorted(dangers)))
     assert stopped == []
+
+
+def test_masking_refuses_nothing_everyday(analyser: Analyser, lexing: Lexing) -> None:
+    """Nor what tools ask: some of their statements name tables that this database has not, of which nothing is known."""
+    assert lexing.catalogue is not None
+    tags = CatalogueTags(lexing.catalogue, Tokenizer(b"k" * 32), Scanner())
+    tools = [sql for found in json.loads((GOLDEN / "tools.json").read_text()).values() for sql in found]
+    refused = [
+        (sql, sight.leaks)
+        for sql in EVERYDAY + tools
+        for statement in analyser._select(lexing).analyse(sql.encode()).statements
+        if (sight := look(statement, tags)) is not None and (sight.leaks is None or sight.leaks)
+    ]
+    assert refused == []
 
 
 def test_an_agent_for_a_person_does_everyday_work(analyser: Analyser, lexing: Lexing) -> None:

@@ -2,12 +2,12 @@
 
 Columns of subqueries and CTEs are followed to the tables behind them, so that `SELECT s.x FROM (SELECT ssn AS x FROM people) s`
 is an output of `people.ssn`. What a derived table selects counts as output even where nothing outer shows it.
+Past 500 lines, for clauses of queries call each other.
 """
 
 from __future__ import annotations
 
 from itertools import product
-from typing import Any
 
 from processors.statements.dangers.objects import records_actions
 from processors.statements.facts import bombs, injection, signs
@@ -18,7 +18,20 @@ from processors.statements.facts.expression import ExpressionWalk, is_literal
 from processors.statements.facts.predicate import judge
 from processors.statements.facts.restriction import chooses, overwrites, restricts
 from processors.statements.facts.rows import Target, cte_bodies, foreign_names, holds_other_rows, in_sight
-from processors.statements.facts.scope import CONSTANT, NOTHING, RESULT, ROWS, UNKNOWN, Lineage, Names, Output, Scope, Source
+from processors.statements.facts.scope import (
+    CONSTANT,
+    NOTHING,
+    RESULT,
+    ROWS,
+    UNKNOWN,
+    Names,
+    Output,
+    Scope,
+    Source,
+    relabelled,
+    spread,
+    united,
+)
 from processors.statements.facts.trees import strings
 from processors.statements.sizes import ANYTHING
 from schemas.events import Danger, StatementFlag
@@ -121,7 +134,7 @@ class QueryWalk(ExpressionWalk):
         while True:
             if recursive is not None:
                 where, name, renamed = recursive
-                where.ctes[name] = _renamed(Output(output.columns, output.stars, output.lineage), renamed)
+                where.ctes[name] = relabelled(Output(output.columns, output.stars, output.lineage), renamed)
             before = output
             del reads[1:]
             for arm in reversed(arms):
@@ -138,7 +151,7 @@ class QueryWalk(ExpressionWalk):
                         plain[i] = plain[i] and other.columns[i][0] in other.plain
                     else:
                         columns.append(other.columns[i])
-                lineage = _united(output.lineage, other.lineage)
+                lineage = united(output.lineage, other.lineage)
                 output = Output(columns, tuple(dict.fromkeys(output.stars + other.stars)), lineage)
             # What a round of a recursion gives is what the next one takes, and may move from column to column.
             if recursive is None or (before.columns, before.stars, before.lineage) == (columns, output.stars, lineage):
@@ -185,7 +198,7 @@ class QueryWalk(ExpressionWalk):
                 for source in starred:
                     self.facts.use(source.everything(), *roles)
                     # Columns of USING and NATURAL JOIN come first, and once: how many come here is not known.
-                    lineage += [None] if scope.merged or scope.uncounted else _spread(source)
+                    lineage += [None] if scope.merged or scope.uncounted else spread(source)
                     if len(lineage) > MAX_RESULT_COLUMNS:  # no server answers so; CTEs that double would not fit in memory
                         lineage = [None]
                 for source in starred:
@@ -283,7 +296,7 @@ class QueryWalk(ExpressionWalk):
                 output = self.select(body["SelectStmt"], scope, OUTPUT, (scope, name, renamed) if recursive else None)
             else:
                 output = self.query(body, scope) if body else Output()
-            scope.ctes[name] = _renamed(output, renamed)
+            scope.ctes[name] = relabelled(output, renamed)
 
     def _from(self, item: Node, scope: Scope) -> list[Source]:
         kind, fields = next(iter(item.items()))
@@ -497,32 +510,5 @@ class QueryWalk(ExpressionWalk):
         return Scope(None, [Source(range_var.get("relname", ""), self.facts.relation(range_var))])
 
 
-def _spread(source: Source) -> list[Names | str | None]:
-    """What `alias.*` stands for in a list of columns."""
-    if source.base is not None:
-        return [source.base]
-    return [None] if source.lineage is None else list(source.lineage)
-
-
-def _united(one: Lineage | None, other: Lineage | None) -> Lineage | None:
-    """What is behind the columns of a UNION."""
-    if one is None or other is None or len(one) != len(other):
-        return None
-    if not all(isinstance(n, frozenset) for n in (*one, *other)):
-        return one if one == other else None
-    return tuple(a | b for a, b in zip(one, other, strict=True))  # type: ignore[operator]
-
-
 def _ends_in_star(fields: Node) -> bool:
     return any("A_Star" in part for part in fields.get("indirection", ()))
-
-
-def _renamed(output: Output, names: tuple[str, ...]) -> Output:
-    if not names:
-        return output
-    columns: list[Any] = [(names[i] if i < len(names) else n, c) for i, (n, c) in enumerate(output.columns)]
-    if output.stars:
-        # Which column of a star gets which name is not known: each name may be any of them.
-        every = frozenset(f"{s}.*" for s in output.stars).union(*(c for _, c in output.columns))
-        columns = [(name, every) for name in names]
-    return Output(columns, output.stars, output.lineage)

@@ -202,3 +202,31 @@ class Scope:
                 self._derived.append(source)
         self._looked = len(self.sources)
         return self._derived
+
+
+def spread(source: Source) -> list[Names | str | None]:
+    """What `alias.*` stands for in a list of columns."""
+    if source.base is not None:
+        return [source.base]
+    return [None] if source.lineage is None else list(source.lineage)
+
+
+def united(one: Lineage | None, other: Lineage | None) -> Lineage | None:
+    """What is behind the columns of a UNION."""
+    if one is None or other is None or len(one) != len(other):
+        return None
+    if not all(isinstance(n, frozenset) for n in (*one, *other)):
+        return one if one == other else None
+    return tuple(a | b for a, b in zip(one, other, strict=True))  # type: ignore[operator]
+
+
+def relabelled(output: Output, names: tuple[str, ...]) -> Output:
+    """Return what a CTE gives under the names that it was given."""
+    if not names:
+        return output
+    columns: list[Any] = [(names[i] if i < len(names) else n, c) for i, (n, c) in enumerate(output.columns)]
+    if output.stars:
+        # Which column of a star gets which name is not known: each name may be any of them.
+        every = frozenset(f"{s}.*" for s in output.stars).union(*(c for _, c in output.columns))
+        columns = [(name, every) for name in names]
+    return Output(columns, output.stars, output.lineage, behind=output.behind)

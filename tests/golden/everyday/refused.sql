@@ -13,7 +13,6 @@ INSERT INTO crm.events (customer_id, kind) SELECT id, email FROM crm.customers W
 INSERT INTO crm.products (sku, title) SELECT email, last_name FROM crm.customers WHERE id = 1;
 SELECT set_config('app.who', email, true) FROM crm.customers WHERE id = 1;
 SELECT pg_notify('x', email) FROM crm.customers WHERE id = 1;
-SELECT pg_advisory_xact_lock(hashtext(email)) FROM crm.customers WHERE id = 1;
+SELECT pg_try_advisory_xact_lock(hashtext(email)) FROM crm.customers WHERE id = 1;
 SELECT generate_series(1, length(last_name)) FROM crm.customers WHERE id = 1;
-SELECT o.id FROM crm.orders o LIMIT (SELECT length(last_name) FROM crm.customers WHERE id = 1);
 SELECT id, last_name AS name FROM crm.customers UNION SELECT id, title FROM crm.products;

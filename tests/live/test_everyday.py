@@ -1,0 +1,165 @@
+"""Everyday work is not hindered by masking, nor by the starter bundle: what people and tools send, through a proxy with both.
+
+`tests/golden/everyday` has a shop (`shop.sql`), what analysts ask of it (`analysts.sql`), what tools ask (`tools.sql`), and what
+psql is told (`psql.txt`). Each gives what a direct connection gives, but for what is masked on purpose: every cell is the
+server's own or a mask, and no secret stands in any. `refused.sql` is what masking refuses; its words say what to do instead.
+"""
+
+# ruff: noqa: E501 - a statement a line
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.live.test_masking_dodges import Ear
+from tests.support.affidavit import Proxy
+from tests.support.affidavit import proxy as running_proxy
+from tests.support.clients import Parameters, psql
+from tests.support.postgres import Postgres
+from tests.support.postgres import running as running_postgres
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "tests" / "golden" / "everyday"
+SECRETS = ("tarnovel", "zyxwana", "brimolda", "quorvath", "fenwyck", "zyx1", "zyx2", "4111111111111111", "elmstrasse", "de8937")
+DIFFERS = re.compile(r"\b(nextval|pg_locks|pg_stat_activity|now|age|RETURNING)\b")
+"""Statements whose cells differ from one run to the next."""
+
+
+def statements(name: str) -> list[str]:
+    text = (GOLDEN / name).read_text(encoding="utf-8")
+    return [s for part in text.split(";\n") if (s := re.sub(r"^(--.*\n)+", "", part).strip())]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postgres]:
+    with running_postgres({"shared_preload_libraries": "pg_stat_statements"}, oracle=False) as made:
+        with made.superuser() as admin:
+            admin.execute("CREATE EXTENSION pg_stat_statements")
+        with psycopg.connect(**made.app(), autocommit=True) as owner:
+            owner.execute((GOLDEN / "shop.sql").read_text(encoding="utf-8"))
+        yield made
+
+
+@pytest.fixture(scope="module")
+def proxy(server: Postgres) -> Iterator[Proxy]:
+    settings: dict[str, Any] = {
+        "policy": {"files": [str(ROOT / "deploy" / "policies" / "production.yaml")]},
+        "database": {"environment": "production"},
+    }
+    with running_proxy(server, settings) as made:
+        yield made
+
+
+def heard(to: Parameters, sent: list[str]) -> list[tuple[list[str], list[str]]]:
+    """Return what each statement says, and its errors, each in a transaction that is undone."""
+    found = []
+    with psycopg.connect(**to, autocommit=True) as connection:
+        for statement in sent:
+            ear = Ear(connection)
+            connection.execute("BEGIN")
+            (ear.copy if statement.startswith("COPY") else ear.say)(statement)
+            connection.execute("ROLLBACK")
+            found.append((ear.heard, ear.failed))
+    return found
+
+
+def is_mask(cell: str) -> bool:
+    return cell in ("", "None") or "masked]" in cell or cell.startswith("[message masked")
+
+
+def as_it_comes(direct: str, cell: str) -> bool:
+    """Whether a cell is the server's, or a mask: in a row of COPY, each field is."""
+    if cell == direct or is_mask(cell):
+        return True
+    separator = "\t" if "\t" in direct else ","
+    fields = list(zip(direct.rstrip("\n").split(separator), cell.rstrip("\n").split(separator), strict=False))
+    return len(fields) > 1 and all(a == b or b in ("", "\\N") for a, b in fields)
+
+
+@pytest.mark.parametrize("name", ["analysts.sql", "tools.sql"])
+def test_everything_runs_and_only_masks_differ(server: Postgres, proxy: Proxy, name: str) -> None:
+    sent = statements(name)
+    assert len(sent) >= 70
+    direct, proxied = heard(server.app(), sent), heard(proxy.app(), sent)
+    refused, changed, told = [], [], []
+    for statement, (own, failed), (seen, errors) in zip(sent, direct, proxied, strict=True):
+        assert failed == [], "a direct connection can run it"
+        if errors:
+            refused.append(errors)
+        elif not DIFFERS.search(statement):
+            changed += [(statement, a, b) for a, b in zip_longest(own, seen) if not as_it_comes(str(a), str(b))]
+        # What the client wrote itself stands in plans, in what it inserts and in what it selects as a constant.
+        hidden = [word for word in SECRETS if word in "".join(seen).lower() and word not in statement.lower()]
+        if hidden:
+            told.append((statement, hidden))
+    assert refused == []
+    assert changed[:5] == []
+    assert told == []
+
+
+UNMASKED = [
+    "SELECT status, count(*) FROM crm.customers GROUP BY status",
+    "SELECT count(*), count(email), count(DISTINCT lower(email)) FROM crm.customers",
+    "SELECT q.city, q.n FROM (SELECT city, count(DISTINCT email) AS n FROM crm.customers GROUP BY city) q ORDER BY 1",
+    "SELECT id, email IS NULL, city FROM crm.customers WHERE email LIKE 'zyx1%' ORDER BY last_name, id",
+    "SELECT c.id, l.id FROM crm.customers c JOIN crm.leads l ON lower(l.email) = lower(c.email) ORDER BY 1",
+    "SELECT city, sum(revenue) FROM crm.customer_overview GROUP BY city ORDER BY 2 DESC, 1",
+    "WITH RECURSIVE chain AS (SELECT id, full_name, manager_id, 1 AS depth FROM crm.employees WHERE manager_id IS NULL UNION ALL SELECT e.id,"
+    " e.full_name, e.manager_id, c.depth + 1 FROM crm.employees e JOIN chain c ON e.manager_id = c.id) SELECT id, depth FROM chain ORDER BY 1",
+    "UPDATE crm.customers SET preferences = jsonb_set(preferences, '{theme}', '\"light\"') WHERE id = 1 RETURNING preferences->>'theme'",
+    "SELECT tmp.state, COALESCE(count, 0) >= 0 FROM (VALUES ('x')) AS tmp(state) CROSS JOIN pg_database d LEFT JOIN (SELECT state, count(*) AS count"
+    " FROM pg_stat_activity GROUP BY state) t ON t.state = tmp.state WHERE datname = 'shop'",
+]
+
+
+def test_what_holds_nothing_sensitive_is_not_masked(server: Postgres, proxy: Proxy) -> None:
+    assert heard(proxy.app(), UNMASKED) == heard(server.app(), UNMASKED)
+
+
+def test_a_refresh_leaves_the_rest_as_known(server: Postgres, proxy: Proxy) -> None:
+    seen = []
+    for target in (server, proxy):
+        with psycopg.connect(**target.app(), autocommit=True) as connection:
+            connection.execute("REFRESH MATERIALIZED VIEW crm.revenue_by_month")
+            connection.execute("CREATE TEMP TABLE t_orders AS SELECT * FROM crm.orders WHERE total > 100")
+            seen.append(connection.execute("SELECT id, city, newsletter FROM crm.customers ORDER BY id").fetchall())
+    assert seen[0] == seen[1]
+
+
+def test_what_is_refused_says_what_to_do_instead(server: Postgres, proxy: Proxy) -> None:
+    sent = statements("refused.sql")
+    for statement, (_, failed), (seen, errors) in zip(sent, heard(server.app(), sent), heard(proxy.app(), sent), strict=True):
+        assert failed == [], statement
+        assert errors and "statement denied by masking" in errors[0], statement
+        said = next(h for h in seen if "It was not executed" in h)
+        assert re.search(r"Compare it with|Let constants|Write it to|Hand over an id|Use no such", said), said
+
+
+def test_psql_shows_all_it_shows_without(server: Postgres, proxy: Proxy) -> None:
+    """All of its `\\d` commands, its way with results and variables, `\\copy`, by an ordinary user."""
+    asked = (GOLDEN / "psql.txt").read_text(encoding="utf-8").splitlines()
+    assert len(asked) > 75
+    script = "\n".join(f"\\echo ==={n}\n\\warn ==={n}\n{line}" for n, line in enumerate(asked))
+
+    def parts(to: Parameters) -> dict[str, str]:
+        code, out, errors = psql(to, stdin=script)
+        assert code == 0
+        found: dict[str, str] = {}
+        for text in (out.decode(), errors.decode()):
+            for part in re.split(r"^===", text, flags=re.MULTILINE)[1:]:
+                number, _, rest = part.partition("\n")
+                line = asked[int(number)]
+                found[line] = found.get(line, "") + rest
+        return found
+
+    direct, proxied = parts(server.app()), parts(proxy.app())
+    assert {line: (direct[line], proxied[line]) for line in asked if direct[line] != proxied[line]} == {}
+    assert [line for line in asked if "ERROR" in direct[line]] == []
+    assert "Publications" not in direct["\\d crm.customers"] and "customers_pkey" in direct["\\d crm.customers"]
