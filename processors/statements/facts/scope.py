@@ -188,10 +188,11 @@ class Scope:
         found = False
         scope: Scope | None = self
         while scope is not None:
-            owners = [s for s in scope.sources if s.may_own(names[0])]
+            derived = scope.derived()
+            owners = [s for s in derived if s.may_own(names[0])]
             if not all(s.is_plain(names[0]) for s in owners):
                 return False
-            found = found or bool(owners)
+            found = found or bool(owners) or len(scope.sources) > len(derived)
             scope = scope.outer
         return found
 
