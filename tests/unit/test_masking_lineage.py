@@ -108,6 +108,7 @@ def test_a_column_holds_what_it_is_given(text: str, holds: dict[str, set[C]]) ->
         ("CREATE TABLE t (i, x) AS SELECT id, full_name FROM people", "i x", {"x": {C.PERSON_NAME}}),
         ("CREATE TABLE t (i, x) AS TABLE people", "i x email", {"x": {C.PERSON_NAME}, "email": {C.EMAIL}}),
         ("CREATE TABLE t AS SELECT upper(full_name) FROM people", "upper", {"upper": {C.PERSON_NAME}}),
+        ("SELECT id, upper(full_name) AS x INTO t FROM people", "id x", {"x": {C.PERSON_NAME}}),
         ("SELECT id, full_name AS x INTO t FROM people", "id x", {"x": {C.PERSON_NAME}}),
         ("CREATE TABLE t (id int, x text); INSERT INTO t (x) SELECT full_name FROM people", "id x", {"x": {C.PERSON_NAME}}),
         ("CREATE TABLE t (LIKE plain); INSERT INTO t SELECT id, full_name FROM people", "id a b", {"a": {C.PERSON_NAME}}),

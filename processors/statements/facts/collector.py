@@ -325,7 +325,7 @@ class Collector:
             tuple(self.makes),
             tuple(self.renames),
             tuple(self.inserted),
-            bool(self.mixed),
+            any(sum(not all(c.endswith(RESULT) for c in r) for r in parts) > 1 for parts in self.mixed.values()),
             tuple(self.changes),
             tuple(self.code_compared),
             self.called_here,
