@@ -172,6 +172,7 @@ class CatalogueTags:
         self._by_oid: dict[int, Relation] = {r.oid: r for rs in catalogue.relations.values() for r in rs}
         self._known: dict[int, dict[int, Classes]] = {}
         self._named: dict[str, dict[str, Classes] | None] = {}
+        self._families: dict[int, Mapping[str, Classes]] = {}
         self._open: set[int] = set()
 
     def with_made(self, made: Mapping[str, Mapping[str, Classes]]) -> CatalogueTags:
@@ -418,6 +419,7 @@ class CatalogueTags:
         through = self._view(relation) if relation.kind in ("v", "m") and relation.definition else {}
         table = self._override(relation.schema, relation.name, "")
         found: dict[int, Classes] = {}
+        given = self._given(relation)
         for column in relation.columns:
             said = self._override(relation.schema, relation.name, column.name)
             if said is None:
@@ -427,8 +429,27 @@ class CatalogueTags:
                 continue
             classes = self._described(relation, column) | through.get(column.number, NOTHING)
             kept = self.kept.get((relation.oid, column.number), NOTHING)
-            found[column.number] = classes | kept | self._learned(relation, column)
+            found[column.number] = classes | kept | given.get(column.name, NOTHING)
         return found
+
+    def _given(self, relation: Relation) -> Mapping[str, Classes]:
+        """Return by name what columns of a relation, its partitions and parents, and theirs were given: they share their rows."""
+        known = self._families.get(relation.oid)
+        if known is not None:
+            return known
+        given: dict[str, Classes] = {}
+        self._families[relation.oid] = given
+        left = [relation]
+        while left:
+            one = left.pop()
+            for column in one.columns:
+                given[column.name] = given.get(column.name, NOTHING) | self._learned(one, column)
+            for name in one.kin:
+                for kin in self.catalogue.find(*name.split(".", 1)):
+                    if kin.oid not in self._families:
+                        self._families[kin.oid] = given
+                        left.append(kin)
+        return given
 
     def _described(self, relation: Relation, column: Column) -> Classes:
         kind = _MODIFIER.sub("", column.type)

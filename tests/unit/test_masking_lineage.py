@@ -191,6 +191,17 @@ def test_what_functions_give_is_of_their_arguments(text: str, holds: dict[str, s
     assert world.holds("plain") == holds
 
 
+def test_partitions_hold_what_is_seen_through_their_parents() -> None:
+    top = Relation("public", "top", "p", 20020, columns=(ID, A), kin=("public.middle",))
+    middle = Relation("public", "middle", "p", 20021, columns=(ID, A), kin=("public.top", "public.leaf"))
+    leaf = Relation("public", "leaf", "r", 20022, columns=(A, Column("id", 5, "integer")), kin=("public.middle",))
+    world = World(PEOPLE, PLAIN, top, middle, leaf)
+    world.run("INSERT INTO leaf (a) SELECT full_name FROM people")
+    for name in ("top", "middle", "leaf"):
+        assert world.holds(name) == {"a": {C.PERSON_NAME}}
+    assert world.holds("plain") == {}
+
+
 def test_a_column_of_an_odd_name_is_found() -> None:
     odd = Relation("public", "odd", "r", 20005, columns=(ID, Column("what they said", 2, "text")))
     world = World(PEOPLE, odd)
