@@ -53,8 +53,8 @@ def _on_kafka(server: postgres.Postgres) -> Iterator[tuple[affidavit.Machine, ka
     if reason := kafka_jars.missing():
         pytest.skip(reason)
     with kafka.running() as cluster:
+        ensure(cluster.settings(timeout_seconds=60.0))  # a broker of a busy machine lists late what it has made
         settings = cluster.settings(timeout_seconds=5.0)
-        ensure(settings)
         with affidavit.machine(server, {"log": cluster.written(settings)}) as machine:
             yield machine, cluster
 

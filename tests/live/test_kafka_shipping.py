@@ -112,8 +112,8 @@ def test_one_event_a_block_where_consumers_want_it(pg: Postgres, kafka: Kafka) -
 @pytest.mark.timeout(600)
 def test_brokers_killed_and_hung_under_load(pg: Postgres, cluster: Kafka) -> None:
     """kill -9, SIGSTOP, and a proxy killed while the broker is away: every acknowledged statement is there once."""
+    ensure(cluster.settings(topic_prefix="killed-", timeout_seconds=60.0))
     settings = cluster.settings(topic_prefix="killed-", timeout_seconds=3.0)
-    ensure(settings)
     proxy = shipping(pg, settings)
     node = cluster.nodes[0]
     stop, done = threading.Event(), list[int]()
@@ -175,8 +175,8 @@ def test_brokers_killed_and_hung_under_load(pg: Postgres, cluster: Kafka) -> Non
 @pytest.mark.timeout(300)
 def test_brokers_away_until_the_spool_is_full(pg: Postgres, cluster: Kafka) -> None:
     """Down for long: the spool takes what it may hold, statements are refused with a reason, and all goes on by itself."""
+    ensure(cluster.settings(topic_prefix="full-", timeout_seconds=60.0))
     settings = cluster.settings(topic_prefix="full-", timeout_seconds=2.0)
-    ensure(settings)
     proxy = shipping(pg, settings, spool_limit_bytes=16 * 1024**2)
     names = random.Random(7)
     try:

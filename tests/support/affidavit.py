@@ -297,7 +297,7 @@ class Machine(Affidavit):
                 return pid if state != "Z" else 0  # killed, and its supervisor has not looked yet
             return 0
 
-        return wait_for(alive, f"a live {name}", 30)
+        return wait_for(alive, f"a live {name}", 120)
 
     def kill(self, name: str) -> None:
         """Kill -9 one child, with `node` the pipeline as well."""
