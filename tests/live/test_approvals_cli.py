@@ -84,7 +84,7 @@ def test_two_people_approve_by_command_line(machine: Machine, capsys: pytest.Cap
         assert not future.done()
         code, out, _ = commands("approve", number, "--json", token=people["eve"])
         assert code == 0 and json.loads(out)["settled"] is True
-        assert future.result(30).rowcount == 4
+        assert future.result(120).rowcount == 4
         assert commands("approve", number, token=machine.token("dan", groups=["dba"], roles=["approver"]))[0] == 1
         assert connection.execute("SELECT count(*) FROM cli_rows").fetchone() == (6,)
     told = ("used", "really", "4 rows changed", "bob approved: seen")  # by two sources: their rows come in any order
@@ -108,6 +108,6 @@ def test_a_denial_reaches_the_client_with_its_reason(machine: Machine, capsys: p
         wait_for(lambda: number in [r["approval_id"] for r in commands.waiting()], "the request in the store")
         assert commands("deny", number, "--reason", "the whole table", token=bob) == (0, "", "denied\n")
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match="bob denied it: the whole table"):
-            future.result(30)
+            future.result(120)
     assert "is no request's id" in commands("show", "../x")[2]
     assert "no such approval" in commands("show", "0000")[2]

@@ -119,7 +119,7 @@ def test_what_is_approved_by_the_api_runs_and_is_told_beside_its_estimate(house:
             assert not future.done()
             answer = carol.post(path, json={"approved": True, "reason": "checked"})
             assert answer.json()["settled"] is True, answer.text
-            assert future.result(30).rowcount == 7
+            assert future.result(120).rowcount == 7
         used = house.stands(carol, item["approval_id"], "used")
         assert [(e["status"], e["rows_affected"]) for e in used["executions"]] == [("ok", 7)]
         assert used["estimate"]["known"] and used["closed"]["deciders"] == ["carol"]
@@ -169,7 +169,7 @@ def test_an_approver_decides_by_an_identity_token_and_others_do_not(house: House
             assert "DELETE FROM kept" in browser.get(entered.headers["location"]).text
             done = browser.post(path, json={"approved": True, "reason": "seen"}, headers=origin)
             assert done.json()["settled"] is True, done.text
-        assert future.result(30).rowcount == 1
+        assert future.result(120).rowcount == 1
         house.stands(carol, item["approval_id"], "used")
     (event,) = [
         e for e in house.machine.trail.refresh() if e["type"] == "ApprovalDecided" and e["approval_id"] == item["approval_id"]
@@ -198,7 +198,7 @@ def test_an_approver_is_told_and_denies_by_the_link(house: House) -> None:
             answer = browser.post(link, data={"approved": "no", "reason": "all of them?"}, headers=origin)
             assert answer.status_code == 200, answer.text
             with pytest.raises(psycopg.errors.InsufficientPrivilege, match=r"carol denied it: all of them\?"):
-                future.result(30)
+                future.result(120)
         assert [e["status"] for e in house.stands(carol, item["approval_id"], "denied")["executions"]] == ["denied"]
         assert browser.post(link, data={"approved": "yes"}, headers=origin).status_code == 409
     assert {m["title"] for m in house.inbox.of("all")} == {"Approval wanted: DELETE kept on shop"}

@@ -85,7 +85,7 @@ def test_psycopg_waits_and_is_served_and_others_are_meanwhile(held: Proxy, waiti
         before = rows(held)
         assert not future.done() and before == rows(held)
         decide(held, request)
-        assert future.result(30).rowcount == 3
+        assert future.result(120).rowcount == 3
         assert rows(held) == before - 3
         assert connection.execute("SELECT 1").fetchone() == (1,)
     assert request["approval_id"] in said[0] and f"https://audit.example/approvals/{request['approval_id']}" in said[0]
@@ -109,7 +109,7 @@ def test_a_denied_statement_leaves_a_transaction_as_any_error_would(
         assert request["transaction"] == "T"
         decide(held, request, approved=False, reason="not on a friday")
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match="bob denied it: not on a friday"):
-            future.result(30)
+            future.result(120)
         assert connection.info.transaction_status is psycopg.pq.TransactionStatus.INERROR
         connection.rollback()
         assert connection.execute("SELECT 7").fetchone() == (7,)
@@ -135,7 +135,7 @@ def test_a_psycopg_pipeline_fails_up_to_its_sync(held: Proxy, waiting: ThreadPoo
     future = waiting.submit(work)
     request = the_request(held, "pipeline")
     decide(held, request, approved=False)
-    assert future.result(30) == [(1,), (3,)]
+    assert future.result(120) == [(1,), (3,)]
     assert rows(held) == before
 
 
@@ -225,7 +225,7 @@ def test_a_client_that_leaves_takes_its_request_along(held: Proxy, waiting: Thre
     with socket.socket(fileno=os.dup(connection.fileno())) as end:
         end.shutdown(socket.SHUT_RDWR)
     with pytest.raises(psycopg.Error):
-        future.result(30)
+        future.result(120)
     assert closed(held, request)["reason"] == "client_lost"
     decide(held, request)
     assert rows(held) == before and the_execution(held, request)["outcome"]["status"] == "cancelled"
@@ -268,7 +268,7 @@ def test_who_may_decide_is_judged_by_the_proxy_too(held: Proxy, waiting: ThreadP
         time.sleep(0.5)  # what must not happen has no event to wait for
         assert not future.done() and request["approval_id"] not in closings(held)
         decide(held, request, by="dan")
-        future.result(30)
+        future.result(120)
     assert closed(held, request)["deciders"] == ["bob", "dan"]
 
 
@@ -280,7 +280,7 @@ def test_a_decision_about_something_else_denies(held: Proxy, waiting: ThreadPool
         request = the_request(held, name)
         decide(held, request, **changes)
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match="something else"):
-            future.result(30)
+            future.result(120)
 
 
 def test_an_approval_is_used_once_and_by_the_statement_it_was_given_to(held: Proxy, waiting: ThreadPoolExecutor) -> None:
@@ -290,16 +290,16 @@ def test_an_approval_is_used_once_and_by_the_statement_it_was_given_to(held: Pro
         asked, other = the_request(held, "twin-1"), the_request(held, "twin-2")
         assert asked["binding"] != other["binding"]
         decide(held, asked)
-        assert first.result(30).rowcount == 1
+        assert first.result(120).rowcount == 1
         decide(held, other, binding=asked["binding"])
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            second.result(30)
+            second.result(120)
         again = waiting.submit(one.execute, text)
         anew = the_request(held, "twin-1", 2)
         decide(held, asked)
         decide(held, anew, approved=False)
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            again.result(30)
+            again.result(120)
     assert len(executions(held, asked)) == 1
 
 
@@ -324,7 +324,7 @@ def test_who_may_write_the_control_topic_can_approve_nothing(held: Proxy, waitin
         request = the_request(held, "forged")
         also = waiting.submit(other.execute, "DELETE FROM held_rows WHERE a = 56")
         decide(held, the_request(held, "true"))
-        also.result(30)
+        also.result(120)
         decide(held, request, signer=STRANGER)
         message = ApprovalDecided(
             at=time.time_ns() // 1000, actor="bob", approval_id=request["approval_id"], approved=True, binding=request["binding"],
@@ -345,7 +345,7 @@ def test_who_may_write_the_control_topic_can_approve_nothing(held: Proxy, waitin
         assert all(e["key"] == named["key"] for e in told())
         assert not asks.done(), "nothing of that let it run"
         decide(held, request)
-        asks.result(30)
+        asks.result(120)
     assert closed(held, request)["deciders"] == ["bob"]
 
 
@@ -395,7 +395,7 @@ def test_a_proxy_that_ends_executes_nothing_and_says_so(pg: Postgres, policy: Pa
             running.kill() if how == "kill" else running.stop()
             for future in futures:
                 with pytest.raises(psycopg.OperationalError):
-                    future.result(30)
+                    future.result(120)
         for request in asked:
             decide(running, request)
         running.start()
@@ -418,5 +418,5 @@ def test_no_value_stands_anywhere(held: Proxy, waiting: ThreadPoolExecutor) -> N
         held.assert_nowhere("never-in-clear-4711", "clear-0815")
         decide(held, request, approved=False)
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            future.result(30)
+            future.result(120)
     held.assert_nowhere("never-in-clear-4711", "clear-0815")

@@ -180,7 +180,7 @@ class Proxy(Affidavit):
             self.wait_ready()
         return self
 
-    def wait_ready(self, seconds: float = 30) -> None:
+    def wait_ready(self, seconds: float = 120) -> None:
         """Wait until the worker accepts connections; raise with its own words if it ends instead."""
         assert self.process is not None
 

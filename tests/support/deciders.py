@@ -29,13 +29,13 @@ def the_request(machine: Affidavit, application: str, number: int = 1) -> Event:
     def found() -> list[Event]:
         return [e for e in requests(machine) if e["client"]["application"] == application]
 
-    wait_for(lambda: len(found()) >= number, f"request {number} of {application}", 30)
+    wait_for(lambda: len(found()) >= number, f"request {number} of {application}", 120)
     return found()[number - 1]
 
 
 def closed(machine: Affidavit, request: Event) -> Event:
     """Wait for a request's end."""
-    wait_for(lambda: request["approval_id"] in closings(machine), "the request's end", 30)
+    wait_for(lambda: request["approval_id"] in closings(machine), "the request's end", 120)
     return closings(machine)[request["approval_id"]]
 
 
@@ -78,5 +78,5 @@ def executions(machine: Affidavit, request: Event) -> list[Event]:
 
 def the_execution(machine: Affidavit, request: Event) -> Event:
     """Wait for the execution of a request."""
-    wait_for(lambda: bool(executions(machine, request)), "the event of a held statement", 30)
+    wait_for(lambda: bool(executions(machine, request)), "the event of a held statement", 120)
     return executions(machine, request)[0]

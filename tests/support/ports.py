@@ -24,7 +24,7 @@ def accepts(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def wait_for(condition: Callable[[], T], what: str, seconds: float = 20, poll: float = 0.02) -> T:
+def wait_for(condition: Callable[[], T], what: str, seconds: float = 90, poll: float = 0.02) -> T:
     """Call `condition` until it returns something true and return that; past the deadline raise AssertionError naming `what`."""
     deadline = time.monotonic() + seconds
     while True:

@@ -74,7 +74,7 @@ class Trail:
         head = self._heads.get(header.source)
         return head is not None and header.number <= head.number
 
-    def session(self, application: str, sessions: int = 1, seconds: float = 30) -> list[Event]:
+    def session(self, application: str, sessions: int = 1, seconds: float = 120) -> list[Event]:
         """Return the QueryExecuted events of `application`, once that many of its sessions have closed."""
 
         def closed() -> set[str]:
