@@ -103,6 +103,9 @@ def test_every_executed_statement_is_one_row(installed: Callable[[postgres.Postg
                 thread.join(60)
         assert not [client.broken for client in clients if client.broken]
         assert machine.stop() == 0, machine.said()[-3000:]
+        if "the next start projects them" in machine.said():  # a stop is bounded; a busy machine leaves some in the log
+            machine.start()
+            assert machine.stop() == 0, machine.said()[-3000:]
 
         executed = tickets(server)
         acknowledged = {ticket for client in clients for ticket in client.acknowledged}

@@ -310,7 +310,7 @@ class Machine(Affidavit):
         """Stop in order and return the exit code."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(timeout=60)
+        code = self.process.wait(timeout=150)  # two minutes are promised
         self.process = None
         if self._faust is not None:
             with contextlib.closing(self.log.open()) as log:
