@@ -47,6 +47,8 @@ class Principal:
 
     principal: str
     kind: str = ""
+    since: int = 0
+    """The time (µs) of the statement it began with: later where it was forgotten and came again. 0 in older versions' states."""
     version: int = 0
     seen: Mapping[int, int] = field(default_factory=dict)
     totals: tuple[Total, ...] = ()
@@ -84,6 +86,7 @@ def fold(state: Principal, activity: Activity) -> Principal:
     return Principal(
         principal=activity.principal,
         kind=activity.kind,
+        since=state.since if state.version else min((b.first_at for b in activity.buckets), default=0),
         version=version,
         seen={**state.seen, partition: offset},
         totals=tuple(totals),
@@ -101,10 +104,11 @@ def is_idle(state: Principal, now: int) -> bool:
 
 
 def is_newer(state: Principal, known: Principal) -> bool:
-    """Whether a state stands for more than another of the same principal, which may be of before it was forgotten."""
-    if abs(state.last_at - known.last_at) > KEPT_US:
-        return state.last_at > known.last_at
-    return state.version > known.version
+    """Whether a state stands for more than another of the same principal, which may be of before it was forgotten.
+
+    By when they began, not by when anything was seen last: that goes back where a clock was fast and its bucket is given up.
+    """
+    return (state.since, state.version) > (known.since, known.version)
 
 
 def _place(partition: int, offset: int) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from processors.principals import KEPT_US, Principal, fold, is_newer
+from processors.principals import KEPT_US, MAX_BUCKETS, Principal, fold, is_newer, trimmed
 from processors.runtimes import folding as module
 from processors.runtimes.embedded import EmbeddedRuntime
 from processors.runtimes.folding import Folding, States
@@ -95,6 +95,23 @@ def test_who_missed_the_tombstone_believes_the_new_state_and_not_the_old_one_aga
     later = seen("ana", START + 5, 2, seen("ana", START, 1))
     assert is_newer(later, seen("ana", START, 1))
     assert not is_newer(later, later)
+
+
+@pytest.mark.parametrize("wrong", [-400 * DAY, 400 * DAY])
+def test_a_clock_that_was_wrong_by_a_year_does_not_keep_states_from_going_on(wrong: int) -> None:
+    """When its bucket is given up, the newest statement that is known of is another, a year away."""
+    owner = fresh()
+    times = [START + wrong, *(START + hour * HOUR_US for hour in range(2 * MAX_BUCKETS)), START + wrong + DAY]
+    times += [START + wrong + DAY + hour * HOUR_US for hour in range(2 * MAX_BUCKETS)]
+    for offset, at in enumerate(times, 1):
+        owner.keep({"ana": trimmed(seen("ana", at, offset, owner.state_of("ana")))}, offset + 1, 0)
+        assert owner.state_of("ana").version == offset
+
+
+def test_states_that_an_older_version_kept_go_on_and_are_older_than_what_began_since() -> None:
+    kept = replace(seen("ana", START, 1), since=0, version=500)
+    assert is_newer(seen("ana", START + DAY, 2, kept), kept)
+    assert is_newer(seen("ana", START + KEPT_US + DAY, 2), kept)
 
 
 def test_what_brokers_did_not_confirm_is_kept() -> None:
