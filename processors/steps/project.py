@@ -225,7 +225,7 @@ def _pointed(pointers: Sequence[int], indices: Sequence[int]) -> tuple[list[int]
 def _unreadable(q: Queries, i: int, batch: Batch) -> Other:
     arrived = batch.fresh[q.block_of[i]]
     line = Line(q.block_of[i], q.seqs[i], arrived.lines[q.seqs[i] - arrived.block.header.first_seq])
-    return Other(line, UNREADABLE, structs.asdict(q.events[i]))
+    return Other(line, UNREADABLE, {**q.contexts[q.context_of[i]], **structs.asdict(q.events[i])})
 
 
 def _other_events(others: Sequence[Other], batch: Batch) -> pa.Table:

@@ -122,10 +122,10 @@ class _Reader:
             return
         try:
             known = asdict(_QUERY.validate_json(line.data))
-        except ValidationError:
+            pieces = [orjson.dumps({m: known[m] for m in sorted(members)})[1:-1] for members in (_DECISION, _CONTEXT, _STATEMENT)]
+        except (ValidationError, orjson.JSONEncodeError):  # the second: a number of more than 64 bits
             self.others.append(Other(line, UNREADABLE, event))
             return
-        pieces = [orjson.dumps({m: known[m] for m in sorted(members)})[1:-1] for members in (_DECISION, _CONTEXT, _STATEMENT)]
         if known["v"] > KNOWN_VERSION:
             self._newer[len(self._events)] = line.data
         changing = {name: known[name] for name in Execution.__struct_fields__}

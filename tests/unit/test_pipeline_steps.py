@@ -237,6 +237,7 @@ class TestRows:
             lambda e: e.update(at=0),
             lambda e: e.update(params=7),
             lambda e: e["decision"].update(risk=300),
+            lambda e: e["decision"].update(risk=(1 << 64) - 1),
             lambda e: e["outcome"].update(rows_returned=-1),
             lambda e: e.update(event_id="no id"),
             lambda e: e["principal"].update(kind=None),
@@ -254,6 +255,33 @@ class TestRows:
         other = rows(batch, "other_events")
         assert [(r["type"], r["seq"], r["line"]) for r in other] == [("Unreadable", 2, lines[1])]
         assert state.unreadable == 1
+
+    @pytest.mark.parametrize("version", [1, 2])
+    @pytest.mark.parametrize("risk", [1 << 64, -1 << 70, 10**400])
+    def test_a_number_larger_than_any_makes_its_line_unreadable_and_stops_nothing(self, risk: int, version: int) -> None:
+        source = Source()
+        lines = [source.query() for _ in range(3)]
+        lines[1] = lines[1].replace(b'"risk":0', b'"risk":%d' % risk).replace(b'"v":1', b'"v":%d' % version)
+        state, batch = project_lines(source, lines)
+        assert [r["seq"] for r in rows(batch, "query_events")] == [1, 3]
+        assert [(r["type"], r["line"]) for r in rows(batch, "other_events")] == [("Unreadable", lines[1])]
+        assert state.unreadable == 1
+
+    @pytest.mark.parametrize("turned", [False, True])
+    def test_an_event_no_row_can_hold_says_whose_it_is(self, turned: bool) -> None:
+        """However it was read: by pieces, or whole."""
+        source = Source()
+        event = orjson.loads(source.query())
+        event["outcome"]["rows_returned"] = -1
+        line = orjson.dumps(dict(reversed(event.items())) if turned else event)
+        _, batch = project_lines(source, [line])
+        (other,) = rows(batch, "other_events")
+        assert other["type"] == "Unreadable"
+        assert (other["session_id"], other["principal_id"], other["database_alias"]) == (
+            event["session_id"],
+            event["principal"]["id"],
+            event["database"]["alias"],
+        )
 
     @pytest.mark.parametrize("data", [b"not json", b"[1]", b'"x"', b"{}", b'{"type":5}', b"\xff\xfe", b""])
     def test_a_line_that_is_no_event_is_kept_at_the_place_its_block_gives_it(self, data: bytes) -> None:
