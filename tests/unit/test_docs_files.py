@@ -1,0 +1,22 @@
+"""Files that documents name, in backticks from the project's root, are there: a file that is renamed takes its mentions along."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NAMED = re.compile(r"`((?:bench|deploy|docs|ingest|processors|query_api|schemas|tests)/[\w./-]+)(?:::\w+)?`")
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(p for f in ("bench", "deploy", "docs") for p in (ROOT / f).rglob("*.md"))])
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_file_that_is_named_is_there(document: Path) -> None:
+    named = set(NAMED.findall(document.read_text()))
+    assert {name for name in named if not (ROOT / name).exists()} == set()
+
+
+def test_files_are_found_in_the_documents() -> None:
+    assert len(set(NAMED.findall((ROOT / "docs" / "ARCHITECTURE.md").read_text()))) > 50
