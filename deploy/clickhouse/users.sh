@@ -5,7 +5,7 @@ set -eu
 hash() { printf %s "$1" | sha256sum | cut -d " " -f 1; }
 user() {
     cat <<END
-CREATE USER IF NOT EXISTS $1;
+CREATE USER IF NOT EXISTS $1 IDENTIFIED WITH sha256_hash BY '$(hash "$2")';
 ALTER USER $1 IDENTIFIED WITH sha256_hash BY '$(hash "$2")';
 GRANT affidavit_$1 TO $1;
 ALTER USER $1 DEFAULT ROLE affidavit_$1;

@@ -150,6 +150,7 @@ def test_the_users_and_rights_shipped_are_those_of_this_version(stack: dict[str,
     statements = [s for s in re.split(r";\n", re.sub(r"^--.*\n", "", done.stdout)) if s]
     assert statements[: len(shipped)] == [line.removesuffix(";") for line in shipped]
     assert len(statements) == len(shipped) + 4 * len(LOGINS | {"grafana": "auditor"})
+    assert all(" IDENTIFIED WITH sha256_hash BY '" in s for s in statements if "CREATE USER" in s)  # from the first moment
     with serving() as server:
         store = connect(server.settings(), tmp_path)
         for statement in statements:
