@@ -20,3 +20,9 @@ def test_every_file_that_is_named_is_there(document: Path) -> None:
 
 def test_files_are_found_in_the_documents() -> None:
     assert len(set(NAMED.findall((ROOT / "docs" / "ARCHITECTURE.md").read_text()))) > 50
+
+
+def test_every_benchmark_stands_in_its_document() -> None:
+    modules = {p.stem for p in (ROOT / "bench").glob("*.py") if "__main__" in p.read_text()}
+    listed = re.findall(r"^\| `(\w+)` \| [^|]+\? \|$", (ROOT / "bench" / "README.md").read_text(), re.MULTILINE)
+    assert (sorted(listed), len(listed)) == (sorted(modules), len(modules))
