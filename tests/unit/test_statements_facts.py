@@ -42,6 +42,8 @@ VERBS = [
     ("select 1 from t fetch first 5 rows only", "select", "public.t", "", "limited"),
     ("select a into n from t", "select create_table", "public.t", "public.n", "ddl"),
     ("select a from t union select b from u", "select", "public.t public.u", "", ""),
+    ("select * from t union select 1, 2, 3 union all select 4, 5, b from u", "select", "public.t public.u", "", "star"),
+    ("select a from t union select 1, 2 union select 3, b from u", "select", "public.t public.u", "", ""),
     ("insert into t default values", "insert", "", "public.t", ""),
     ("insert into t select * from u", "insert", "public.u", "public.t", "star"),
     ("insert into t (a) values (1) on conflict do nothing", "insert", "", "public.t", ""),

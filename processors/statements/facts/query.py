@@ -149,8 +149,10 @@ class QueryWalk(ExpressionWalk):
                         columns[i] = (columns[i][0], columns[i][1] | behind)
                         merged[i].add(behind)
                         plain[i] = plain[i] and other.columns[i][0] in other.plain
-                    else:
+                    else:  # the first's stars stand for more than is known, or no server takes it
                         columns.append(other.columns[i])
+                        merged.append({behind})
+                        plain.append(False)
                 lineage = united(output.lineage, other.lineage)
                 output = Output(columns, tuple(dict.fromkeys(output.stars + other.stars)), lineage)
             # What a round of a recursion gives is what the next one takes, and may move from column to column.
