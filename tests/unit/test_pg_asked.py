@@ -35,3 +35,10 @@ def test_what_a_startup_packet_asks_for(parameters: dict[str, str], dangers: set
     found = [s for text in settings_asked(parameters) for s in analyser.analyse(text, Lexing()).statements]
     assert {d for s in found for d in s.facts.dangers} == dangers
     assert all(s.facts.verbs in (("set",), ("unknown",)) for s in found)
+
+
+@pytest.mark.parametrize("space", ["\x1c", "\x1f", "\x85", "\xa0", "\u2003"])
+def test_a_value_ends_where_the_server_ends_it(space: str) -> None:
+    """What only Python takes for a space is part of the value, and does not hide the rest of it."""
+    asked = list(settings_asked({"options": f"-c search_path=public{space}--a=b,evil"}))
+    assert asked == [f"SET \"search_path\" TO 'public{space}--a=b,evil'".encode()]

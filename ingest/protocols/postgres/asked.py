@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 _NO_SETTINGS = frozenset(("replication", "application_name", "client_encoding"))
-_WORD = re.compile(r"(?:\\.|[^\\\s])+", re.DOTALL)
+_WORD = re.compile(r"(?:\\.|[^\\ \t\n\v\f\r])+", re.DOTALL)  # the server's isspace: of a wider one, a value would end early
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 UNREADABLE = b"("
 """Stands for a switch that is not known: text that is no SQL, and so is opaque."""
