@@ -7,7 +7,7 @@ statement's tree is read again with the values in their places; nothing of that 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from pglast import parser
@@ -22,6 +22,11 @@ Node = dict[str, Any]
 Value = str | int | Node | None
 """A text or number, an expression's node, or None for what is not known: it stays a parameter."""
 
+UNREADABLE: Final[Node] = {"Unreadable": {}}
+"""A value that came and cannot be read: it may be any."""
+EXTREMES: Final[tuple[Value, ...]] = (0, 10**12, "", "%", "infinity", "-infinity")
+"""What leaves nothing out in the place of a value that cannot be read, above, below and as a pattern."""
+
 WORST = frozenset((Danger.MASS_UPDATE, Danger.MASS_DELETE))
 """Of what cannot be read again."""
 
@@ -30,9 +35,16 @@ def dangers_with(text: str, place: int, values: Sequence[Value], namer: Namer, c
     """Return the dangers of the statement at `place` of a text with its parameters' values. Never raises."""
     try:
         tree = orjson.loads(parser.parse_sql_json(text))["stmts"][place]["stmt"]
-        return frozenset(collect(_filled(tree, values), namer, elided=False, catalogue=catalogue).dangers)
+        readings = [[e if v is UNREADABLE else v for v in values] for e in (EXTREMES if is_unreadable(values) else (None,))]
+        found = (collect(_filled(tree, read), namer, elided=False, catalogue=catalogue).dangers for read in readings)
+        return frozenset(danger for dangers in found for danger in dangers)
     except Exception:
         return WORST
+
+
+def is_unreadable(values: Sequence[Value]) -> bool:
+    """Tell whether a value among them cannot be read."""
+    return any(v is UNREADABLE for v in values)
 
 
 def arguments(text: str, place: int) -> list[Value]:

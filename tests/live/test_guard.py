@@ -251,3 +251,45 @@ def test_settings_asked_for_at_login_are_judged_as_statements(pg: Postgres) -> N
 
         wait_for(lambda: len(refused()) >= 4, "the events of the logins that were refused")
         assert {e["reason"] for e in refused()} == {"startup_settings"}
+
+
+def test_a_name_in_use_or_a_binary_value_does_not_hide_what_runs(pg: Postgres, tmp_path: Path) -> None:
+    """The server refuses the second Parse, and behind its Sync the name is still the DELETE's: with `%` that is all of it."""
+    mass = {"id": "mass", "effect": "deny", "when": "'mass_delete' in statement.dangers", "reason": "All of it."}
+    write(tmp_path / "policy.yaml", [mass])
+    with running_proxy(pg, {"policy": {"files": [str(tmp_path / "policy.yaml")]}, "masking": UNMASKED}) as proxy:
+        with psycopg.connect(**proxy.app(), autocommit=True) as connection:
+            connection.execute("CREATE TABLE guard_names (id int, name text)")
+            connection.execute("INSERT INTO guard_names SELECT n, 'n' || n FROM generate_series(1, 50) n")
+            wire = connection.pgconn
+            assert wire.prepare(b"s", b"DELETE FROM guard_names WHERE name LIKE $1").status == psycopg.pq.ExecStatus.COMMAND_OK
+            wire.enter_pipeline_mode()
+            wire.send_prepare(b"s", b"SELECT $1::text")
+            wire.pipeline_sync()
+            wire.send_query_prepared(b"s", [b"%"])
+            wire.pipeline_sync()
+            states, syncs = [], 0
+            while syncs < 2:
+                result = wire.get_result()
+                if result is not None and result.status == psycopg.pq.ExecStatus.PIPELINE_SYNC:
+                    syncs += 1
+                elif result is not None:
+                    states.append(result.error_field(psycopg.pq.DiagnosticField.SQLSTATE))
+            wire.exit_pipeline_mode()
+            assert states == [b"42P05", b"42501"]
+
+        async def binary() -> None:
+            to = proxy.app()
+            connection = await asyncpg.connect(
+                host=to["host"], port=to["port"], user=to["user"], password=to["password"], database=to["dbname"]
+            )
+            for bound in (0, -7):
+                with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                    await connection.execute("DELETE FROM guard_names WHERE id > $1", bound)
+            assert await connection.execute("DELETE FROM guard_names WHERE id > $1", 49) == "DELETE 1"
+            await connection.close()
+
+        asyncio.run(binary())
+        with psycopg.connect(**proxy.app(), autocommit=True) as connection:
+            assert connection.execute("SELECT count(*) FROM guard_names").fetchone() == (49,)
+            connection.execute("DROP TABLE guard_names")

@@ -39,15 +39,15 @@ class Prepared:
     """A prepared statement: what its text is, the tokens of its literals, and its parameters' type OIDs.
 
     Until the server answers its Parse, `waiting` are the executions that rely on it. Should the server refuse or skip the Parse,
-    the name still means `instead`. `mentions` are the names in a statement that runs or fetches something by name. `denial` is
-    set where the guard kept the Parse from the server. `own_name` is what the server knows it by, where that is not what the
-    client calls it (see `holding`), and `text` the statement as it came. `description` is the body of the RowDescription that
-    answered a Describe while `catalogue` was the newest snapshot.
+    the name still means `instead`; `parsed_at` is behind how many Syncs it was sent. `mentions` are the names in a statement that
+    runs or fetches something by name. `denial` is set where the guard kept the Parse from the server. `own_name` is what the
+    server knows it by, where that is not what the client calls it (see `holding`), and `text` the statement as it came.
+    `description` is the body of the RowDescription that answered a Describe while `catalogue` was the newest snapshot.
     """
 
     __slots__ = (
         "catalogue", "claims", "denial", "description", "failed", "instead", "lexing", "literals", "mentions", "oids", "own_name",
-        "statement", "text", "waiting",
+        "parsed_at", "statement", "text", "waiting",
     )  # fmt: skip
 
     def __init__(self, statement: Statement, literals: tuple[str, ...], claims: dict[str, str], oids: tuple[int, ...]) -> None:
@@ -61,6 +61,7 @@ class Prepared:
         self.mentions: frozenset[bytes] | None = None
         self.denial: Denial | None = None
         self.own_name = b""
+        self.parsed_at = 0
         self.text = b""
         self.lexing: object = None
         self.description = b""
@@ -74,7 +75,8 @@ class Portal:
     `formats` are those its Bind asked for, None if not known; `described` is whether its own RowDescription was asked for,
     `description` the body of that.
     Rows and bytes are counted only where a limit is on them. `valued` is what its values make of its statement, where that
-    depends on them.
+    depends on them, and of those that its name stood for before, should its Parse have failed (`Names.before`). `doubtful`: a
+    portal of this name was open, and may still be the one executed.
     """
 
     __slots__ = (
@@ -83,6 +85,7 @@ class Portal:
         "denial",
         "described",
         "description",
+        "doubtful",
         "fetched",
         "formats",
         "granted",
@@ -103,7 +106,15 @@ class Portal:
         self.description = b""
         self.formats: tuple[int, ...] | None = None
         self.rows = self.bytes_out = 0
-        self.valued: tuple[Prepared, Statement] | None = None
+        self.valued: tuple[tuple[Prepared, Statement], ...] = ()
+        self.doubtful = False
+
+    def reading(self, prepared: Prepared) -> Statement:
+        """Return what a statement that it may be bound to is with its values."""
+        for valued, statement in self.valued:
+            if valued is prepared:
+                return statement
+        return prepared.statement
 
     def shape(self, catalogue: object) -> tuple[bytes, tuple[int, ...] | None] | None:
         """Return a RowDescription's body for its rows, and formats where those are not in it; None if neither is known."""

@@ -15,7 +15,7 @@ from ingest.protocols.postgres.expected import Parsed, Portal, Prepared, Simple
 from ingest.protocols.postgres.repeats import Repeats
 from processors.statements import Analysis, Statement
 from processors.statements.statement import with_dangers
-from processors.statements.valued import WORST, Value
+from processors.statements.valued import EXTREMES, WORST, Value, is_unreadable
 from schemas.events import StatementFlag
 
 if TYPE_CHECKING:
@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 
 MAX_KEPT_TEXT: Final = 16 * 1024
 """Bytes of a prepared statement's text kept to read it anew; a longer one is opaque once settings change."""
+MAX_VALUED_TEXT: Final = 4096
+MAX_READ_AGAIN: Final = 256 * 1024
+"""Bytes of a text that is read again with its values, and of all such texts while one read from the client is handled: a Bind of
+some bytes can ask for 25 ms of work, and thousands of them come at once. What is past either is taken for the worst."""
+MAX_BEFORE: Final = 16
+"""Statements looked at that a name may stand for while Parses of it are unanswered; where there are more, it is not executed."""
 _MAX_JOINED_TEXT: Final = 64 * 1024
 MAX_NAME: Final = 63
 """The server knows statements and portals by this many bytes of their names (NAMEDATALEN)."""
@@ -48,6 +54,9 @@ class Names:
         self.cursors = Named()
         self.in_sql: dict[bytes, list[_InSql]] = {}
         """What PREPARE in SQL may have given a name to: all of it, for one that failed changed nothing."""
+        self.syncs = 0
+        self.read_again = 0
+        """Bytes of text read again for the sake of values since the client was last read from."""
         self.own: dict[bytes, Prepared] = {}
         """Prepared statements that the server knows by a name of ours."""
 
@@ -56,7 +65,7 @@ class Names:
         if session.skipping:
             return prepared
         name = name[:MAX_NAME]
-        prepared.waiting = []
+        prepared.waiting, prepared.instead, prepared.parsed_at = [], self.prepared.get(name), self.syncs
         session.expected.append(Parsed(name, prepared, self.prepared.get(name)))
         if name not in self.prepared and len(self.prepared) >= session.limits.prepared:
             del self.prepared[next(iter(self.prepared))]
@@ -123,6 +132,28 @@ class Names:
             prepared = prepared.instead or self.unknown(b"a prepared statement this session does not remember")
             portal.prepared, portal.params = prepared, [*prepared.literals, *tokens]
         return prepared
+
+    def before(self, prepared: Prepared) -> list[Prepared]:
+        """What a name may stand for in the place of `prepared`, whose Parse is unanswered and behind a Sync.
+
+        Should the server refuse that Parse (the name is in use) or skip it, it runs what the name stood for before.
+        """
+        found: list[Prepared] = []
+        while prepared.waiting is not None and prepared.parsed_at != self.syncs and prepared.instead is not None:
+            prepared = prepared.instead
+            while prepared.failed and prepared.instead is not None:
+                prepared = prepared.instead
+            if len(found) > MAX_BEFORE:
+                break
+            if not (prepared.failed or prepared.own_name or prepared.denial):
+                found.append(prepared)
+        return found
+
+    def anew(self, prepared: Prepared) -> Statement:
+        """Return what a statement is under the settings of now."""
+        if prepared.lexing is None or prepared.lexing is self._session.lexing:
+            return prepared.statement
+        return self._read_again(prepared.text, 0)
 
     def resolved(self, analysis: Analysis, text: bytes) -> Analysis:
         """Put what statements run or fetch by name into them: EXECUTE of anything, FETCH of what came by Bind."""
@@ -204,7 +235,8 @@ class Names:
     def valued(self, statement: Statement, text: bytes, place: int, values: Sequence[Value]) -> Statement:
         """What a statement is, the one at `place` of `text`, with its parameters' values."""
         session = self._session
-        if len(text) > MAX_KEPT_TEXT:
+        self.read_again += len(text) * (len(EXTREMES) if is_unreadable(values) else 1)
+        if len(text) > MAX_VALUED_TEXT or self.read_again > MAX_READ_AGAIN:
             return with_dangers(statement, WORST)
         return with_dangers(statement, session.analyser.with_values(text, place, values, session.lexing))
 

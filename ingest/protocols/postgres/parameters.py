@@ -17,6 +17,7 @@ from typing import Final, Protocol
 from ingest.core.errors import ClientProtocolError
 from ingest.protocols.postgres.values import UNSPECIFIED, Canoniser, canoniser
 from processors.statements.tokens import MAX_PARAMS
+from processors.statements.valued import UNREADABLE, Value
 
 NULL_TOKEN: Final = "null"
 _MAX_CACHED_PARAMETERS: Final = 64  # statements with more are rare, and their types would fill the cache
@@ -72,10 +73,13 @@ def result_formats(data: bytes, pos: int, end: int) -> tuple[int, ...]:
 
 
 _WHOLE_NUMBERS: Final = frozenset((20, 21, 23))
+_FIRST_USER_OID: Final = 16384
 
 
-def parameter_values(data: bytes, pos: int, oids: Sequence[int]) -> list[str | int | None]:
-    """The values of a well-formed Bind's parameters, for what only they can tell; None for what is not text or a whole number.
+def parameter_values(data: bytes, pos: int, oids: Sequence[int]) -> list[Value]:
+    """The values of a well-formed Bind's parameters, for what only they can tell: None for NULL, else text or a whole number.
+
+    UNREADABLE for what is binary, of a type that is not known or not read.
 
     They are looked at and forgotten: nothing of them is kept or recorded.
     """
@@ -84,20 +88,30 @@ def parameter_values(data: bytes, pos: int, oids: Sequence[int]) -> list[str | i
     pos += 2 + 2 * codes
     count: int = _COUNT.unpack_from(data, pos)[0]
     pos += 2
-    found: list[str | int | None] = []
+    found: list[Value] = []
     for n in range(count):
         length: int = _LENGTH.unpack_from(data, pos)[0]
         pos += 4
         value, pos = data[pos : pos + max(length, 0)], pos + max(length, 0)
-        binary = formats[n if codes > 1 else 0] == 1 if codes else False
+        format = (formats[n] if n < codes else _UNKNOWN_FORMAT) if codes > 1 else formats[0] if codes else 0
         if length < 0:
             found.append(None)
-        elif binary and n < len(oids) and oids[n] in _WHOLE_NUMBERS:
-            found.append(int.from_bytes(value, "big", signed=True))
+        elif format:
+            found.append(_binary_value(value, oids[n] if n < len(oids) else UNSPECIFIED))
         else:
-            text = value.decode("utf-8", "replace")
-            found.append(text if not binary or (text.isprintable() and "\ufffd" not in text) else None)
+            found.append(value.decode("utf-8", "replace"))
     return found
+
+
+def _binary_value(value: bytes, oid: int) -> Value:
+    if oid in _WHOLE_NUMBERS:
+        return int.from_bytes(value, "big", signed=True)
+    word, canonical = canoniser(oid, 1)(value)
+    text = canonical.decode("utf-8", "replace")
+    if not word.startswith("oid"):
+        return text
+    # Types that are not built in may be texts (citext, an enum); what nobody named may as well be a number.
+    return text if oid >= _FIRST_USER_OID and text.isprintable() and "\ufffd" not in text else UNREADABLE
 
 
 def parameter_plan(data: bytes, pos: int, param_oids: tuple[int, ...]) -> tuple[tuple[Canoniser, ...], int] | None:

@@ -20,11 +20,12 @@ from ingest.protocols.postgres.expected import Batch, Described, Parsed, Portal,
 from ingest.protocols.postgres.framing import BIND, EXECUTE, PARSE, QUERY, SERVER, SYNC, Framing, Streamed
 from ingest.protocols.postgres.holding import HOLD, OWN_NAMES, Granted, renamed
 from ingest.protocols.postgres.messages import REFUSED_PARSE, REFUSED_QUERY, message
-from ingest.protocols.postgres.names import MAX_KEPT_TEXT, MAX_NAME, Names
+from ingest.protocols.postgres.names import MAX_BEFORE, MAX_KEPT_TEXT, MAX_NAME, Names
 from ingest.protocols.postgres.parameters import function_call_tokens, parameter_tokens, parameter_values, result_formats
 from ingest.protocols.postgres.repeats import Repeats
 from ingest.protocols.postgres.waiting import Waiting
 from processors.statements import Analysis, Statement
+from processors.statements.statement import with_dangers
 from schemas.events import StatementFlag
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Requests(Framing):
 
     def feed(self, data: bytes, now: int, actions: list[Action]) -> None:
         """Parse as far as the bytes reach. Raises ClientProtocolError on a message the protocol does not have."""
+        self.names.read_again = 0
         if self.waiting.hold is not None:
             self.waiting.keep(data)
         else:
@@ -336,7 +338,7 @@ class Requests(Framing):
         prepared = self.names.actual(portal)
         if prepared.waiting is not None:
             prepared.waiting.append(execution)
-        statement = prepared.statement
+        statement = portal.reading(prepared)
         if prepared.mentions is not None:
             statement = self.names.by_name(statement, prepared.mentions, prepared.text)
         if statement.settings:
@@ -364,13 +366,30 @@ class Requests(Framing):
         asks = prepared is not None and prepared.statement.asks_values
         if portal_end == pos and prepared is not None and prepared.waiting is None and prepared.mentions is None and not asks:
             self._repeats.learn(data, pos, name_end + 1, end, prepared)
+        earlier = self._portals.get(data[pos:portal_end][:MAX_NAME]) if portal_end > pos else None
         portal = self.names.open_portal(data[pos:portal_end], prepared, tokens, end - pos + 5)
         if portal is not None and session.masking is not None:
             portal.formats = result_formats(data, name_end + 1, end)
-        if portal is not None and prepared is not None and asks:
-            values = parameter_values(data, name_end + 1, prepared.oids)
-            portal.valued = portal.prepared, self.names.valued(portal.prepared.statement, prepared.text, 0, values)
+        if portal is not None and prepared is not None and session.guard is not None:
+            self._value(portal, prepared, earlier, data, name_end + 1)
         return None
+
+    def _value(self, portal: Portal, prepared: Prepared, earlier: Portal | None, data: bytes, at: int) -> None:
+        """Take down what the values of a Bind make of all that it may have bound."""
+        names, statement = self.names, portal.prepared.statement
+        if prepared.statement.asks_values:
+            statement = names.valued(statement, prepared.text, 0, parameter_values(data, at, prepared.oids))
+        if earlier is not None:
+            portal.doubtful = earlier.doubtful or earlier.params != portal.params
+            statement = with_dangers(statement, (d for _, s in earlier.valued for d in s.facts.dangers))
+        found = [(portal.prepared, statement)] if statement is not portal.prepared.statement else []
+        if prepared.waiting is not None and prepared.parsed_at != names.syncs:
+            for before in names.before(prepared):
+                statement = names.anew(before)
+                if statement.asks_values:
+                    statement = names.valued(statement, before.text, 0, parameter_values(data, at, before.oids))
+                found.append((before, statement))
+        portal.valued = tuple(found)
 
     def repeat(self, data: bytes, now: int) -> Execution | None:
         """Take Bind, Execute, Sync of the statement run last, or a Query of one plain statement, whole; return its execution.
@@ -450,8 +469,8 @@ class Requests(Framing):
         statement = prepared.statement
         if prepared.mentions is not None and not session.skipping:
             statement = self.names.by_name(statement, prepared.mentions, prepared.text)
-        elif portal.valued is not None and portal.valued[0] is prepared:
-            statement = portal.valued[1]
+        else:
+            statement = portal.reading(prepared)
         size = portal.bytes_in + end - pos + 5
         if session.refusal and (denial := session.denial()) is not None:
             portal.bytes_in = 0
@@ -466,6 +485,10 @@ class Requests(Framing):
             if granted is not None and granted.prepared is not prepared:  # its Parse failed: this is another statement
                 granted = portal.granted = None
             judgement = session.guard.judge(statement, prepared.claims, self._now, granted.approval if granted else None)
+            if not session.skipping and not judgement.stops and self._may_be_another(portal, prepared):
+                judgement = _ANOTHER
+            elif judgement.holds and granted is None and portal.doubtful:
+                judgement = _ANOTHER  # approvers would be shown values of one portal, and the other might run
             if self.waiting.settled is not None or (judgement.holds and granted is None):
                 request = Request((statement,), tuple(portal.params), prepared.claims, kind, session.transaction)
                 judgements = self.waiting.decide(request, [judgement])
@@ -509,6 +532,22 @@ class Requests(Framing):
             prepared.waiting.append(execution)
         return message(b"D", b"P" + name + b"\x00") + data[pos - 5 : end] if asks else None
 
+    def _may_be_another(self, portal: Portal, prepared: Prepared) -> bool:
+        """Tell whether a portal may run what its statement's name stood for before, and that may not run."""
+        guard, names = self._session.guard, self.names
+        if guard is None or prepared.waiting is None or prepared.parsed_at == names.syncs:
+            return False
+        found = names.before(prepared)
+        if len(found) > MAX_BEFORE:
+            return True
+        for before in found:
+            statement = portal.reading(before)
+            if before.mentions is not None:
+                statement = names.by_name(statement, before.mentions, before.text)
+            if guard.judge(statement, before.claims, self._now).stops:
+                return True
+        return False
+
     def _refuse_execute(self, execution: Execution, denial: Denial) -> bytes:
         execution.denial, execution.done = denial, True
         if not self._session.skipping:
@@ -520,6 +559,7 @@ class Requests(Framing):
     def _sync(self, data: bytes, pos: int, end: int) -> bytes | None:
         session = self._session
         self.waiting.granted = None
+        self.names.syncs += 1
         if not session.copying_in:
             session.skipping = False
             session.expected.append(Simple.SYNC)
@@ -646,6 +686,13 @@ _OWN_NAME = Judgement(
     True,
     "this name of a prepared statement is kept for the proxy",
     f"Use one that does not begin with {OWN_NAMES.decode()}. It was not executed.",
+)
+
+_ANOTHER = Judgement(
+    DENY,
+    True,
+    "what a name stands for here is not certain, and what it stood for before may not run",
+    "Use another name, or wait for the answer to its Parse or Bind. It was not executed.",
 )
 
 

@@ -572,7 +572,7 @@ class Responses:
         head = self._head()
         if type(head) is not Parsed:
             raise ServerProtocolError("ParseComplete answers nothing that was asked")
-        head.prepared.waiting = None
+        head.prepared.waiting = head.prepared.instead = None
         self._session.expected.popleft()
         return None
 
