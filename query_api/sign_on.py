@@ -12,7 +12,8 @@ import hashlib
 import hmac
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,6 +22,9 @@ from query_api.identity import Clock, Identity
 PENDING_SECONDS = 600
 """How long somebody may take at the provider, second factor included."""
 MOST_PENDING = 1000
+MOST_ASKING = 8
+"""Logins that ask the provider at a time. Each takes one of the threads that serve all requests, for seconds where the provider
+is slow; whoever has no login yet can begin one."""
 MOST_PENDING_EACH = 20
 """Logins begun and not ended, in all and of one address: more are people clicking, or a flood; the oldest goes."""
 
@@ -83,6 +87,7 @@ class SignOn:
         self._new_secret = new_secret
         self._lock = threading.Lock()
         self._pending: OrderedDict[bytes, _Pending] = OrderedDict()
+        self._asking = threading.BoundedSemaphore(MOST_ASKING)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -95,7 +100,8 @@ class SignOn:
             raise SignOnError("oidc_no_provider", "There is no such way to log in here.")
         state, cookie, nonce, verifier = (self._new_secret() for _ in range(4))
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
-        where = self._providers[provider].address(state, nonce, challenge)
+        with self._turn():
+            where = self._providers[provider].address(state, nonce, challenge)
         ends = self._clock() + PENDING_SECONDS * 1_000_000
         with self._lock:
             own = [key for key, p in self._pending.items() if p.address == address]
@@ -109,10 +115,20 @@ class SignOn:
     def end(self, state: str, cookie: str, code: str, error: str, issuer: str, address: str) -> tuple[Identity, str]:
         """Return who has logged in and where that leads, once. Raises SignOnError; a refusal is on record then."""
         try:
-            return self._end(state, cookie, code, error, issuer)
+            with self._turn():
+                return self._end(state, cookie, code, error, issuer)
         except SignOnError as refusal:
             self._refused(refusal.reason, address)
             raise
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if not self._asking.acquire(blocking=False):
+            raise SignOnError("oidc_busy", "Too many people are logging in at this moment. Begin again.")
+        try:
+            yield
+        finally:
+            self._asking.release()
 
     def _end(self, state: str, cookie: str, code: str, error: str, issuer: str) -> tuple[Identity, str]:
         with self._lock:

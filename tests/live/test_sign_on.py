@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +19,11 @@ from deploy.sign_on import CALLBACK, providers
 from ingest.identity.tokens import TokenStore
 from query_api.app import create_app
 from query_api.limits import Limits
+from query_api.sign_on import MOST_ASKING
 from schemas.config import Config
 from tests.live.test_api_access import NOW, Nothing
 from tests.support.issuer import AUDIENCE, Issuer, published
+from tests.support.ports import wait_for
 from tests.support.served import serving
 from tests.support.stored_events import SETTINGS, Recorded
 
@@ -252,6 +255,22 @@ def test_logins_that_are_begun_and_not_ended_are_bounded(house: House) -> None:
     for _ in range(20):
         house.begin(browser)
     assert browser.get(first, headers=cookie).status_code == 401 and house.refused[0][0] == "oidc_state"
+
+
+def test_a_provider_that_is_slow_takes_not_every_thread(house: House) -> None:
+    """Beginning needs no login: whoever begins many at once would stop decisions and searches as well."""
+    house.issuer.answers.clear()
+    with ThreadPoolExecutor(60) as threads:
+        begun = [threads.submit(httpx.get, house.url + "/login/with/0", timeout=60, trust_env=False) for _ in range(60)]
+        done, _ = wait(begun, 60, FIRST_COMPLETED)
+        answer = done.pop().result()
+        assert answer.status_code == 502 and "Too many people" in answer.text
+        wait_for(lambda: sum(b.done() for b in begun) >= 60 - MOST_ASKING, "the others to be turned away")
+        assert house.browser().get("/login").status_code == 200
+        house.issuer.answers.set()
+        states = [b.result().status_code for b in begun]
+    assert states.count(303) <= MOST_ASKING and states.count(303) + states.count(502) == 60
+    house.back(house.browser(), house.provided(house.begin(house.browser())))
 
 
 def test_an_agent_that_a_provider_names_is_one_here_too(house: House) -> None:

@@ -34,6 +34,9 @@ class Issuer:
         self.secrets = {"affidavit-proxy": "client-secret-9Qd2"}
         """Clients that get tokens for themselves (RFC 6749 section 4.4) at `/token`, and their secrets."""
         self.down = False
+        self.answers = threading.Event()
+        """Cleared, the discovery document waits."""
+        self.answers.set()
         self.clients = {"affidavit-page": ""}
         """Clients of the authorization code flow, and their secrets; empty: a public client."""
         self.codes: dict[str, dict[str, str]] = {}
@@ -97,6 +100,7 @@ def published(issuer: Issuer) -> Iterator[str]:
                 self.send_error(503)
                 return
             if self.path == "/.well-known/openid-configuration":
+                issuer.answers.wait(30)
                 body = json.dumps(
                     {
                         "issuer": issuer.name,
