@@ -31,7 +31,7 @@ from processors.statements.parse import Parsed, UnparsedError, parse, within_lim
 from processors.statements.shapes import Shapes
 from processors.statements.statement import Analysis, Statement
 from processors.statements.tokens import Tokenizer
-from processors.statements.valued import WORST, Value, arguments, dangers_with
+from processors.statements.valued import WORST, Value, arguments, dangers_with, name_in
 from processors.statements.verify import MAX_SCANNED_CHARS, agrees, is_slow_to_scan, marked
 from schemas.events import Danger, Facts, StatementFlag
 
@@ -311,6 +311,11 @@ class Analyser:
         """Return what an EXECUTE gives for parameters, as far as it can be told."""
         decoded = decode(text, self._select(lexing).codec)
         return [] if decoded is None else arguments(decoded, place)
+
+    def name_in(self, text: bytes, place: int, kind: str, lexing: Lexing) -> str:
+        """Return the name that a PREPARE gives (`PrepareStmt`) or an EXECUTE runs (`ExecuteStmt`), as the server knows it."""
+        decoded = decode(text, self._select(lexing).codec)
+        return "" if decoded is None else name_in(decoded, place, kind)
 
     def oversize(self, prefix: bytes, total_bytes: int, digest: str, lexing: Lexing) -> Analysis:
         """Return what stands for a text too long to analyse: its first key words and the token of its digest."""

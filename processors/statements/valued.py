@@ -42,6 +42,18 @@ def dangers_with(text: str, place: int, values: Sequence[Value], namer: Namer, c
         return WORST
 
 
+def name_in(text: str, place: int, kind: str) -> str:
+    """Return the name that the statement at `place` of a text gives or runs, of node `kind`; empty if it cannot be told.
+
+    As the server knows it: escapes decoded, and not as normalised text has it, where a name may be hidden. Never raises.
+    """
+    try:
+        tree = orjson.loads(parser.parse_sql_json(text))["stmts"][place]["stmt"]
+        return next((str(value.get("name", "")) for key, value in walk(tree) if key == kind), "")
+    except Exception:
+        return ""
+
+
 def is_unreadable(values: Sequence[Value]) -> bool:
     """Tell whether a value among them cannot be read."""
     return any(v is UNREADABLE for v in values)

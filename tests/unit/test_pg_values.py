@@ -6,6 +6,7 @@ from struct import pack
 
 import pytest
 
+from ingest.core.limits import Limits
 from ingest.protocols.postgres.messages import REFUSED_PARSE
 from ingest.protocols.postgres.names import MAX_READ_AGAIN
 from tests.support import pg_conversation as pg
@@ -120,6 +121,37 @@ def test_formats_that_do_not_fit_are_left_to_the_server() -> None:
     assert verdicts(conversation) == ["allow"]
 
 
+@pytest.mark.parametrize(
+    ("prepare", "execute", "verdict"),
+    [
+        ("PREPARE d (text) AS DELETE FROM orders WHERE state LIKE $1", "EXECUTE d ('%')", "deny"),
+        ("PREPARE d (text) AS DELETE FROM orders WHERE state LIKE $1", "EXPLAIN ANALYZE EXECUTE d ('%')", "deny"),
+        ("PREPARE d (text) AS DELETE FROM orders WHERE state LIKE $1", "EXECUTE d ('draft%')", "allow"),
+        ('PREPARE "D d" (text) AS DELETE FROM orders WHERE state LIKE $1', "EXECUTE \"D d\" ('%')", "deny"),
+        ('PREPARE "D d" (text) AS DELETE FROM orders WHERE state LIKE $1', "EXECUTE \"D d\" ('draft%')", "allow"),
+        ("PREPARE d (text) AS DELETE FROM orders WHERE state LIKE $1", "EXECUTE U&\"\\0064\" ('%')", "deny"),
+        ('PREPARE U&"\\0064" (text) AS DELETE FROM orders WHERE state LIKE $1', "EXECUTE d ('%')", "deny"),
+        ("PREPARE d (int) AS DELETE FROM orders WHERE id > $1", "EXECUTE d (-5)", "deny"),
+        ("PREPARE d (int) AS DELETE FROM orders WHERE id > $1", "EXECUTE d (5000)", "allow"),
+    ],
+)
+def test_values_of_execute_count(prepare: str, execute: str, verdict: str) -> None:
+    conversation = guarded(POLICY)
+    conversation.say(*client(pg.query(prepare)))
+    conversation.say(*server(pg.complete("PREPARE"), pg.ready()))
+    conversation.say(*client(pg.query(execute)))
+    conversation.say(*server(pg.error("42601") if verdict == "deny" else pg.complete("DELETE 1"), pg.ready()))
+    assert verdicts(conversation) == ["allow", verdict]
+
+
+def test_both_in_one_text() -> None:
+    conversation = guarded(POLICY)
+    conversation.say(*client(pg.query("PREPARE d (text) AS DELETE FROM orders WHERE state LIKE $1; EXECUTE d ('%')")))
+    conversation.say(*server(pg.error("42601"), pg.ready()))
+    assert "deny" in verdicts(conversation)
+    assert b"EXECUTE" not in conversation.heard.to_server
+
+
 LIKE = "DELETE FROM orders WHERE state LIKE $1"
 
 
@@ -199,3 +231,16 @@ def test_a_long_text_is_not_read_again_for_its_values() -> None:
     conversation.say(*client(pg.bind("", "s", b"draft%"), pg.execute(), pg.SYNC))
     conversation.say(*server(pg.BIND_COMPLETE, pg.error("42601"), pg.ready()))
     assert verdicts(conversation) == ["deny"]
+
+
+def test_a_statement_prepared_by_name_that_is_not_remembered_is_opaque() -> None:
+    policy = make_policy([{"id": "whole", "effect": "deny", "when": "'opaque' in statement.dangers", "reason": "Unread."}])
+    conversation = guarded(policy, Limits(prepared=2))
+    for name in ("a", "b", "c"):
+        conversation.say(*client(pg.query(f"PREPARE {name} (text) AS DELETE FROM orders WHERE state LIKE $1")))
+        conversation.say(*server(pg.complete("PREPARE"), pg.ready()))
+    conversation.say(*client(pg.query("EXECUTE c ('x%')")))
+    conversation.say(*server(pg.complete("DELETE 1"), pg.ready()))
+    conversation.say(*client(pg.query("EXECUTE a ('%')")))
+    conversation.say(*server(pg.error("42601"), pg.ready()))
+    assert verdicts(conversation)[-2:] == ["allow", "deny"]

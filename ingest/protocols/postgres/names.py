@@ -54,6 +54,8 @@ class Names:
         self.cursors = Named()
         self.in_sql: dict[bytes, list[_InSql]] = {}
         """What PREPARE in SQL may have given a name to: all of it, for one that failed changed nothing."""
+        self.lost = False
+        """Whether a name may stand for a statement that is not remembered: then EXECUTE of a name that is not known is opaque."""
         self.syncs = 0
         self.read_again = 0
         """Bytes of text read again for the sake of values since the client was last read from."""
@@ -69,6 +71,7 @@ class Names:
         session.expected.append(Parsed(name, prepared, self.prepared.get(name)))
         if name not in self.prepared and len(self.prepared) >= session.limits.prepared:
             del self.prepared[next(iter(self.prepared))]
+            self.lost = True
         self.prepared[name] = prepared
         self.repeats.forget()
         return prepared
@@ -192,24 +195,37 @@ class Names:
                 self.repeats.forget()
                 self._prepared_in_sql(statement, text, place)
             return statement
+        executes = StatementFlag.EXECUTE in statement.facts.flags
+        if executes and (self.in_sql or self.lost):
+            names |= {self._name(text, place, "ExecuteStmt")}
         found: list[Statement] = []
         if verb not in ("fetch", "move"):
             found += [self._current(name, prepared[name], text, place) for name in names if name in prepared]
             found += [s for name in names if name in self.in_sql for s in self._made_in_sql(name, text, place)]
             found += [self.own[name].statement for name in names if name in self.own]
-        if StatementFlag.EXECUTE not in statement.facts.flags:
+        if executes and not found and self.lost:
+            found.append(self.unknown(b"a prepared statement this session does not remember").statement)
+        if not executes:
             found += [portals[name].prepared.statement for name in names if name in portals]
         return joined(statement, found)
 
     def _prepared_in_sql(self, statement: Statement, text: bytes, place: int) -> None:
-        name = name_prepared(statement)
+        name = self._name(text, place, "PrepareStmt") or name_prepared(statement)
         if not name:
+            self.lost = True
             return
         if name not in self.in_sql and len(self.in_sql) >= self._session.limits.prepared:
             del self.in_sql[next(iter(self.in_sql))]
+            self.lost = True
         made = self.in_sql.setdefault(name, [])
         if len(made) <= MAX_JOINED:  # past that `joined` says that there is more
             made.append(_InSql(text[: MAX_KEPT_TEXT + 1], place, statement, self._session.lexing))
+
+    def _name(self, text: bytes, place: int, kind: str) -> bytes:
+        if len(text) > MAX_KEPT_TEXT:
+            return b""
+        name = self._session.analyser.name_in(text, place, kind, self._session.lexing)
+        return name.encode("utf-8", "surrogateescape")[:MAX_NAME]
 
     def _made_in_sql(self, name: bytes, text: bytes, place: int) -> Iterator[Statement]:
         """Yield what EXECUTE of a name may run, read anew where the session's settings or the catalogue are others now.
