@@ -425,3 +425,58 @@ def test_only_what_may_show_a_column_that_is_still_searched_takes_the_long_way(t
     statement = session.analyser.analyse(text.encode(), session.lexing).statements[0]
     assert session.masking is not None
     assert (session.masking.sight(statement) is not None) is searched, statement.facts
+
+
+def _query(conversation: Conversation, text: str, tag: str, *before: bytes, status: str = "I") -> None:
+    conversation.say(*client(pg.query(text)))
+    conversation.say(*server(*before, pg.complete(tag) if tag else pg.error("42P05"), pg.ready(status)))
+
+
+SECRET, PLAINLY = "SELECT lower(email) FROM people", "SELECT lower(a) FROM plain"
+
+
+@pytest.mark.parametrize("way", ["deallocated", "refused", "hidden", "many", "portal"])
+def test_a_name_that_came_by_parse_or_bind_shows_nothing_as_another_of_that_name_would(way: str) -> None:
+    """Both can have the name one after the other, and which of them the server has now depends on what failed or was closed."""
+    conversation = make()
+
+    def parse(name: str) -> None:
+        conversation.say(*client(pg.parse(name, SECRET), pg.SYNC))
+        conversation.say(*server(pg.PARSE_COMPLETE, pg.ready()))
+
+    run = "EXECUTE d"
+    if way == "deallocated":
+        _query(conversation, f"PREPARE d AS {PLAINLY}", "PREPARE")
+        _query(conversation, "DEALLOCATE d", "DEALLOCATE")
+        parse("d")
+    elif way == "refused":
+        parse("d")
+        _query(conversation, f"PREPARE d AS {PLAINLY}", "")
+    elif way == "hidden":
+        _query(conversation, f'PREPARE "A a" AS {PLAINLY}', "PREPARE")
+        parse("B b")
+        run = 'EXECUTE "B b"'
+    elif way == "many":
+        _query(conversation, f"PREPARE d AS {PLAINLY}", "PREPARE")
+        for n in range(1001):
+            parse(f"s{n}")
+        _query(conversation, "DEALLOCATE d", "DEALLOCATE")
+        parse("d")
+    else:
+        parse("s")
+        _query(conversation, "BEGIN", "BEGIN", status="T")
+        conversation.say(*client(pg.bind("d", "s"), pg.SYNC))
+        conversation.say(*server(pg.BIND_COMPLETE, pg.ready("T")))
+        _query(conversation, f"DECLARE d CURSOR FOR {PLAINLY}", "", status="E")
+        _query(conversation, "ROLLBACK TO a", "ROLLBACK", status="T")
+        run = "FETCH ALL FROM d"
+    rows = (described(("lower", 0, 0, TEXT, 0)), pg.row(b"plain words"))
+    _query(conversation, run, "SELECT 1", *rows, status="T" if way == "portal" else "I")
+    assert b"plain words" not in conversation.heard.to_client
+
+
+def test_what_sql_alone_prepared_shows_what_it_shows() -> None:
+    conversation = make()
+    _query(conversation, f"PREPARE d AS {PLAINLY}", "PREPARE")
+    _query(conversation, "EXECUTE d", "SELECT 1", described(("lower", 0, 0, TEXT, 0)), pg.row(b"plain words"))
+    assert b"plain words" in conversation.heard.to_client

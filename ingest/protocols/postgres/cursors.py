@@ -1,7 +1,8 @@
 """What does FETCH show, what does EXECUTE? What the cursor or statement of that name was declared to show, if that is certain.
 
 A name is certain while it was declared once, in SQL that was seen, and no code of the database ran since: code can close and open
-cursors, and prepare statements, of any name. Cursors go with their transaction.
+cursors, and prepare statements, of any name. Neither is a name that came by Parse or Bind: which of the two the server has
+depends on what failed or was closed. Cursors go with their transaction.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ _NAME = r'("(?:[^"]|"")+"|[A-Za-z_\x80-\uffff][\w$]*)'
 _DECLARED = re.compile(rf"\s*(DECLARE|PREPARE)\s+{_NAME}", re.IGNORECASE)
 _FETCHED = re.compile(rf"\s*(?:FETCH|MOVE)\b.*?{_NAME}\s*;?\s*\Z", re.IGNORECASE | re.DOTALL)
 _EXECUTED = re.compile(rf"\bEXECUTE\s+{_NAME}", re.IGNORECASE)
+HIDDEN = "?"
+"""How normalised text has all names that look like values."""
 UNCERTAIN = object()
 
 
@@ -27,6 +30,15 @@ class Named:
     def __init__(self) -> None:
         self._cursors: dict[str, Any] = {}
         self._statements: dict[str, Any] = {}
+        self._sent: set[str] = set()
+        self._flooded = False
+
+    def sent(self, name: bytes) -> None:
+        """A Parse or Bind gave a name to something else."""
+        if name:
+            self._flooded = self._flooded or len(self._sent) >= MAX_NAMES
+            if not self._flooded:
+                self._sent.add(name.decode("utf-8", "surrogateescape"))
 
     def declared(self, statement: Statement, sight: Any) -> None:
         """A cursor was declared or a statement prepared."""
@@ -36,7 +48,7 @@ class Named:
             return
         names = self._cursors if match[1].upper() == "DECLARE" else self._statements
         name = _folded(match[2])
-        if name in names or len(names) >= MAX_NAMES:
+        if name in names or name == HIDDEN or len(names) >= MAX_NAMES:
             names[name] = UNCERTAIN
         else:
             names[name] = sight
@@ -45,10 +57,10 @@ class Named:
         """Return the sight of what a statement fetches or executes by name, `UNCERTAIN` if that is not certain."""
         text = statement.text
         match = _EXECUTED.search(text)
-        if match is not None:
-            return self._statements.get(_folded(match[1]), UNCERTAIN)
-        match = _FETCHED.match(text)
-        return self._cursors.get(_folded(match[1]), UNCERTAIN) if match is not None else UNCERTAIN
+        names = self._statements if match is not None else self._cursors
+        match = match or _FETCHED.match(text)
+        name = _folded(match[1]) if match is not None else HIDDEN
+        return UNCERTAIN if self._flooded or name in self._sent else names.get(name, UNCERTAIN)
 
     def forget(self) -> None:
         """Code ran, or something that is not understood: names may mean anything."""

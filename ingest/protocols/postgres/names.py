@@ -74,6 +74,7 @@ class Names:
             self.lost = True
         self.prepared[name] = prepared
         self.repeats.forget()
+        self.cursors.sent(name)
         return prepared
 
     def open_portal(self, name: bytes, prepared: Prepared | None, tokens: list[str], size: int) -> Portal | None:
@@ -91,6 +92,7 @@ class Names:
         elif name not in self.portals and len(self.portals) >= session.limits.portals:
             del self.portals[next(iter(self.portals))]
         portal = self.portals[name] = Portal(prepared, params, size)
+        self.cursors.sent(name)
         return portal
 
     def _either(self, prepared: Prepared, before: Prepared) -> Prepared:
