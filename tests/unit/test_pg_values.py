@@ -182,6 +182,13 @@ def test_what_a_name_ran_by_name_is_judged_too() -> None:
     assert b"refused" in conversation.heard.to_server
 
 
+@pytest.mark.parametrize(("value", "verdict"), [("%", "deny"), ("draft%", "allow")])
+def test_execute_runs_what_a_name_stood_for_where_its_new_parse_may_fail(value: str, verdict: str) -> None:
+    conversation = prepared(LIKE)
+    conversation.say(*client(pg.parse("s", "SELECT $1::text"), pg.SYNC, pg.query(f"EXECUTE s ('{value}')")))
+    assert (b"refused" in conversation.heard.to_server) == (verdict == "deny")
+
+
 def test_a_parse_that_failed_leaves_what_was_bound_with_its_value() -> None:
     conversation = prepared(LIKE, status="T")
     conversation.say(*client(pg.parse("s", "SELECT $1::text"), pg.SYNC, pg.bind("", "s", b"%"), pg.FLUSH))

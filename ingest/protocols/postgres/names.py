@@ -203,6 +203,8 @@ class Names:
         found: list[Statement] = []
         if verb not in ("fetch", "move"):
             found += [self._current(name, prepared[name], text, place) for name in names if name in prepared]
+            earlier = [before for name in names if name in prepared for before in self.before(prepared[name])]
+            found += [self._given(self.anew(before), before.text, 0, text, place) for before in earlier]
             found += [s for name in names if name in self.in_sql for s in self._made_in_sql(name, text, place)]
             found += [self.own[name].statement for name in names if name in self.own]
         if executes and not found and self.lost:
