@@ -30,6 +30,7 @@ _U16, _I32, _U32 = Struct(">H"), Struct(">i"), Struct(">I")
 BEGIN: Final = (
     "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = pg_catalog; "
     f"SET LOCAL statement_timeout = {TIMEOUT_MS}; SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL jit = off; "
+    "SET LOCAL constraint_exclusion = off; "
 )
 _ASKING: Final = """
 WITH t AS (

@@ -8,7 +8,7 @@ meant. What statistics cannot tell (ranges, patterns, joins, subqueries) leaves 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
 
 Condition = tuple[object, ...]
@@ -35,7 +35,7 @@ Sizes = Mapping[str, Mapping[str, Size]]
 class Change:
     """What a statement would change of one table, of several that of which it would change most.
 
-    `known`: statistics tell what its condition leaves out.
+    `known`: statistics tell what its condition leaves out, of every table that it changes.
     """
 
     table_rows: int = -1
@@ -51,7 +51,10 @@ NO_CHANGE = Change(-1, 0, 0, False)
 def change_of(changes: Iterable[tuple[str, Condition]], sizes: Sizes) -> Change:
     """Return the estimate for (`schema.table`, condition) of each UPDATE and DELETE in a statement."""
     found = [_change(table, condition, sizes) for table, condition in changes]
-    return max(found, key=lambda c: (c.rows, c.percent)) if found else NO_CHANGE
+    if not found:
+        return NO_CHANGE
+    most = max(found, key=lambda c: (c.rows, c.percent))
+    return most if all(c.known for c in found) else replace(most, known=False)
 
 
 def _change(table: str, condition: Condition, sizes: Sizes) -> Change:

@@ -33,6 +33,7 @@ def change(text: str, sizes: Sizes = SIZES) -> Change:
         ("UPDATE orders o SET a = 1 WHERE o.id = 7::bigint", 1, 1, True),
         ("UPDATE orders SET a = 1 WHERE 7 = id AND state = 'x'", 1, 1, True),
         ("DELETE FROM orders WHERE state = 'done'", 90_000, 90, True),
+        ("WITH a AS (DELETE FROM far WHERE x = 1 RETURNING 1) DELETE FROM orders WHERE id = 7", 1, 1, False),
         ("DELETE FROM old.orders WHERE state = 'done'", 200, 10, True),
         ("DELETE FROM orders WHERE state = 'a' OR kind = 'b'", 100_000, 100, True),
         ("DELETE FROM orders WHERE customer = 1 OR customer = 2", 200, 1, True),
