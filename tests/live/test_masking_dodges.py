@@ -221,6 +221,8 @@ STORIES = [
     ["BEGIN", "SELECT masked.opened()", "FETCH ALL FROM own"],
     ["BEGIN", "INSERT INTO masked.letters SELECT a FROM masked.all_mails()", "SELECT reverse(c) FROM masked.letters"],
     ["BEGIN", "INSERT INTO masked.letters SELECT f.a || '' FROM masked.all_mails() AS f", "SELECT reverse(c) FROM masked.letters"],
+    ["BEGIN", "INSERT INTO masked.orders (label, id) SELECT * FROM masked.outs(1)", "SELECT label FROM masked.orders"],
+    ["BEGIN", f"INSERT INTO masked.orders (id, label) SELECT 77, u.* FROM unnest((SELECT array_agg(full_name) {P})) u LIMIT 1", "SELECT label FROM masked.orders"],
     ["BEGIN", "UPDATE masked.letters SET c = masked.imm()", "SELECT reverse(c) FROM masked.letters"],
     ["BEGIN", "DECLARE own CURSOR FOR SELECT 1", "CLOSE own", "SELECT masked.opened()", "FETCH ALL FROM own"],
     [f"DECLARE h CURSOR WITH HOLD FOR SELECT upper(email) {P}", "FETCH ALL FROM h"],

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from ingest.masking import DatabaseMasking, MaskingGuard, SessionMasking
-from ingest.masking.lineage import Register
-from ingest.masking.tags import EVERY
+from ingest.masking.lineage import Register, carried
+from ingest.masking.sight import look
+from ingest.masking.tags import EVERY, CatalogueTags
 from ingest.net.lineage_register import LineageRegister
 from processors.sensitivity import Scanner
 from processors.statements import Analyser, Lexing
-from processors.statements.catalogue import Catalogue, Column, Relation, build
+from processors.statements.catalogue import Catalogue, Column, Function, Relation, build
 from schemas.classes import DataClass as C
 from schemas.classes import Style
 from schemas.events import Verdict
@@ -279,3 +280,28 @@ def test_without_room_nothing_more_is_carried(tmp_path: Path, spoil: str) -> Non
     if spoil == "full":
         register.remove(register.rows())
         assert verdict("UPDATE plain SET b = email FROM people") is False
+
+
+@pytest.mark.parametrize("text_of", ["INSERT INTO plain {}", "INSERT INTO plain (b) {}", "UPDATE plain SET (a, b) = ({})"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "SELECT * FROM outs()",
+        "SELECT o.* FROM plain, outs() o",
+        "SELECT * FROM (SELECT * FROM outs()) z",
+        "WITH w AS (SELECT * FROM outs()) SELECT * FROM w",
+        "SELECT 1, 'x' UNION ALL SELECT * FROM outs()",
+        "SELECT * FROM unnest((SELECT array_agg(full_name) FROM people))",
+        "SELECT q.* FROM people, unnest(string_to_array(full_name, ' ')) q",
+        "SELECT q.unnest FROM (SELECT * FROM unnest((SELECT array_agg(full_name) FROM people))) q",
+    ],
+)
+def test_rows_of_functions_are_followed_into_tables(text_of: str, source: str) -> None:
+    outs = Function("public", "outs", "sql", "volatile", "SELECT id, full_name FROM people", 30001)
+    catalogue = build((PEOPLE, PLAIN), [outs])
+    tags = CatalogueTags(catalogue, TOKENIZER, SCANNER)
+    [statement] = Analyser(TOKENIZER).analyse(text_of.format(source).encode(), Lexing(catalogue=catalogue)).statements
+    sight = look(statement, tags)
+    assert sight is not None and sight.leaks is not None and C.PERSON_NAME in sight.leaks, "whoever sees masks is refused"
+    held = {c for _, _, classes in carried(statement, tags).given for c in classes}
+    assert C.PERSON_NAME in held, "and what others fill with it is known to hold it"

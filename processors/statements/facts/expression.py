@@ -306,9 +306,7 @@ class ExpressionWalk:
 
     @staticmethod
     def _add(output: Output, behind: set[str]) -> None:
-        behind.update(f"{star}.*" for star in output.stars)
-        for _, columns in output.columns:
-            behind |= columns
+        behind |= output.everything()
 
     def function_name(self, parts: Iterable[Node]) -> str:
         """Return a function's name as written, lower-case; `pg_catalog.` goes without saying."""

@@ -134,7 +134,8 @@ class QueryWalk(ExpressionWalk):
         while True:
             if recursive is not None:
                 where, name, renamed = recursive
-                where.ctes[name] = relabelled(Output(output.columns, output.stars, output.lineage), renamed)
+                own = Output(output.columns, output.stars, output.lineage, behind=output.behind)
+                where.ctes[name] = relabelled(own, renamed)
             before = output
             del reads[1:]
             for arm in reversed(arms):
@@ -154,14 +155,22 @@ class QueryWalk(ExpressionWalk):
                         merged.append({behind})
                         plain.append(False)
                 lineage = united(output.lineage, other.lineage)
-                output = Output(columns, tuple(dict.fromkeys(output.stars + other.stars)), lineage)
+                stars = tuple(dict.fromkeys(output.stars + other.stars))
+                output = Output(columns, stars, lineage, behind=output.behind | other.behind)
             # What a round of a recursion gives is what the next one takes, and may move from column to column.
-            if recursive is None or (before.columns, before.stars, before.lineage) == (columns, output.stars, lineage):
+            if recursive is None or (before.columns, before.stars, before.lineage, before.behind) == (
+                columns,
+                output.stars,
+                lineage,
+                output.behind,
+            ):
                 break
             self.facts.rounds -= 1
             if self.facts.rounds < 0:
                 output = Output([(n, b | {UNKNOWN}) for n, b in columns], output.stars, None, behind=frozenset((UNKNOWN,)))
                 break
+        if output.behind:  # an arm whose columns have no names here: any of it
+            output.columns = [(name, behind | output.behind) for name, behind in output.columns]
         for (_, behind), arms_of in zip(output.columns, merged, strict=False):
             self.facts.unite(behind, arms_of)
             if distinct and (scope.outer is not None or len(output.columns) > 1):
@@ -209,6 +218,8 @@ class QueryWalk(ExpressionWalk):
                     else:
                         stars.update(dict.fromkeys(source.stars))
                         output.columns += source.outputs.items()
+                        if not source.sealed:  # a function's columns, whose names and number only the catalogue tells
+                            output.behind |= source.behind
                         for name in source.outputs:
                             plain[name] = plain.get(name, True) and name in source.plain
                 continue
@@ -469,7 +480,7 @@ class QueryWalk(ExpressionWalk):
         for behind in lineage or ():
             if isinstance(behind, str) and not names:
                 self.facts.flow(f"{target}.*", frozenset((f"{behind}.*",)))
-        every = frozenset(f"{star}.*" for star in output.stars).union(*(behind for _, behind in output.columns))
+        every = output.everything()
         if names or lineage is None or not all(isinstance(behind, str) for behind in lineage):
             for name in names or (f"{target}.*",):
                 self.facts.flow(name, every)

@@ -94,6 +94,10 @@ class Output:
     behind: Names = NOTHING
     """What is behind any of its columns besides."""
 
+    def everything(self) -> Names:
+        """Return what any of its columns may come from."""
+        return frozenset(f"{star}.*" for star in self.stars).union(self.behind, *(behind for _, behind in self.columns))
+
     def source(self, alias: str, renamed: tuple[str, ...] = ()) -> Source:
         """Return this output as a FROM item, its first columns renamed."""
         columns, plain = self.columns, self.plain
@@ -228,6 +232,5 @@ def relabelled(output: Output, names: tuple[str, ...]) -> Output:
     columns: list[Any] = [(names[i] if i < len(names) else n, c) for i, (n, c) in enumerate(output.columns)]
     if output.stars:
         # Which column of a star gets which name is not known: each name may be any of them.
-        every = frozenset(f"{s}.*" for s in output.stars).union(*(c for _, c in output.columns))
-        columns = [(name, every) for name in names]
+        columns = [(name, output.everything()) for name in names]
     return Output(columns, output.stars, output.lineage, behind=output.behind)

@@ -73,12 +73,13 @@ class StatementWalk(QueryWalk):
             columns = tuple(next(names)[0] if isinstance(o, frozenset) else "*" for o in lineage)
             self.facts.makes.append(Made(name, temporary, columns, lineage, renamed))  # type: ignore[arg-type]
         if renamed:
-            every = frozenset(f"{star}.*" for star in output.stars).union(*(behind for _, behind in output.columns))
+            every = output.everything()
             exact = len(single) == len(lineage or ()) == len(output.columns)
             for n, column in enumerate(renamed):
                 self.facts.flow(f"{name}.{column}", output.columns[n][1] if exact and n < len(output.columns) else every)
         for star in output.stars:
             self.facts.flow(f"{name}.*", frozenset((f"{star}.*",)))
+        self.facts.flow(f"{name}.*", output.behind)
         for column, behind in output.columns[0 if output.stars else len(renamed) :]:
             self.facts.flow(f"{name}.{column}", behind)
 
