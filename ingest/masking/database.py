@@ -5,7 +5,7 @@ What is judged of a statement is the same for everybody and kept as long as the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Protocol
 
 from ingest.masking.lineage import CARRIES_NOTHING, Carried, Learned, Register, Table, carried
@@ -117,13 +117,48 @@ class DatabaseMasking:
     def learn(self, statement: Statement, found: Carried, made: Mapping[str, Table]) -> None:
         """A statement is about to run that carries this. What cannot be told is looked at again when the snapshot is newer."""
         if found.unknown and self._snapshots is not None and len(self._deferred) < MAX_DEFERRED:
-            targets = {t for t, _, _ in found.given if t.rpartition(".")[2] not in made}
+            targets = {t for t, _, _ in found.given if self._is_elsewhere(t, made)}
             if targets:
                 self.changed(t.rpartition(".")[2] for t in targets)
                 self._deferred.append((self._snapshots.begun + 1, statement))
             self._learn(statement, Carried(found.made), made)
         else:
             self._learn(statement, found, made)
+
+    def _is_elsewhere(self, target: str, made: Mapping[str, Table]) -> bool:
+        schema, _, name = target.partition(".")
+        return not schema.startswith("pg_temp") and (name not in made or self._has(target))
+
+    def unsettled(self, found: Carried, made: Mapping[str, Table], changing: Container[str]) -> list[str]:
+        """Return targets that are others than the snapshot has them, or that it has not: what they are given is theirs later."""
+        stale = self.stale if self._stale else ()
+        return [
+            target
+            for target in dict.fromkeys(t for t, _, classes in found.given if classes)
+            if (name := target.rpartition(".")[2]) in changing
+            or name in stale
+            or (self._is_elsewhere(target, made) and not self._has(target))
+        ]
+
+    def again(self, statements: Mapping[Statement, Iterable[str]]) -> None:
+        """Look at what statements carried into these targets once more, by the snapshot after this."""
+        if self._snapshots is None:
+            return
+        for statement, targets in statements.items():
+            if len(self._deferred) < MAX_DEFERRED:
+                self._deferred.append((self._snapshots.begun + 1, statement))
+            else:
+                self.anything(targets)
+
+    def anything(self, targets: Iterable[str]) -> None:
+        """Whatever has these names then may hold anything."""
+        for target in targets:
+            schema, _, name = target.partition(".")
+            self.learned.make((schema, name), Table(None, {0: EVERY}))
+
+    def _has(self, target: str) -> bool:
+        schema, _, name = target.partition(".")
+        return self._tags is not None and bool(self._tags.catalogue.find(schema, name))
 
     def _resume(self, tags: CatalogueTags) -> None:
         done = self._snapshots.done if self._snapshots is not None else 0
@@ -145,8 +180,8 @@ class DatabaseMasking:
                 self.learned.make((schema, name), columns)
         for target, column, classes in found.given:
             schema, _, name = target.partition(".")
-            if name in made or schema.startswith("pg_temp"):
-                continue
+            if schema.startswith("pg_temp"):
+                continue  # a name that the session gave a temporary table may mean another, by its schema, or once that is gone
             if (schema, name) in self.learned.pending:
                 for place in self.learned.pending[schema, name].places(column):
                     self.learned.also((schema, name), place, classes)
@@ -163,12 +198,12 @@ class DatabaseMasking:
         if news:
             self.retag()
 
-    def adds(self, found: Carried, made: Mapping[str, Table]) -> bool:
+    def adds(self, found: Carried) -> bool:
         """Whether columns that a snapshot has would be given what they are not known to hold."""
         tags = self._tags
         for target, column, classes in found.given:
             schema, _, name = target.partition(".")
-            for relation in tags.catalogue.find(schema, name) if tags is not None and name not in made else ():
+            for relation in tags.catalogue.find(schema, name) if tags is not None and not schema.startswith("pg_temp") else ():
                 held = tags.held(relation) if tags is not None else {}
                 named = tags.named(relation, column) if tags is not None else []
                 if not named or any(not classes <= held[c.number] for c in named):

@@ -69,6 +69,10 @@ class Table:
     held: dict[int, Classes] = field(default_factory=dict)
     """By place, from 1; 0 is what each of them may hold."""
 
+    def copy(self) -> Table:
+        """Return another that holds the same: what a statement makes is remembered for all who run it."""
+        return Table(self.names, dict(self.held))
+
     def columns(self) -> dict[str, Classes]:
         """Return its columns with their classes; a single one of no name where they are not known."""
         every = self.held.get(0, NOTHING)
@@ -141,8 +145,10 @@ class Learned:
         """A table is made."""
         if len(self.pending) >= MAX_PENDING:
             self.pending = {name: each for name, each in self.pending.items() if each.held}
-        known = self.pending.setdefault(where, table)
-        if known is not table:
+        known = self.pending.get(where)
+        if known is None:
+            self.pending[where] = table.copy()
+        else:
             known.names = table.names if known.names in (None, table.names) else None
             for place, classes in table.held.items():
                 known.add(place, classes)

@@ -70,6 +70,9 @@ class SessionMasking:
         self._made: dict[str, Table] = {}
         """Temporary tables of this session, by short name: what statements that name them may carry elsewhere."""
 
+        self._refill: dict[Statement, list[str]] = {}
+        """What filled tables that its own transaction had changed, or made in another's place: no snapshot has those yet."""
+
     @property
     def plan(self) -> MaskPlan:
         """What may be seen now."""
@@ -108,19 +111,25 @@ class SessionMasking:
             if found is not CARRIES_NOTHING:
                 self._fill(found)
                 self._database.learn(statement, found, self._made)
+                if targets := self._database.unsettled(found, self._made, self._changing):
+                    if len(self._refill) < MAX_OWN:
+                        self._refill[statement] = targets
+                    else:
+                        self._database.anything(targets)
         if shape.renames:
             self._database.renamed(statement)
             self._rename(statement)
 
     def _carries_more(self, statement: Statement) -> bool:
         found = self._database.carries(statement, self._made)
-        return any(table.held and not made.temporary for made, table in found.made) or self._database.adds(found, self._made)
+        return any(table.held and not made.temporary for made, table in found.made) or self._database.adds(found)
 
     def _fill(self, found: Carried) -> None:
         for made, columns in found.made:
             short = made.name.rpartition(".")[2]
             if not made.temporary or (short not in self._made and len(self._made) >= MAX_OWN):
                 continue
+            columns = columns.copy()
             before = self._made.get(short)
             if before is not None:  # it may be there still, whatever becomes of this statement
                 names = columns.names if columns.names == before.names else None
@@ -143,6 +152,9 @@ class SessionMasking:
 
     def transaction_ended(self) -> None:
         """What was changed is there for everybody, or was undone."""
+        if self._refill:
+            self._database.again(self._refill)
+            self._refill = {}
         if self._changing:
             self._database.changed(self._changing)
             self._changing = set()

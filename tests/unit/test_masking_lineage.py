@@ -305,3 +305,67 @@ def test_rows_of_functions_are_followed_into_tables(text_of: str, source: str) -
     assert sight is not None and sight.leaks is not None and C.PERSON_NAME in sight.leaks, "whoever sees masks is refused"
     held = {c for _, _, classes in carried(statement, tags).given for c in classes}
     assert C.PERSON_NAME in held, "and what others fill with it is known to hold it"
+
+
+def begun(world: World, *texts: str) -> None:
+    """Statements of a transaction that lasts."""
+    for text in texts:
+        [statement] = Analyser(TOKENIZER).analyse(text.encode(), Lexing()).statements
+        world.session.changing(statement)
+
+
+def test_a_temporary_table_hides_no_other_of_its_name() -> None:
+    world = World()
+    world.run("CREATE TEMP TABLE plain (id int, a text)", "INSERT INTO public.plain (a) SELECT full_name FROM people")
+    assert world.holds("plain") == {"a": {C.PERSON_NAME}}
+    world = World()
+    world.run("CREATE TEMP TABLE plain (id int)", "DROP TABLE plain", "INSERT INTO plain (b) SELECT full_name FROM people")
+    assert world.holds("plain") == {"b": {C.PERSON_NAME}}
+
+
+def test_a_table_put_in_the_place_of_another_is_known_by_what_it_was_given_when_the_snapshot_has_it() -> None:
+    world = World()
+    begun(world, "DROP TABLE plain", "CREATE TABLE plain (id int, a text)")
+    world.read(PEOPLE, PLAIN)  # somebody else changed something; the old table is still there
+    begun(world, "INSERT INTO plain SELECT id, full_name FROM people")
+    world.read(PEOPLE, PLAIN)
+    world.session.transaction_ended()
+    world.read(PEOPLE, table("plain", 20010, "id", "a"))
+    assert world.holds("plain") == {"a": {C.PERSON_NAME}}
+
+
+def test_a_column_that_its_own_transaction_adds_is_known_by_what_it_was_given() -> None:
+    world = World()
+    begun(world, "ALTER TABLE plain DROP COLUMN b, ADD COLUMN c text")
+    world.read(PEOPLE, PLAIN)
+    begun(world, "INSERT INTO plain SELECT id, 'x', full_name FROM people")
+    world.read(PEOPLE, PLAIN)
+    world.session.transaction_ended()
+    changed = Relation("public", "plain", "r", 20002, columns=(ID, A, Column("c", 4, "text")))
+    world.read(PEOPLE, changed)
+    assert world.holds("plain") == {"c": {C.PERSON_NAME}}
+
+
+def test_a_table_renamed_a_moment_ago_is_known_by_what_it_was_given_under_its_new_name() -> None:
+    world = World()
+    world.run("ALTER TABLE plain RENAME TO other")
+    world.run("INSERT INTO other (a) SELECT full_name FROM people", session=world.another())
+    world.read(PEOPLE, table("other", 20002, "id", "a"))
+    assert world.holds("other") == {"a": {C.PERSON_NAME}}
+
+
+def test_more_of_that_than_is_remembered_is_everything() -> None:
+    world = World()
+    begun(world, "ALTER TABLE plain ADD COLUMN c text")
+    begun(world, *(f"UPDATE plain SET c = full_name FROM people WHERE people.id = plain.id AND 'x' <> x{n}" for n in range(1001)))
+    world.session.transaction_ended()
+    world.read(PEOPLE, table("plain", 20002, "id", "a", "b", "c"))
+    assert world.holds("plain")["c"] == set(EVERY)
+
+
+def test_what_one_session_puts_into_its_temporary_table_is_not_in_that_of_another() -> None:
+    world = World()
+    make, fill = "CREATE TEMP TABLE t (x text)", "INSERT INTO plain (b) SELECT x FROM t"
+    world.run(make, "INSERT INTO t SELECT full_name FROM people")
+    world.run(make, fill, session=world.another())
+    assert world.holds("plain") == {}
