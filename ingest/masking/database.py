@@ -193,6 +193,11 @@ class DatabaseMasking:
                     if not classes <= held[c.number]:
                         self.learned.give(relation, c, classes - held[c.number])
                         news = True
+                    for beneath, classes_of in tags.beneath(relation, c) if relation.kind == "v" else ():
+                        missing_there = classes - tags.held(beneath)[classes_of.number]
+                        if missing_there:
+                            self.learned.give(beneath, classes_of, missing_there)
+                            news = True
         if missing and self._snapshots is not None:  # a column that the statement makes, in a transaction that may last
             self._deferred = [*self._deferred[-MAX_DEFERRED + 1 :], (self._snapshots.done + 1, statement)]
         if news:
@@ -214,6 +219,10 @@ class DatabaseMasking:
         """What no snapshot has yet gets another name, too: it may be undone, and so it keeps the one it has."""
         for name, column, newer in statement.shape.renames:
             schema, _, short = name.partition(".")
+            if not short:  # a schema
+                for (within, table), each in list(self.learned.pending.items()):
+                    if within == schema:
+                        self.learned.make((newer[:-1], table), each.copy())
             known = self.learned.pending.get((schema, short))
             if known is None:
                 continue

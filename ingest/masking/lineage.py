@@ -7,7 +7,7 @@ before; what cannot be told is everything. A register keeps what was learned for
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -246,10 +246,11 @@ def carried(statement: Statement, tags: CatalogueTags) -> Carried:
             given[table, column] = given.get((table, column), NOTHING) | classes | every
 
     placed = set()
+    loose = {table for table, outputs in shape.inserted if not outputs}
     for table, outputs in shape.inserted:
         row = _spread(("",) * len(outputs), outputs, tags, classes_of)
         into = tags.columns(table)
-        if row is not None and into is not None and "" not in into and len(row) <= len(into):
+        if row is not None and into is not None and "" not in into and len(row) <= len(into) and table not in loose:
             placed.add(table)
             for column, (_, classes) in zip(into, row, strict=False):
                 give(table, column, classes)
@@ -259,7 +260,27 @@ def carried(statement: Statement, tags: CatalogueTags) -> Carried:
             column = "*"
         if table not in names and not (column == "*" and table in placed):
             give(table, column, classes_of(behind))
+    grown = "insert" in facts.verbs
+    while grown:  # what one part of a statement puts into a table another may take from there: RETURNING, `excluded`
+        grown = False
+        for target, behind in shape.flows:
+            table, _, column = target.rpartition(".")
+            column = "*" if column.startswith("#") else column
+            more = _of(given, behind)
+            if table not in names and not more <= given.get((table, column), NOTHING):
+                give(table, column, more)
+                grown = True
     return Carried(made, tuple((t, c, held) for (t, c), held in given.items()), unknown)
+
+
+def _of(given: Mapping[tuple[str, str], Classes], behind: Iterable[str]) -> Classes:
+    """Return what columns get by the statement that takes from them."""
+    found = NOTHING
+    for relation, _, column in (name.rpartition(".") for name in behind):
+        for (table, given_to), classes in given.items():
+            if relation in (table, "?") and (given_to == "*" or column in (given_to, "*")):
+                found |= classes
+    return found
 
 
 def _table(made: Made, tags: CatalogueTags, classes_of: _ClassesOf, by_code: Classes, every: Classes) -> Table:

@@ -451,6 +451,36 @@ class CatalogueTags:
                         left.append(kin)
         return given
 
+    def beneath(self, view: Relation, column: Column) -> list[tuple[Relation, Column]]:
+        """Return the tables' columns that a value written to a view's column may get to: all where that cannot be told."""
+        found: list[tuple[Relation, Column]] = []
+        seen, left = set(), [(view, column)]
+        while left:
+            relation, shown = left.pop()
+            if (relation.oid, shown.number) in seen:
+                continue
+            seen.add((relation.oid, shown.number))
+            if relation.kind != "v":
+                found.append((relation, shown))
+                continue
+            for name in self._behind_view(relation, shown):
+                table, _, short = name.rpartition(".")
+                for one in self.catalogue.find(*table.split(".", 1)) if "." in table else ():
+                    left += [(one, c) for c in self.named(one, short)]
+        return found
+
+    def _behind_view(self, view: Relation, column: Column) -> Iterable[str]:
+        try:
+            [entry] = orjson.loads(parser.parse_sql_json(view.definition))["stmts"]
+            made = collect(entry["stmt"], self._namer, elided=False, catalogue=None)
+        except Exception:  # what cannot be read has no tables that are known
+            return ()
+        place = [c.number for c in view.columns].index(column.number)
+        outputs = made.outputs or ()
+        if len(outputs) == len(view.columns) and isinstance(output := outputs[place], frozenset):
+            return output
+        return [f"{name}.*" for name in made.reads]
+
     def _described(self, relation: Relation, column: Column) -> Classes:
         kind = _MODIFIER.sub("", column.type)
         base = kind.removesuffix("[]")

@@ -92,6 +92,9 @@ def table(name: str, oid: int, *columns: str) -> Relation:
         ("PREPARE z AS UPDATE plain SET a = full_name FROM people", {"a": {C.PERSON_NAME}}),
         ("MERGE INTO plain p USING people q ON q.id = p.id WHEN NOT MATCHED THEN INSERT VALUES (q.id, q.full_name)", {"a": {C.PERSON_NAME}}),
         ("INSERT INTO plain SELECT id, 'x' FROM people WHERE full_name = 'y'", {}),
+        ("INSERT INTO plain (id, b) SELECT id, full_name FROM people ON CONFLICT (id) DO UPDATE SET a = excluded.b", {"a": {C.PERSON_NAME}, "b": {C.PERSON_NAME}}),
+        ("WITH w AS (INSERT INTO plain (id, b) SELECT id, full_name FROM people RETURNING b) INSERT INTO plain (a) SELECT b FROM w", {"a": {C.PERSON_NAME}, "b": {C.PERSON_NAME}}),
+        ("WITH w AS (INSERT INTO plain SELECT 1) INSERT INTO plain SELECT p.* FROM people p JOIN people q USING (id)", {c: {C.PERSON_NAME, C.EMAIL} for c in ("id", "a", "b")}),
         ("UPDATE plain SET a = b", {}),
         ("INSERT INTO people (full_name) SELECT full_name FROM people", {}),
     ],
@@ -116,6 +119,7 @@ def test_a_column_holds_what_it_is_given(text: str, holds: dict[str, set[C]]) ->
         ("CREATE TABLE s AS SELECT full_name AS x FROM people; CREATE TABLE t AS SELECT x AS y FROM s", "y", {"y": {C.PERSON_NAME}}),
         ("CREATE TEMP TABLE s AS SELECT id, full_name AS x FROM people; CREATE TABLE t AS SELECT * FROM s", "id x", {"x": {C.PERSON_NAME}}),
         ("CREATE TABLE s AS SELECT id, full_name AS x FROM people; ALTER TABLE s RENAME x TO y; ALTER TABLE s RENAME TO t", "id y", {"y": {C.PERSON_NAME}}),
+        ("CREATE TABLE new.t AS SELECT id, full_name AS x FROM people; ALTER SCHEMA new RENAME TO public", "id x", {"x": {C.PERSON_NAME}}),
         ("SELECT 1; CREATE TABLE t AS SELECT 1 AS x", "x", {}),
     ],
 )  # fmt: skip
@@ -365,7 +369,21 @@ def test_more_of_that_than_is_remembered_is_everything() -> None:
 
 def test_what_one_session_puts_into_its_temporary_table_is_not_in_that_of_another() -> None:
     world = World()
-    make, fill = "CREATE TEMP TABLE t (x text)", "INSERT INTO plain (b) SELECT x FROM t"
-    world.run(make, "INSERT INTO t SELECT full_name FROM people")
-    world.run(make, fill, session=world.another())
+    texts = "CREATE TEMP TABLE t (x text)", "INSERT INTO t SELECT full_name FROM people", "INSERT INTO plain (b) SELECT x FROM t"
+    make, first, fill = (Analyser(TOKENIZER).analyse(text.encode(), Lexing()).statements[0] for text in texts)
+    for session, statements in ((world.session, (make, first)), (world.another(), (make, fill))):
+        for statement in statements:
+            session.changing(statement)
     assert world.holds("plain") == {}
+
+
+def test_what_is_written_to_a_view_is_in_the_table_behind_it() -> None:
+    columns = Column("id", 1, "integer"), Column("q", 2, "text")
+    views = [
+        Relation("public", "seen", "v", 20005, definition="SELECT plain.id, plain.a AS q FROM public.plain;", columns=columns),
+        Relation("public", "over", "v", 20006, definition="SELECT seen.id, seen.q FROM public.seen;", columns=columns),
+    ]
+    for name in ("seen", "over"):
+        world = World(PEOPLE, PLAIN, *views)
+        world.run(f"INSERT INTO {name} SELECT id, full_name FROM people")
+        assert world.holds("plain") == {"a": {C.PERSON_NAME}}, name

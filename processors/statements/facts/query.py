@@ -473,6 +473,8 @@ class QueryWalk(ExpressionWalk):
         lineage = output.lineage
         if lineage and not names and None not in lineage:
             self.facts.inserted[target, lineage] = None  # type: ignore[index]
+        elif not names:
+            self.facts.inserted[target, ()] = None  # how many columns there are is not known
         if lineage is not None and all(isinstance(behind, frozenset) for behind in lineage):
             for name, behind in zip(names or (f"{target}.#{n}" for n in range(len(lineage))), lineage, strict=False):
                 self.facts.flow(name, behind)  # type: ignore[arg-type]

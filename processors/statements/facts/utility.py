@@ -108,7 +108,7 @@ class StatementWalk(QueryWalk):
         """ALTER … SET SCHEMA."""
         self._specified("AlterObjectSchemaStmt", fields)
         if "relation" in fields:
-            self.facts.renames[self.facts.relation(fields["relation"]), "", f"{fields.get('newschema', '?')}."] = None
+            self.facts.renames[self.facts.relation(fields["relation"]), "", self._schema(fields.get("newschema", "?"))] = None
 
     def _specified(self, kind: str, fields: Node) -> None:
         verb, flags = SPECIFIED.get(kind) or _derived(kind)
@@ -450,12 +450,17 @@ class StatementWalk(QueryWalk):
     def rename(self, fields: Node) -> None:
         self.facts.verb("alter_" + _object_name(fields.get("renameType", "OBJECT_TABLE")))
         self.facts.flag(F.DDL)
+        if fields.get("renameType") == "OBJECT_SCHEMA":
+            self.facts.renames[self._schema(fields.get("subname", "")), "", self._schema(fields.get("newname", ""))] = None
         if "relation" in fields:
             name = self.facts.relation(fields["relation"])
             self.facts.write(name)
             column = self.facts.namer.plain(fields["subname"]) if fields.get("renameType") == "OBJECT_COLUMN" else ""
             if column or "subname" not in fields:
                 self.facts.renames[name, column, self.facts.namer.plain(fields.get("newname", ""))] = None
+
+    def _schema(self, name: str) -> str:
+        return self.facts.namer.relation(name, "x").removesuffix("x")
 
     def drop(self, fields: Node) -> None:
         self.facts.verb("drop_" + _object_name(fields.get("removeType", "OBJECT_TABLE")))
