@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping
 from typing import Protocol
 
-from ingest.masking.lineage import CARRIES_NOTHING, Carried, Learned, Register, Table, carried
+from ingest.masking.lineage import CARRIES_NOTHING, Carried, Learned, Register, Table, carried, meant
 from ingest.masking.plan import ColumnPlan
 from ingest.masking.sight import Sight, look
 from ingest.masking.tags import EVERY, PROSE, CatalogueTags, Classes, Observations, Override, no_override
 from processors.sensitivity import Scanner
 from processors.statements import Statement, Tokenizer
 from processors.statements.catalogue import Catalogue
+from processors.statements.facts.names import Namer
 from schemas.classes import DataClass, Style
 from schemas.events import Danger
 
@@ -69,7 +70,8 @@ class DatabaseMasking:
         self._sights: dict[Statement, Sight | None] = {}
         self._observations = Observations()
         self._stale: dict[str, int] = {}
-        self.learned = Learned(register)
+        self._namer = Namer(tokenizer, ())
+        self.learned = Learned(self._namer, register)
         self._carried: dict[Statement, Carried] = {}
         self._deferred: list[tuple[int, Statement]] = []
 
@@ -158,7 +160,7 @@ class DatabaseMasking:
 
     def _has(self, target: str) -> bool:
         schema, _, name = target.partition(".")
-        return self._tags is not None and bool(self._tags.catalogue.find(schema, name))
+        return self._tags is not None and bool(meant(self._tags.catalogue, self._namer, schema, name))
 
     def _resume(self, tags: CatalogueTags) -> None:
         done = self._snapshots.done if self._snapshots is not None else 0
@@ -185,7 +187,7 @@ class DatabaseMasking:
             if (schema, name) in self.learned.pending:
                 for place in self.learned.pending[schema, name].places(column):
                     self.learned.also((schema, name), place, classes)
-            for relation in tags.catalogue.find(schema, name):
+            for relation in meant(tags.catalogue, self._namer, schema, name):
                 held = tags.held(relation)
                 named = tags.named(relation, column)
                 missing = missing or not named
@@ -208,7 +210,9 @@ class DatabaseMasking:
         tags = self._tags
         for target, column, classes in found.given:
             schema, _, name = target.partition(".")
-            for relation in tags.catalogue.find(schema, name) if tags is not None and not schema.startswith("pg_temp") else ():
+            for relation in (
+                meant(tags.catalogue, self._namer, schema, name) if tags is not None and not schema.startswith("pg_temp") else ()
+            ):
                 held = tags.held(relation) if tags is not None else {}
                 named = tags.named(relation, column) if tags is not None else []
                 if not named or any(not classes <= held[c.number] for c in named):

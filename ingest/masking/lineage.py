@@ -14,6 +14,7 @@ from typing import Protocol
 from ingest.masking.tags import EVERY, NOTHING, CatalogueTags, Classes
 from processors.statements import Statement
 from processors.statements.catalogue import Catalogue, Column, Relation
+from processors.statements.facts.names import Namer
 from processors.statements.facts.scope import RESULT
 from processors.statements.statement import Made
 from schemas.classes import DataClass
@@ -94,10 +95,24 @@ class Table:
             self.held[place] = self.held.get(place, NOTHING) | classes
 
 
-class Learned:
-    """What was learned of one database's tables."""
+def meant(catalogue: Catalogue, namer: Namer, schema: str, name: str) -> tuple[Relation, ...]:
+    """Return the relations that a name of facts may mean: `~…` stands for one that does not look like a name."""
+    if "~" not in (schema[:1], name[:1]):
+        return catalogue.find(schema, name)
+    every = (r for relations in catalogue.relations.values() for r in relations)
+    return tuple(r for r in every if (w := _where(namer, r))[1] == name and schema in ("?", w[0]))
 
-    def __init__(self, register: Register | None = None) -> None:
+
+def _where(namer: Namer, relation: Relation) -> tuple[str, str]:
+    schema, _, name = namer.relation(relation.schema, relation.name).partition(".")
+    return schema, name
+
+
+class Learned:
+    """What was learned of one database's tables. `namer` tells what facts call them."""
+
+    def __init__(self, namer: Namer, register: Register | None = None) -> None:
+        self._namer = namer
         self._register: Register = register or Unkept()
         self.pending: dict[tuple[str, str], Table] = {}
         self._numbers: dict[tuple[int, int], Classes] = {}
@@ -127,8 +142,9 @@ class Learned:
         """Return what a column was seen to be given."""
         found = self._numbers.get((relation.oid, column.number), NOTHING)
         if self.pending:
-            for schema in (relation.schema, "?"):
-                table = self.pending.get((schema, relation.name))
+            named, name = _where(self._namer, relation)
+            for schema in (named, "?"):
+                table = self.pending.get((schema, name))
                 if table is not None:
                     found |= table.held.get(0, NOTHING) | table.held.get(column.number, NOTHING)
         return found
@@ -166,7 +182,7 @@ class Learned:
         """A new snapshot: tables that it has for the first time are known by their oids, what was dropped is forgotten."""
         old = {r.oid for rs in before.relations.values() for r in rs} if before is not None else set()
         for where, table in list(self.pending.items()):
-            found = [r for r in now.find(*where) if r.kind not in "vm" or r.kind == "m"]
+            found = [r for r in meant(now, self._namer, *where) if r.kind not in "vm" or r.kind == "m"]
             for relation in found:
                 for column in relation.columns:
                     self.give(relation, column, table.held.get(0, NOTHING) | table.held.get(column.number, NOTHING))

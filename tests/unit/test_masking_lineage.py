@@ -387,3 +387,21 @@ def test_what_is_written_to_a_view_is_in_the_table_behind_it() -> None:
         world = World(PEOPLE, PLAIN, *views)
         world.run(f"INSERT INTO {name} SELECT id, full_name FROM people")
         assert world.holds("plain") == {"a": {C.PERSON_NAME}}, name
+
+
+def test_names_that_do_not_look_like_names_are_found_again() -> None:
+    odd = Relation("public", "a@b", "r", 20020, columns=(ID, A))
+    inside = Relation("my/own", "t", "r", 20021, columns=(ID, A))
+    for text, relations in (
+        ('INSERT INTO "a@b" (a) SELECT full_name FROM people', ((PEOPLE, odd), (PEOPLE, odd))),
+        ('CREATE TABLE "a@b" AS SELECT id, full_name AS a FROM people', ((PEOPLE,), (PEOPLE, odd))),
+        ('INSERT INTO "my/own".t (a) SELECT full_name FROM people', ((PEOPLE, inside), (PEOPLE, inside))),
+        ('CREATE TABLE "my/own".t AS SELECT id, full_name AS a FROM people', ((PEOPLE,), (PEOPLE, inside))),
+    ):
+        before, after = relations
+        world = World(*before)
+        assert world.database.tags is not None
+        world.run(text)
+        world.read(*after)
+        assert world.database.tags.lookup(after[-1].oid, 2) == {C.PERSON_NAME}, text
+        assert world.database.tags.lookup(after[-1].oid, 1) == set(), text
