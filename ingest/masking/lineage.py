@@ -149,13 +149,14 @@ class Learned:
                     found |= table.held.get(0, NOTHING) | table.held.get(column.number, NOTHING)
         return found
 
-    def give(self, relation: Relation, column: Column, classes: Classes) -> None:
-        """A column of a known table is given values of these classes."""
+    def give(self, relation: Relation, column: Column, classes: Classes) -> bool:
+        """A column of a known table is given values of these classes; return whether that is kept."""
         where = relation.oid, column.number
         missing = classes - self._numbers.get(where, NOTHING)
         if missing:
             self._numbers[where] = self._numbers.get(where, NOTHING) | missing
-            self._keep([("", "", relation.oid, column.number, word) for word in _words(missing)])
+            return self._keep([("", "", relation.oid, column.number, word) for word in _words(missing)])
+        return True
 
     def make(self, where: tuple[str, str], table: Table) -> None:
         """A table is made."""
@@ -183,9 +184,13 @@ class Learned:
         old = {r.oid for rs in before.relations.values() for r in rs} if before is not None else set()
         for where, table in list(self.pending.items()):
             found = [r for r in meant(now, self._namer, *where) if r.kind not in "vm" or r.kind == "m"]
-            for relation in found:
-                for column in relation.columns:
-                    self.give(relation, column, table.held.get(0, NOTHING) | table.held.get(column.number, NOTHING))
+            kept = [
+                self.give(relation, column, table.held.get(0, NOTHING) | table.held.get(column.number, NOTHING))
+                for relation in found
+                for column in relation.columns
+            ]
+            if not all(kept):
+                continue  # it stays known by its name: there was no room for more, or another worker was writing
             if any(r.oid not in old for r in found) or (found and not table.held):
                 del self.pending[where]
                 self._register.remove(_rows(where, table))
@@ -197,9 +202,9 @@ class Learned:
                 del self._numbers[where_]
             self._register.remove(rows)
 
-    def _keep(self, rows: list[Row]) -> None:
-        if rows:  # what finds no room is known for this worker's life; the next statement is refused
-            self._register.add(rows)
+    def _keep(self, rows: list[Row]) -> bool:
+        # What finds no room is known for this worker's life; the next statement is refused.
+        return not rows or self._register.add(rows)
 
 
 _WORDS = frozenset(str(c) for c in DataClass)

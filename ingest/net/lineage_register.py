@@ -7,6 +7,7 @@ goes wrong leaves no room: then statements that would carry more are refused, as
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -18,6 +19,8 @@ MAX_ROWS = 100_000
 """Of all databases: columns times classes. As SQLite about 10 MB, and as much again in each worker."""
 _BUSY_SECONDS = 0.5
 """How long another worker's write is waited for; writing takes it some milliseconds."""
+_OPENING_SECONDS = 3.0
+"""The same at start, where a worker without the file would refuse for as long as it lives."""
 _TABLE = """CREATE TABLE IF NOT EXISTS lineage (
   alias TEXT, schema_name TEXT, table_name TEXT, oid INTEGER, number INTEGER, class TEXT,
   PRIMARY KEY (alias, schema_name, table_name, oid, number, class)) WITHOUT ROWID"""
@@ -34,10 +37,7 @@ class LineageRegister:
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             path.touch(mode=0o600)
-            self._db: sqlite3.Connection | None = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")
-            self._db.execute(_TABLE)
+            self._db: sqlite3.Connection | None = _opened(path)
         except (OSError, sqlite3.Error) as error:
             self._db = None
             self._log.error("lineage_register_unusable", path=str(path), reason=str(error))
@@ -103,3 +103,19 @@ class LineageRegister:
         assert self._db is not None
         [version] = self._db.execute("PRAGMA data_version").fetchone()
         return int(version)
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """Return the file, made if there is none. Workers start together: whoever finds another making it tries again."""
+    db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+    until = time.monotonic() + _OPENING_SECONDS
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")  # SQLite waits for nobody here
+            db.execute("PRAGMA synchronous = NORMAL")
+            db.execute(_TABLE)
+            return db
+        except sqlite3.OperationalError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.01)

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -405,3 +407,25 @@ def test_names_that_do_not_look_like_names_are_found_again() -> None:
         world.read(*after)
         assert world.database.tags.lookup(after[-1].oid, 2) == {C.PERSON_NAME}, text
         assert world.database.tags.lookup(after[-1].oid, 1) == set(), text
+
+
+def test_what_finds_no_room_under_its_number_stays_known_by_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "lineage.db"
+    world = World(register=LineageRegister(path, "x", max_rows=1))
+    world.run("CREATE TABLE t AS SELECT id, full_name AS x FROM people")  # takes the only row there is room for
+    world.read(PEOPLE, PLAIN, table("t", 20009, "id", "x"))
+    assert world.holds("t") == {"x": {C.PERSON_NAME}}
+    after = World(PEOPLE, PLAIN, table("t", 20009, "id", "x"), register=LineageRegister(path, "x", max_rows=1))
+    assert after.holds("t") == {"x": {C.PERSON_NAME}}, "and after a restart"
+
+
+def test_a_worker_that_finds_another_making_the_file_waits_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "lineage.db"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN EXCLUSIVE")
+    done = threading.Timer(0.8, lambda: other.execute("COMMIT"))  # longer than a write is waited for
+    done.start()
+    register = LineageRegister(path, "x")
+    done.join()
+    other.close()
+    assert register.add([("", "", 1, 1, "*")])
