@@ -215,7 +215,7 @@ class DatabaseMasking:
             ):
                 held = tags.held(relation) if tags is not None else {}
                 named = tags.named(relation, column) if tags is not None else []
-                if not named or any(not classes <= held[c.number] for c in named):
+                if not named or self.learned.unread or any(not classes <= held[c.number] for c in named):
                     return True
         return False
 

@@ -30,8 +30,8 @@ MAX_OWN = 1000
 class Register(Protocol):
     """Where what was learned of one database is kept."""
 
-    def rows(self) -> Iterable[Row]:
-        """Return all there is."""
+    def rows(self) -> Iterable[Row] | None:
+        """Return all there is; None where it cannot be read."""
 
     def add(self, rows: Iterable[Row]) -> bool:
         """Keep rows; False: there is no room for them."""
@@ -116,6 +116,8 @@ class Learned:
         self._register: Register = register or Unkept()
         self.pending: dict[tuple[str, str], Table] = {}
         self._numbers: dict[tuple[int, int], Classes] = {}
+        self.unread = False
+        """Whether what was seen before cannot be read."""
         self._read()
 
     @property
@@ -131,7 +133,9 @@ class Learned:
         return True
 
     def _read(self) -> None:
-        for schema, name, oid, number, word in self._register.rows():
+        rows = self._register.rows()
+        self.unread = rows is None
+        for schema, name, oid, number, word in rows or ():
             classes = EVERY if word == "*" else frozenset((DataClass(word),)) if word in _WORDS else EVERY
             if oid:
                 self._numbers[oid, number] = self._numbers.get((oid, number), NOTHING) | classes
@@ -139,7 +143,9 @@ class Learned:
                 self.pending.setdefault((schema, name), Table()).add(number, classes)
 
     def of(self, relation: Relation, column: Column) -> Classes:
-        """Return what a column was seen to be given."""
+        """Return what a column was seen to be given: anything, while what was seen before cannot be read."""
+        if self.unread:
+            return EVERY
         found = self._numbers.get((relation.oid, column.number), NOTHING)
         if self.pending:
             named, name = _where(self._namer, relation)

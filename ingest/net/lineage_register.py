@@ -21,6 +21,8 @@ _BUSY_SECONDS = 0.5
 """How long another worker's write is waited for; writing takes it some milliseconds."""
 _OPENING_SECONDS = 3.0
 """The same at start, where a worker without the file would refuse for as long as it lives."""
+_AGAIN_SECONDS = 10.0
+"""After which a file that could not be read is tried again."""
 _TABLE = """CREATE TABLE IF NOT EXISTS lineage (
   alias TEXT, schema_name TEXT, table_name TEXT, oid INTEGER, number INTEGER, class TEXT,
   PRIMARY KEY (alias, schema_name, table_name, oid, number, class)) WITHOUT ROWID"""
@@ -34,18 +36,25 @@ class LineageRegister:
         self._max_rows = max_rows
         self._version = -1
         self._log = structlog.get_logger("proxy")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            path.touch(mode=0o600)
-            self._db: sqlite3.Connection | None = _opened(path)
-        except (OSError, sqlite3.Error) as error:
-            self._db = None
-            self._log.error("lineage_register_unusable", path=str(path), reason=str(error))
+        self._path = path
+        self._db: sqlite3.Connection | None = None
+        self._tried = 0.0
+        self._open(_OPENING_SECONDS)
 
-    def rows(self) -> list[Row]:
-        """Return all there is of this database."""
+    def _open(self, seconds: float) -> None:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._path.touch(mode=0o600)
+            self._db = _opened(self._path, seconds)
+        except (OSError, sqlite3.Error) as error:
+            remedy = "until it can be read, every column is masked: mend it, or move it away and lose what was learned"
+            self._log.error("lineage_register_unusable", path=str(self._path), reason=str(error), remedy=remedy)
+        self._tried = time.monotonic()
+
+    def rows(self) -> list[Row] | None:
+        """Return all there is of this database; None where it cannot be read."""
         if self._db is None:
-            return []
+            return None
         try:
             self._version = self._data_version()
             found = self._db.execute(
@@ -54,8 +63,8 @@ class LineageRegister:
             return [(str(r[0]), str(r[1]), int(r[2]), int(r[3]), str(r[4])) for r in found]
         except sqlite3.Error as error:
             self._log.error("lineage_register_unreadable", reason=str(error))
-            self._db = None
-            return []
+            self.close()
+            return None
 
     def add(self, rows: Iterable[Row]) -> bool:
         """Keep rows; False where there is no room, or no file. The last statement that finds room may go past the limit."""
@@ -87,7 +96,10 @@ class LineageRegister:
             self._log.warning("lineage_register_unwritable", reason=str(error))
 
     def changed(self) -> bool:
-        """Whether another worker wrote since `rows` was asked."""
+        """Whether another worker wrote since `rows` was asked, or the file can be read again."""
+        if self._db is None and time.monotonic() - self._tried > _AGAIN_SECONDS:
+            self._open(0)
+            return self._db is not None
         try:
             return self._db is not None and self._data_version() != self._version
         except sqlite3.Error:
@@ -105,17 +117,22 @@ class LineageRegister:
         return int(version)
 
 
-def _opened(path: Path) -> sqlite3.Connection:
+def _opened(path: Path, seconds: float) -> sqlite3.Connection:
     """Return the file, made if there is none. Workers start together: whoever finds another making it tries again."""
-    db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
-    until = time.monotonic() + _OPENING_SECONDS
+    db = sqlite3.connect(path, timeout=_BUSY_SECONDS if seconds else 0, isolation_level=None)
+    until = time.monotonic() + seconds
     while True:
         try:
             db.execute("PRAGMA journal_mode = WAL")  # SQLite waits for nobody here
             db.execute("PRAGMA synchronous = NORMAL")
             db.execute(_TABLE)
+            db.execute(f"PRAGMA busy_timeout = {int(_BUSY_SECONDS * 1000)}")
             return db
         except sqlite3.OperationalError:
-            if time.monotonic() > until:
+            if time.monotonic() >= until:
+                db.close()
                 raise
             time.sleep(0.01)
+        except sqlite3.Error:
+            db.close()
+            raise

@@ -267,7 +267,7 @@ def test_without_room_nothing_more_is_carried(tmp_path: Path, spoil: str) -> Non
     register = LineageRegister(tmp_path / "lineage.db", "shop", max_rows=1)
     world = World(register=register)
     world.run("UPDATE plain SET a = full_name FROM people")
-    assert world.holds("plain") == {"a": {C.PERSON_NAME}}, "at least this worker knows"
+    assert world.holds("plain")["a"] == ({C.PERSON_NAME} if spoil == "full" else set(C)), "at least this worker knows"
     guard = MaskingGuard(None, world.session, "s")
     analyser = Analyser(TOKENIZER)
 
@@ -279,7 +279,8 @@ def test_without_room_nothing_more_is_carried(tmp_path: Path, spoil: str) -> Non
         in guard.judge(analyser.analyse(b"UPDATE plain SET b = email FROM people", Lexing()).statements[0], {}, 0).fragment
     )
     assert verdict("CREATE TABLE u AS SELECT email AS x FROM people") is True
-    assert verdict("UPDATE plain SET a = full_name FROM people") is False, "it is known already"
+    known = spoil == "full"  # a file that is moved away takes what was believed meanwhile with it
+    assert verdict("UPDATE plain SET a = full_name FROM people") is not known
     assert (
         verdict("INSERT INTO plain VALUES (1, 'x')") is verdict("CREATE TEMP TABLE u AS SELECT email AS x FROM people") is False
     )
@@ -429,3 +430,21 @@ def test_a_worker_that_finds_another_making_the_file_waits_for_it(tmp_path: Path
     done.join()
     other.close()
     assert register.add([("", "", 1, 1, "*")])
+
+
+def test_while_the_register_cannot_be_read_everything_is_masked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "lineage.db"
+    path.write_bytes(b"no database, but as long as the first page of one " * 100)
+    world = World(register=LineageRegister(path, "x"))
+    everything = {"id": set(C), "a": set(C), "b": set(C)}
+    assert world.holds("plain") == everything
+    world.database.look()
+    assert world.holds("plain") == everything, "it is not tried at once again"
+    monkeypatch.setattr("ingest.net.lineage_register._AGAIN_SECONDS", -1.0)
+    world.database.look()
+    assert world.holds("plain") == everything, "nor is it any better"
+    path.unlink()
+    world.database.look()
+    assert world.holds("plain") == {}
+    world.run("UPDATE plain SET a = full_name FROM people")
+    assert World(register=LineageRegister(path, "x")).holds("plain") == {"a": {C.PERSON_NAME}}
