@@ -7,7 +7,7 @@ before; what cannot be told is everything. A register keeps what was learned for
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -272,7 +272,7 @@ def carried(statement: Statement, tags: CatalogueTags) -> Carried:
         if classes | every:
             given[table, column] = given.get((table, column), NOTHING) | classes | every
 
-    placed = set()
+    placed, taken = set(), list[tuple[str, str, frozenset[str]]]()
     loose = {table for table, outputs in shape.inserted if not outputs}
     for table, outputs in shape.inserted:
         row = _spread(("",) * len(outputs), outputs, tags, classes_of)
@@ -281,23 +281,31 @@ def carried(statement: Statement, tags: CatalogueTags) -> Carried:
             placed.add(table)
             for column, (_, classes) in zip(into, row, strict=False):
                 give(table, column, classes)
+            taken += [(table, column, behind) for column, behind in zip(into, _one_by_one(outputs, tags), strict=False)]
     for target, behind in shape.flows:
         table, _, column = target.rpartition(".")
         if column.startswith("#"):  # by its place, which `inserted` has where it can be told
             column = "*"
         if table not in names and not (column == "*" and table in placed):
             give(table, column, classes_of(behind))
+            taken.append((table, column, behind))
     grown = "insert" in facts.verbs
     while grown:  # what one part of a statement puts into a table another may take from there: RETURNING, `excluded`
         grown = False
-        for target, behind in shape.flows:
-            table, _, column = target.rpartition(".")
-            column = "*" if column.startswith("#") else column
+        for table, column, behind in taken:
             more = _of(given, behind)
-            if table not in names and not more <= given.get((table, column), NOTHING):
+            if not more <= given.get((table, column), NOTHING):
                 give(table, column, more)
                 grown = True
     return Carried(made, tuple((t, c, held) for (t, c), held in given.items()), unknown)
+
+
+def _one_by_one(outputs: tuple[frozenset[str] | str, ...], tags: CatalogueTags) -> Iterator[frozenset[str]]:
+    for output in outputs:
+        if isinstance(output, str):
+            yield from (frozenset((f"{output}.{column}",)) for column in tags.columns(output) or ())
+        else:
+            yield output
 
 
 def _of(given: Mapping[tuple[str, str], Classes], behind: Iterable[str]) -> Classes:

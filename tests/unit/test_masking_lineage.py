@@ -96,6 +96,8 @@ def table(name: str, oid: int, *columns: str) -> Relation:
         ("INSERT INTO plain SELECT id, 'x' FROM people WHERE full_name = 'y'", {}),
         ("INSERT INTO plain (id, b) SELECT id, full_name FROM people ON CONFLICT (id) DO UPDATE SET a = excluded.b", {"a": {C.PERSON_NAME}, "b": {C.PERSON_NAME}}),
         ("WITH w AS (INSERT INTO plain (id, b) SELECT id, full_name FROM people RETURNING b) INSERT INTO plain (a) SELECT b FROM w", {"a": {C.PERSON_NAME}, "b": {C.PERSON_NAME}}),
+        ("WITH w AS (DELETE FROM plain RETURNING *) INSERT INTO plain SELECT * FROM w", {}),
+        ("WITH w AS (INSERT INTO people (full_name) SELECT a FROM plain RETURNING *) INSERT INTO plain SELECT * FROM w", {"a": {C.PERSON_NAME}, "b": {C.EMAIL}}),
         ("WITH w AS (INSERT INTO plain SELECT 1) INSERT INTO plain SELECT p.* FROM people p JOIN people q USING (id)", {c: {C.PERSON_NAME, C.EMAIL} for c in ("id", "a", "b")}),
         ("UPDATE plain SET a = b", {}),
         ("INSERT INTO people (full_name) SELECT full_name FROM people", {}),
