@@ -13,7 +13,7 @@ from ingest.protocols.postgres.byname import MAX_JOINED, acts_by_name, joined, n
 from ingest.protocols.postgres.cursors import Named
 from ingest.protocols.postgres.expected import Parsed, Portal, Prepared, Simple
 from ingest.protocols.postgres.repeats import Repeats
-from processors.statements import Analysis, Statement
+from processors.statements import Analysis, Lexing, Statement
 from processors.statements.statement import with_dangers
 from processors.statements.valued import EXTREMES, WORST, Value, is_unreadable
 from schemas.events import StatementFlag
@@ -40,7 +40,7 @@ class _InSql(NamedTuple):
     text: bytes
     place: int
     statement: Statement
-    lexing: object
+    lexing: Lexing
 
 
 class Names:
