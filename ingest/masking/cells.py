@@ -33,6 +33,8 @@ NULL_CELL = b"\xff\xff\xff\xff"
 _SIZE = Struct(">i")
 _SIZES = tuple(_SIZE.pack(size) for size in range(256))
 REDACTED = b"[masked]"
+_REMEMBERED_BYTES = 1024
+"""Of a statement shown again and again: the server cuts at 1,024 by default, and a thousand long ones may be 1 GB."""
 _LONGEST = 255
 """Bytes of a domain that is kept: as long as one may be (RFC 1035, section 2.3.4)."""
 _TAIL = {DataClass.PAYMENT_CARD: 4, DataClass.BANK_ACCOUNT: 4, DataClass.PHONE: 2}
@@ -57,13 +59,19 @@ def masked(value: bytes, data_class: DataClass, style: Style, type_oid: int, bin
     return partial(value, data_class) if style is Style.PARTIAL else REDACTED
 
 
-@lru_cache(maxsize=1024)
 def statement(value: bytes) -> bytes:
     """Return SQL that a session sent without its literals and comments: of text in other encodings than UTF-8, nothing."""
+    return _remembered(value) if len(value) <= _REMEMBERED_BYTES else _without_literals(value)
+
+
+def _without_literals(value: bytes) -> bytes:
     try:
         return without_literals(value.decode()).encode()
     except UnicodeDecodeError:
         return REDACTED
+
+
+_remembered = lru_cache(maxsize=1024)(_without_literals)
 
 
 def sized(value: bytes) -> bytes:
