@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 
 import orjson
-from pglast import parser
 
 from ingest.masking.structures import member
 from processors.sensitivity import Column as Described
@@ -25,6 +24,7 @@ from processors.statements.facts import collect
 from processors.statements.facts.names import Namer
 from processors.statements.facts.resolve import is_syntax
 from processors.statements.facts.scope import CONSTANT, RESULT, ROWS, UNKNOWN
+from processors.statements.grammar import tree_json
 from schemas.classes import DataClass
 
 Classes = frozenset[DataClass]
@@ -471,7 +471,7 @@ class CatalogueTags:
 
     def _behind_view(self, view: Relation, column: Column) -> Iterable[str]:
         try:
-            [entry] = orjson.loads(parser.parse_sql_json(view.definition))["stmts"]
+            [entry] = orjson.loads(tree_json(view.definition))["stmts"]
             made = collect(entry["stmt"], self._namer, elided=False, catalogue=None)
         except Exception:  # what cannot be read has no tables that are known
             return ()
@@ -501,7 +501,7 @@ class CatalogueTags:
         """Return the classes of a view's columns, by what is behind them."""
         numbers = [c.number for c in relation.columns]
         try:
-            [entry] = orjson.loads(parser.parse_sql_json(relation.definition))["stmts"]
+            [entry] = orjson.loads(tree_json(relation.definition))["stmts"]
             made = collect(entry["stmt"], self._namer, elided=False, catalogue=self.catalogue)
         except Exception:  # what cannot be read may show anything
             return dict.fromkeys(numbers, EVERY)

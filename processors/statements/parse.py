@@ -21,6 +21,7 @@ from processors.statements.catalogue import Catalogue
 from processors.statements.facts import collect
 from processors.statements.facts.collector import Collector
 from processors.statements.facts.names import Namer
+from processors.statements.grammar import tree_json
 from processors.statements.lexer import BIT, HEX, MORE, TEXT
 from processors.statements.statement import Statement
 from schemas.events import Danger, Facts, StatementFlag
@@ -74,7 +75,7 @@ def parse(
     """
     text = _Filled(template, literals)
     try:
-        tree = parser.parse_sql_json(text.filled)
+        tree = tree_json(text.filled, elided_from=0 if original is None else len(original))
         raw = orjson.loads(tree).get("stmts", [])
         if original is not None and parser.fingerprint(original) != parser.fingerprint(text.filled):
             raise UnparsedError("our lexer cut this text as the server does not")

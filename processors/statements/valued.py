@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import orjson
-from pglast import parser
 
 from processors.statements.catalogue import Catalogue
 from processors.statements.facts import collect
 from processors.statements.facts.names import Namer
 from processors.statements.facts.trees import walk
+from processors.statements.grammar import tree_json
 from schemas.events import Danger
 
 Node = dict[str, Any]
@@ -34,7 +34,7 @@ WORST = frozenset((Danger.MASS_UPDATE, Danger.MASS_DELETE))
 def dangers_with(text: str, place: int, values: Sequence[Value], namer: Namer, catalogue: Catalogue | None) -> frozenset[Danger]:
     """Return the dangers of the statement at `place` of a text with its parameters' values. Never raises."""
     try:
-        tree = orjson.loads(parser.parse_sql_json(text))["stmts"][place]["stmt"]
+        tree = orjson.loads(tree_json(text))["stmts"][place]["stmt"]
         readings = [[e if v is UNREADABLE else v for v in values] for e in (EXTREMES if is_unreadable(values) else (None,))]
         found = (collect(_filled(tree, read), namer, elided=False, catalogue=catalogue).dangers for read in readings)
         return frozenset(danger for dangers in found for danger in dangers)
@@ -48,7 +48,7 @@ def name_in(text: str, place: int, kind: str) -> str:
     As the server knows it: escapes decoded, and not as normalised text has it, where a name may be hidden. Never raises.
     """
     try:
-        tree = orjson.loads(parser.parse_sql_json(text))["stmts"][place]["stmt"]
+        tree = orjson.loads(tree_json(text))["stmts"][place]["stmt"]
         return next((str(value.get("name", "")) for key, value in walk(tree) if key == kind), "")
     except Exception:
         return ""
@@ -62,7 +62,7 @@ def is_unreadable(values: Sequence[Value]) -> bool:
 def arguments(text: str, place: int) -> list[Value]:
     """Return what the EXECUTE at `place` of a text gives for parameters. Never raises."""
     try:
-        tree = orjson.loads(parser.parse_sql_json(text))["stmts"][place]["stmt"]
+        tree = orjson.loads(tree_json(text))["stmts"][place]["stmt"]
         return next((list(value.get("params", ())) for key, value in walk(tree) if key == "ExecuteStmt"), [])
     except Exception:
         return []

@@ -15,6 +15,7 @@ import orjson
 from pglast import parser
 
 from processors.statements.facts.trees import walk
+from processors.statements.grammar import tree_json
 
 MAX_BODY_CHARS = 64 * 1024
 """Longer bodies are opaque."""
@@ -76,7 +77,7 @@ def statements(body: str, language: str) -> Iterator[Piece]:
 
 def _parsed(text: str) -> list[Node]:
     try:
-        return [entry["stmt"] for entry in orjson.loads(parser.parse_sql_json(text)).get("stmts", ())]
+        return [entry["stmt"] for entry in orjson.loads(tree_json(text)).get("stmts", ())]
     except Exception as error:
         raise OpaqueBodyError("not SQL") from error
 

@@ -11,12 +11,12 @@ from collections.abc import Iterable
 from typing import Any
 
 import orjson
-from pglast import parser
 
 from processors.statements.catalogue import Catalogue
 from processors.statements.dangers.functions import DYNAMIC, of_function
 from processors.statements.facts.names import Namer, is_plain
 from processors.statements.facts.scope import RESULT, ROWS
+from processors.statements.grammar import tree_json
 from processors.statements.sizes import Condition
 from processors.statements.statement import CopyFormat, Made, Shape
 from schemas.events import ColumnUse, Danger, Facts, StatementFlag
@@ -128,7 +128,7 @@ def view_query(catalogue: Catalogue, definition: str) -> Node | None:
     key = ("query", definition)
     if key not in catalogue.effects:
         try:
-            [entry] = orjson.loads(parser.parse_sql_json(definition))["stmts"]
+            [entry] = orjson.loads(tree_json(definition))["stmts"]
             catalogue.effects[key] = entry["stmt"].get("SelectStmt")
         except Exception:
             catalogue.effects[key] = None

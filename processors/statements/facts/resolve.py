@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import orjson
-from pglast import parser
 
 from processors.statements.catalogue import Catalogue, Function, Relation
 from processors.statements.dangers import of_setting
@@ -21,6 +20,7 @@ from processors.statements.facts.collector import Collector
 from processors.statements.facts.expression import MULTIPLYING
 from processors.statements.facts.scope import Output
 from processors.statements.facts.utility import StatementWalk
+from processors.statements.grammar import tree_json
 from schemas.events import Danger, StatementFlag
 
 MAX_STEPS = 2000
@@ -191,7 +191,7 @@ class _Resolution:
             walk = StatementWalk(Collector(self.facts.namer.uncertain(), elided=False))
             output = Output()
             try:
-                [entry] = orjson.loads(parser.parse_sql_json(relation.definition))["stmts"]
+                [entry] = orjson.loads(tree_json(relation.definition))["stmts"]
                 output = walk.query(entry["stmt"])
                 walk.facts.whole = signs.is_whole(entry["stmt"].get("SelectStmt", {}), walk.facts)
             except Exception:
