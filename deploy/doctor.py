@@ -14,10 +14,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.util import find_spec
 from pathlib import Path
 
 import orjson
 
+from deploy.compiled import HOT
 from deploy.config import ConfigError, load
 from deploy.layout import DataDir
 from schemas.config import Config, DatabaseSettings, LogKind
@@ -65,6 +68,7 @@ def findings(path: Path) -> Iterator[Finding]:
             yield Finding("configuration", "fail", problem, "mend the file; docs/configuration.md lists every setting")
         return
     yield Finding("configuration", "ok", f"{path}: {len(config.databases)} databases")
+    yield _hot_modules()
     data = DataDir(config.data_dir)
     yield from _data_directory(data, config)
     running = _running(data)
@@ -78,6 +82,17 @@ def findings(path: Path) -> Iterator[Finding]:
     yield from _store(config, running)
     yield _api(config, running)
     yield from _archive(data)
+
+
+def _hot_modules() -> Finding:
+    """What a proxy started as this command was, from the same folders, runs."""
+    specs = [find_spec(name.removesuffix(".py").replace("/", ".")) for name in HOT]
+    compiled = sum(spec is not None and (spec.origin or "").endswith(tuple(EXTENSION_SUFFIXES)) for spec in specs)
+    if compiled == len(HOT):
+        return Finding("hot modules", "ok", "compiled to C")
+    if compiled:
+        return Finding("hot modules", "warn", f"{compiled} of {len(HOT)} compiled to C", "build the copy again: make compiled")
+    return Finding("hot modules", "ok", "interpreted; the images and `make compiled` have them compiled to C")
 
 
 def _data_directory(data: DataDir, config: Config) -> Iterator[Finding]:

@@ -150,6 +150,11 @@ class ProxyCollector:
             up.add_metric([str(index)], float(answer is not None))
         yield up
         told = [(str(index), answer) for index, answer in enumerate(answers) if answer is not None]
+        text = "Always 1: the labels tell which version the worker runs, and whether its hot modules are compiled to C"
+        build = GaugeMetricFamily(PREFIX + "build_info", text, labels=["worker", "version", "compiled"])
+        for index, answer in told:
+            build.add_metric([index, answer.version, "yes" if answer.compiled else "no"], 1)
+        yield build
         for path, name, text in COUNTS:
             kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
             family = kind(PREFIX + name, text, labels=["worker"])

@@ -17,12 +17,17 @@ MAX_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class ProxyStatus:
-    """One worker. `latencies` are the numbers of `schemas.latencies.Latencies` by name; `problems` say why it is not ready."""
+    """One worker. `latencies` are the numbers of `schemas.latencies.Latencies` by name; `problems` say why it is not ready.
+
+    `compiled`: whether it runs the hot modules compiled to C.
+    """
 
     problems: tuple[str, ...]
     counts: Mapping[str, float]
     logins_refused: Mapping[str, int]
     latencies: Mapping[str, tuple[int, ...]]
+    version: str
+    compiled: bool
 
     def encode(self) -> bytes:
         """Return the bytes that travel."""
@@ -34,7 +39,8 @@ class ProxyStatus:
         value = orjson.loads(data)
         try:
             latencies = {name: tuple(numbers) for name, numbers in value["latencies"].items()}
-            return cls(tuple(value["problems"]), dict(value["counts"]), dict(value["logins_refused"]), latencies)
+            counts, refused = dict(value["counts"]), dict(value["logins_refused"])
+            return cls(tuple(value["problems"]), counts, refused, latencies, str(value["version"]), bool(value["compiled"]))
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not the status of a worker: {error}") from None
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import resource
 from collections import Counter
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ingest.net.compiled import runs_compiled
 from schemas.latencies import WAIT_US, WORK_US, Latencies
 from schemas.local_socket import address_of
 from schemas.proxy_status import ProxyStatus, status_socket
@@ -115,7 +117,7 @@ def status_of(worker: Worker) -> ProxyStatus:
         "loop_lag": counted.loop_lag.numbers(),
         "decision": guard.decisions.numbers() if guard else Latencies(WORK_US).numbers(),
     }
-    return ProxyStatus(tuple(problems), counts, counted.logins_refused, latencies)
+    return ProxyStatus(tuple(problems), counts, counted.logins_refused, latencies, version("affidavit"), runs_compiled())
 
 
 def _resident_bytes() -> int:

@@ -40,6 +40,7 @@ from ingest.net.cancel import CancelKeys
 from ingest.net.catalogue import CatalogueWatch, read_catalogue
 from ingest.net.certificates import configured_certificate, generated_certificate
 from ingest.net.clock import now_us
+from ingest.net.compiled import runs_compiled
 from ingest.net.connection import Connection
 from ingest.net.control import Change, Control
 from ingest.net.estimates import Estimates
@@ -169,7 +170,7 @@ class Worker:
             listener = Listener(self, address, databases, self._tls_context(databases[0]))
             await listener.open()
             self._listeners.append(listener)
-            self.log.info("listening", address=address, databases=[d.alias for d in databases])
+            self.log.info("listening", address=address, databases=[d.alias for d in databases], compiled=runs_compiled())
         await self._open_cancel_socket()
         await self._status.open()
         self.control.start()

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,7 @@ def test_what_clients_do_is_counted(up: Machine) -> None:
         "control_refused_total",
     ):
         assert now[f"affidavit_proxy_{quiet}"] == 0
+    assert now[f'affidavit_proxy_build_info{{"compiled": "no", "version": "{version("affidavit")}"}}'] == 2
     assert now["affidavit_proxy_up"] == now["affidavit_proxy_spool_accepting"] == now["affidavit_proxy_control_known"] == 2
 
 

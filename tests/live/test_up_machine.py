@@ -275,7 +275,7 @@ def test_commands_on_a_running_machine(pg: postgres.Postgres) -> None:
 
         states = doctor(config)
         assert set(states.values()) == {"ok"}, states
-        assert {"proxy", "store", "API", "archive", "clock", "spool", "disk"} <= states.keys()
+        assert {"hot modules", "proxy", "store", "API", "archive", "clock", "spool", "disk"} <= states.keys()
         verified = command("archive", "verify", "--json", "-c", config)
         assert (verified.returncode, json.loads(verified.stdout)["ok"]) == (0, True)
         assert "in use by process" in command("migrate", "-c", config).stderr
@@ -321,6 +321,7 @@ def test_doctor_names_what_is_wrong(pg: postgres.Postgres, tmp_path: Path) -> No
         ("certificate down", "warn", "renew it"),
         ("data directory", "warn", "chmod 700"),
         ("store", "ok", "answers"),
+        ("hot modules", "ok", "interpreted"),
     ):
         assert said[check].startswith(state), said[check]
         assert words in said[check]

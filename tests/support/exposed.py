@@ -30,7 +30,7 @@ def proxy_status(**counts: float) -> ProxyStatus:
     timed["decision"].observe(30)
     timed["decision"].observe(999_999)
     numbers = {name: latencies.numbers() for name, latencies in timed.items()}
-    return ProxyStatus.decode(ProxyStatus((), counts, {"unknown_token": 2}, numbers).encode())
+    return ProxyStatus.decode(ProxyStatus((), counts, {"unknown_token": 2}, numbers, "0.1.0", True).encode())
 
 
 def full_proxy_status() -> ProxyStatus:
