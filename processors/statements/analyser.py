@@ -27,6 +27,7 @@ from processors.statements.facts.names import Namer
 from processors.statements.lexer import INTEGER, TEXT, finder
 from processors.statements.lexing import Lexing, codec_of, decode
 from processors.statements.literals import common_literal, rare_literal, unicode_value
+from processors.statements.mistakes import Mistake, mistake
 from processors.statements.parse import Parsed, UnparsedError, parse, within_limits
 from processors.statements.shapes import Shapes
 from processors.statements.statement import Analysis, Statement
@@ -316,6 +317,12 @@ class Analyser:
         """Return the name that a PREPARE gives (`PrepareStmt`) or an EXECUTE runs (`ExecuteStmt`), as the server knows it."""
         decoded = decode(text, self._select(lexing).codec)
         return "" if decoded is None else name_in(decoded, place, kind)
+
+    def mistake(self, text: bytes, lexing: Lexing) -> Mistake | None:
+        """Return what is wrong with a text that the grammar refuses, None where it does not or that is not certain."""
+        reader = self._select(lexing)
+        decoded = None if reader.doubtful else decode(text, reader.codec)
+        return None if decoded is None else mistake(decoded, conforming=reader.conforming)
 
     def oversize(self, prefix: bytes, total_bytes: int, digest: str, lexing: Lexing) -> Analysis:
         """Return what stands for a text too long to analyse: its first key words and the token of its digest."""

@@ -50,9 +50,10 @@ def marked(text: str, *, conforming: bool) -> str:
 def _ours(text: str, at: int, pieces: list[str], conforming: bool) -> list[Span] | None:
     spans: list[Span] = []
     for match in (CONFORMING if conforming else ESCAPING).finditer(text):
-        if match[ODD]:
-            return None
         skip = match[SKIP]
+        if odd := match[ODD]:
+            pieces += (skip, " E" + odd if odd[0] == "'" and not conforming else odd)
+            return None
         spans += [(at + q.start(), at + q.end(), "name") for q in _QUOTED.finditer(skip)]
         pieces.append(skip)
         at += len(skip)

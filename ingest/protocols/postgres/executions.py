@@ -9,7 +9,7 @@ import orjson
 
 from ingest.core.guarding import Bound
 from ingest.core.masking import Rows
-from processors.statements import Statement
+from processors.statements import Mistake, Statement
 
 ALLOW: Final = b'{"verdict":"allow","policies":[],"bundle":"","risk":0,"approval_id":""}'
 DENY: Final = b'{"verdict":"deny","policies":[],"bundle":"","risk":0,"approval_id":""}'
@@ -26,14 +26,18 @@ MAX_COLUMNS = 8
 
 
 class Denial:
-    """Why a statement was replaced by one that must fail, and what the client is to read instead of that failure."""
+    """Why a statement was replaced by one that must fail, and what the client is to read instead of that failure.
 
-    __slots__ = ("hint", "message", "sqlstate")
+    `mistake` is set where the server is to say what is wrong with the text, and this only if it finds nothing (`mistaken`).
+    """
+
+    __slots__ = ("hint", "message", "mistake", "sqlstate")
 
     def __init__(self, sqlstate: bytes, message: str, hint: str) -> None:
         self.sqlstate = sqlstate
         self.message = message
         self.hint = hint
+        self.mistake: Mistake | None = None
 
 
 class Execution:

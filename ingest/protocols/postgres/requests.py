@@ -20,6 +20,7 @@ from ingest.protocols.postgres.expected import Batch, Described, Parsed, Portal,
 from ingest.protocols.postgres.framing import BIND, EXECUTE, PARSE, QUERY, SERVER, SYNC, Framing, Streamed
 from ingest.protocols.postgres.holding import HOLD, OWN_NAMES, Granted, renamed
 from ingest.protocols.postgres.messages import REFUSED_PARSE, REFUSED_QUERY, message
+from ingest.protocols.postgres.mistaken import TAIL
 from ingest.protocols.postgres.names import MAX_BEFORE, MAX_KEPT_TEXT, MAX_NAME, Names
 from ingest.protocols.postgres.parameters import function_call_tokens, parameter_tokens, parameter_values, result_formats
 from ingest.protocols.postgres.repeats import Repeats
@@ -208,6 +209,24 @@ class Requests(Framing):
             entry.denial = prepared.denial
         return REFUSED_PARSE
 
+    def _mistaken(self, analysis: Analysis, judgement: Judgement, kind: bytes, size: int, sql: bytes) -> Execution | None:
+        """Record a stopped statement whose mistake the server is to name, by failing its text with TAIL; None: it is not one."""
+        session, statement = self._session, analysis.statements[0]
+        if self.waiting.settled is not None or StatementFlag.UNPARSED not in statement.facts.flags:
+            return None
+        mistake = session.analyser.mistake(sql, session.lexing)
+        if mistake is None:
+            return None
+        execution = self._begin(statement, size)
+        execution.denial = denial = Denial(judgement.sqlstate, judgement.message, judgement.hint)
+        denial.mistake = mistake
+        if execution.audited:
+            self._intend(execution, kind, analysis.params[0], analysis.claims, judgement.fragment)
+        session.statements += 1
+        if session.skipping:
+            self._never_run([execution])
+        return execution
+
     def _intend(self, execution: Execution, kind: bytes, params: object, claims: object, decision: bytes = ALLOW) -> None:
         session = self._session
         statement = execution.statement
@@ -238,6 +257,11 @@ class Requests(Framing):
         if session.guard is not None:
             judgements = [session.guard.judge(s, analysis.claims, self._now) for s in analysis.statements]
             if any(j.stops for j in judgements) or self.waiting.settled is not None:
+                mistaken = self._mistaken(analysis, judgements[0], b"simple", size, sql)
+                if mistaken is not None:
+                    if not session.skipping:
+                        session.expected.append(Batch([mistaken], mistaken.denial))
+                    return message(b"Q", sql + TAIL + b"\x00")
                 params = tuple(token for tokens in analysis.params for token in tokens)
                 request = Request(analysis.statements, params, analysis.claims, b"simple", session.transaction)
                 together = self.waiting.decide(request, judgements, sql, waits=waits)
@@ -287,6 +311,17 @@ class Requests(Framing):
         unread = StatementFlag.UNPARSED in analysis.statements[0].facts.flags
         if session.guard is not None and (unread or not by_name):
             judgement = session.guard.judge(analysis.statements[0], analysis.claims, self._now)
+            if judgement.stops and unread:
+                sql = data[name_end + 1 : text_end]
+                mistaken = self._mistaken(analysis, judgement, b"prepared", end - pos + 5, sql)
+                if mistaken is not None:
+                    prepared = Prepared(analysis.statements[0], analysis.params[0], dict(analysis.claims), oids)
+                    prepared.denial = mistaken.denial
+                    self.names.remember(name, prepared)
+                    if not session.skipping and isinstance(entry := session.expected[-1], Parsed):
+                        entry.denial = mistaken.denial
+                        session.expected.append(mistaken)
+                    return message(b"P", data[pos:text_end] + TAIL + data[text_end:end])
             if judgement.holds or self.waiting.settled is not None:
                 held = Prepared(analysis.statements[0], analysis.params[0], dict(analysis.claims), oids)
                 return self.waiting.parse_held(data, pos, end, held, judgement)

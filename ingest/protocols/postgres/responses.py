@@ -23,7 +23,8 @@ from ingest.protocols.postgres.executions import (
     finished,
 )
 from ingest.protocols.postgres.expected import Batch, Described, Parsed, Portal, Simple
-from ingest.protocols.postgres.messages import error, parse_error_fields
+from ingest.protocols.postgres.messages import error, message, parse_error_fields
+from ingest.protocols.postgres.mistaken import told
 from processors.statements import Statement
 
 if TYPE_CHECKING:
@@ -473,6 +474,14 @@ class Responses:
         status = b"cancelled" if sqlstate == QUERY_CANCELED else b"error"
         head = self._head()
         session.copying_in = False
+        asked = head.denial if isinstance(head, Batch | Parsed) else None
+        answer: bytes | None = None
+        if asked is not None and asked.mistake is not None:
+            found = told(asked.mistake, data[pos:end])
+            if found is None:  # it would have run the text
+                status, sqlstate = b"denied", asked.sqlstate
+            else:
+                answer = message(b"E", found)
         if head is None or head is _SYNC:
             if head is _SYNC and fields.get("V", fields.get("S")) == b"ERROR":
                 self._commit_failed(status, sqlstate)
@@ -482,7 +491,7 @@ class Responses:
                 if not execution.done:
                     self._conclude(execution, status if n == head.at else b"not_executed", sqlstate if n == head.at else b"")
             head.at = len(head.executions)
-            return self._rewrite(head.denial) or reported
+            return answer or self._rewrite(head.denial) or reported
         first = True
         blamed = False  # of a Parse or Bind that failed, the execution right behind it is the statement that failed
         denial: Denial | None = None
@@ -491,7 +500,9 @@ class Responses:
         while expected and expected[0] is not _SYNC and type(expected[0]) is not Batch:
             entry = expected.popleft()
             if type(entry) is Execution:
-                self._conclude(entry, b"not_executed" if blamed else status, b"" if blamed else sqlstate)
+                mistaken = entry.denial is not None and entry.denial.mistake is not None and entry.denial is not asked
+                apart = blamed or mistaken  # behind what failed: the server did not look at it
+                self._conclude(entry, b"not_executed" if apart else status, b"" if apart else sqlstate)
                 blamed = True
                 denial = entry.denial if first else denial
             elif type(entry) is Parsed:
@@ -501,7 +512,7 @@ class Responses:
         for parsed in failed:
             session.parse_failed(parsed, self._now, self._actions)
         self._drop_ignored()
-        return self._rewrite(denial) or reported
+        return answer or self._rewrite(denial) or reported
 
     def _commit_failed(self, status: bytes, sqlstate: bytes) -> None:
         """A Sync ends the transaction that nobody began; where that fails (a deferred constraint), a COMMIT failed.
