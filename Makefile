@@ -36,8 +36,8 @@ format: $(VENV)/.installed-dev ## rewrite the sources as ruff formats them
 types: $(VENV)/.installed-dev ## mypy --strict on schemas, processors and ingest
 	$(BIN)/mypy
 
-compiled: $(VENV)/.installed-dev ## build/compiled: the packages with the hot modules compiled to C (needs cc)
-	$(BIN)/python -m deploy.compiled build/compiled
+compiled: $(VENV)/.installed-dev ## build/compiled: the packages with the hot modules compiled to C, by a profile (needs cc, some minutes; ARGS=--plain: without)
+	$(BIN)/python -m deploy.compiled build/compiled $(filter --plain,$(ARGS))
 
 checked: $(VENV)/.installed-dev compiled ## the unit tests of what is compiled, over the compiled copy
 	rm -rf build/checked && cp -r build/compiled build/checked && cp -r tests bench docs *.md Makefile constraints.txt build/checked

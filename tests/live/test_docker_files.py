@@ -63,6 +63,17 @@ def test_every_image_runs_as_nobody_and_says_whether_it_is_alive() -> None:
         assert "HEALTHCHECK" in stage
 
 
+def test_proxy_and_node_run_the_compiled_copy_built_for_the_python_they_have() -> None:
+    text = (DOCKER / "Dockerfile").read_text()
+    stages = dict(re.findall(r"^FROM \S+ AS ([\w-]+)\n(.*?)(?=^FROM |\Z)", text, re.M | re.S))
+    bases = dict(re.findall(r"^FROM (\S+) AS ([\w-]+)$", text, re.M))
+    pythons = {base.removesuffix("-bookworm").removesuffix("-slim") for base in bases if base.startswith("python:")}
+    assert pythons == {"python:${PYTHON_VERSION}"}  # one Python, one Debian: what one compiled, the other loads
+    assert "python -m deploy.compiled /opt/compiled" in stages["compiled"]
+    needed = ["COPY --from=compiled /opt/compiled /opt/compiled", "ENV PYTHONPATH=/opt/compiled"]
+    assert {name for name, stage in stages.items() if all(line in stage for line in needed)} == {"proxy", "node"}
+
+
 def test_a_proxy_runs_without_what_its_image_lacks(pg: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their modules cannot be imported here, as in the image; each is known to this environment, so the list is no fiction."""
     modules = sorted(
