@@ -19,9 +19,10 @@ from pglast import parser
 from processors.statements import scrub
 from processors.statements.catalogue import Catalogue
 from processors.statements.facts import collect
-from processors.statements.facts.collector import Collector
+from processors.statements.facts.collector import Collector, Node
 from processors.statements.facts.names import Namer
-from processors.statements.grammar import tree_json
+from processors.statements.facts.trees import within_effort
+from processors.statements.grammar import TooComplexError, tree_json
 from processors.statements.lexer import BIT, HEX, MORE, TEXT
 from processors.statements.statement import Statement
 from schemas.events import Danger, Facts, StatementFlag
@@ -87,7 +88,20 @@ def parse(
         raise UnparsedError("too many statements")
     if not raw:
         return Parsed((_empty(),), (len(literals),), frozenset())
-    has_settings = _SET_NODE in tree or '"setstmt"' in tree
+    with within_effort():
+        return _read(raw, text, template, namer, catalogue, elided=elided, has_settings=_SET_NODE in tree or '"setstmt"' in tree)
+
+
+def _read(
+    raw: list[Node],
+    text: _Filled,
+    template: str,
+    namer: Namer,
+    catalogue: Catalogue | None,
+    *,
+    elided: bool,
+    has_settings: bool,
+) -> Parsed:
     statements: list[Statement] = []
     counts: list[int] = []
     read: set[int] | None = set()
@@ -97,8 +111,8 @@ def parse(
         end = start + entry["stmt_len"] if entry.get("stmt_len") else text.size
         try:
             facts = collect(entry["stmt"], namer, elided=elided, catalogue=catalogue)
-        except RecursionError as error:
-            raise UnparsedError("too deep") from error
+        except (RecursionError, TooComplexError) as error:
+            raise UnparsedError("too deep, or too much of it within itself") from error
         if len(raw) > 1:
             facts.flag(StatementFlag.MULTI_STATEMENT)
             # A question about a table, then a change: what a value that breaks out of its quotes looks like.

@@ -14,7 +14,7 @@ import orjson
 from processors.statements.catalogue import Catalogue
 from processors.statements.facts import collect
 from processors.statements.facts.names import Namer
-from processors.statements.facts.trees import walk
+from processors.statements.facts.trees import walk, within_effort
 from processors.statements.grammar import tree_json
 from schemas.events import Danger
 
@@ -36,8 +36,9 @@ def dangers_with(text: str, place: int, values: Sequence[Value], namer: Namer, c
     try:
         tree = orjson.loads(tree_json(text))["stmts"][place]["stmt"]
         readings = [[e if v is UNREADABLE else v for v in values] for e in (EXTREMES if is_unreadable(values) else (None,))]
-        found = (collect(_filled(tree, read), namer, elided=False, catalogue=catalogue).dangers for read in readings)
-        return frozenset(danger for dangers in found for danger in dangers)
+        with within_effort():
+            found = (collect(_filled(tree, read), namer, elided=False, catalogue=catalogue).dangers for read in readings)
+            return frozenset(danger for dangers in found for danger in dangers)
     except Exception:
         return WORST
 

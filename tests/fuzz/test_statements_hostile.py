@@ -75,6 +75,18 @@ CASES: dict[str, str] = {
     + ",".join(f"c{i}" for i in range(5_000))
     + " from "
     + ",".join(f"t{i}" for i in range(5_000)),
+    "subqueries within their own table": "delete from t where " + "id in (select id from t where " * 290 + "id = 1" + ")" * 290,
+    "subqueries about another": "delete from t where " + "exists (select from u where u.id = t.id and " * 290 + "a" + ")" * 290,
+    "subqueries of one long CTE": "with c as (select id from t where "
+    + " or ".join(["a = b"] * 3_000)
+    + ") delete from t where "
+    + " or ".join(["id in (select id from c)"] * 1_000),
+    "stars": "select " + ",".join("*" * 20_000) + " from " + ",".join(f"t{i}" for i in range(490)),
+    "stars of a CTE": "with c as (select "
+    + ",".join(f"c{i}" for i in range(490))
+    + " from t) select "
+    + ",".join("*" * 20_000)
+    + " from c",
     "joins": "select 1 from a0 " + " ".join(f"join a{i} using (id)" for i in range(1, 400)),
     "like": "select 1 from t where '" + "a" * 900 + "' like '" + "%a" * 90 + "b'",
     "settings": "set a to " + "set b to " * 20_000,

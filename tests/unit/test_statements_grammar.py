@@ -96,6 +96,19 @@ def test_the_count_is_what_the_tree_grows_by(sql: str) -> None:
     assert 5 < len(parser.parse_sql_json(sql)) / extent_of(sql).tokens < 120
 
 
+def test_what_is_within_itself_too_often_is_opaque_and_what_is_long_is_not() -> None:
+    analyser = Analyser(Tokenizer(b"k" * 32))
+    for sql, is_read in (
+        ("delete from t where " + "id in (select id from t where " * 20 + "id = 1" + ")" * 20, True),
+        ("delete from t where " + "id in (select id from t where " * 140 + "id = 1" + ")" * 140, False),
+        ("delete from t where " + " or ".join(["id in (select id from t where a = 1)"] * 900), True),
+        ("select " + ",".join(["*"] * 1_600) + " from t", True),
+        ("select " + ",".join(["*"] * 9_000) + " from " + ",".join(f"t{i}" for i in range(490)), False),
+    ):
+        [statement] = analyser.analyse(sql.encode(), Lexing()).statements
+        assert (StatementFlag.UNPARSED not in statement.facts.flags) is is_read, sql[:60]
+
+
 def test_bodies_and_definitions_go_through_the_same_door() -> None:
     with pytest.raises(OpaqueBodyError):
         list(statements(nested(25), "sql"))

@@ -32,7 +32,7 @@ from processors.statements.facts.scope import (
     spread,
     united,
 )
-from processors.statements.facts.trees import strings
+from processors.statements.facts.trees import spend, strings
 from processors.statements.sizes import ANYTHING
 from schemas.events import Danger, StatementFlag
 
@@ -206,6 +206,7 @@ class QueryWalk(ExpressionWalk):
             if reference and "A_Star" in reference[-1]:
                 self.facts.flag(StatementFlag.STAR)
                 starred = self._starred(strings(reference), scope)
+                spend(sum(4 + 4 * len(source.outputs) + len(source.stars) for source in starred))
                 for source in starred:
                     self.facts.use(source.everything(), *roles)
                     # Columns of USING and NATURAL JOIN come first, and once: how many come here is not known.

@@ -19,6 +19,7 @@ from processors.statements.facts import signs
 from processors.statements.facts.collector import Collector
 from processors.statements.facts.expression import MULTIPLYING
 from processors.statements.facts.scope import Output
+from processors.statements.facts.trees import within_effort
 from processors.statements.facts.utility import StatementWalk
 from processors.statements.grammar import tree_json
 from schemas.events import Danger, StatementFlag
@@ -192,8 +193,9 @@ class _Resolution:
             output = Output()
             try:
                 [entry] = orjson.loads(tree_json(relation.definition))["stmts"]
-                output = walk.query(entry["stmt"])
-                walk.facts.whole = signs.is_whole(entry["stmt"].get("SelectStmt", {}), walk.facts)
+                with within_effort():
+                    output = walk.query(entry["stmt"])
+                    walk.facts.whole = signs.is_whole(entry["stmt"].get("SelectStmt", {}), walk.facts)
             except Exception:
                 walk.facts.danger(Danger.OPAQUE)
             made = self.catalogue.effects[("view", relation.qualified)] = (walk.facts, output)
@@ -291,7 +293,8 @@ class _Resolution:
         made: Collector | None = self.catalogue.effects.get(key)
         if made is None:
             walk = StatementWalk(Collector(self.facts.namer.uncertain(), elided=False))
-            walk.run(text, language)
+            with within_effort():
+                walk.run(text, language)
             made = self.catalogue.effects[key] = walk.facts
         return made
 

@@ -15,7 +15,7 @@ from processors.statements.dangers.functions import of_function
 from processors.statements.facts.collector import Collector, Node
 from processors.statements.facts.plain import LONG, constant_of, constants_in, is_selective, own_column, params
 from processors.statements.facts.rows import Bodies, Target, cte_bodies, join_conditions, sources, tables_read
-from processors.statements.facts.trees import calls, columns, has_query, strings, sublinks, walk
+from processors.statements.facts.trees import calls, columns, has_query, spend, strings, sublinks, walk
 
 MAX_DEPTH = 60
 """Nesting looked into; a deeper condition does not restrict."""
@@ -65,6 +65,7 @@ def restricts(node: Node | None, target: Target, facts: Collector, depth: int = 
     """Tell whether a condition (or its negation) is proven to leave out rows of the target."""
     if not isinstance(node, dict) or len(node) != 1 or depth <= 0:
         return False
+    spend(4)
     kind, fields = next(iter(node.items()))
     depth -= 1
     match kind:

@@ -1,11 +1,41 @@
-"""Reading libpg_query's JSON trees: names in lists, and everything below a node, without recursion."""
+"""Reading libpg_query's JSON trees: names in lists, and everything below a node, without recursion.
+
+What looks for something below each of many nodes that hold each other looks at the same ones many times over. How often is
+counted, and past MAX_VISITS the text is too complex: `within_effort` says where a count begins.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from processors.statements.grammar import TooComplexError
+
 Node = dict[str, Any]
+MAX_VISITS = 2_000_000
+"""Nodes looked at for one text, each as often as it was: up to a second. 64 KiB of ordinary SQL take under a million."""
+
+
+class _Effort:
+    left = float("inf")
+
+
+@contextmanager
+def within_effort() -> Iterator[None]:
+    """Look at MAX_VISITS nodes at most within, whatever has been looked at outside: past that TooComplexError is raised."""
+    outside, _Effort.left = _Effort.left, MAX_VISITS
+    try:
+        yield
+    finally:
+        _Effort.left = outside
+
+
+def spend(visits: int) -> None:
+    """Count nodes that are looked at in another way. Raises TooComplexError."""
+    _Effort.left -= visits
+    if _Effort.left < 0:
+        raise TooComplexError("looking through this text takes too long")
 
 
 def strings(nodes: Iterable[Node]) -> list[str]:
@@ -14,10 +44,13 @@ def strings(nodes: Iterable[Node]) -> list[str]:
 
 
 def walk(node: Any) -> Iterator[tuple[str, Any]]:
-    """Yield (key, value) of everything in a tree."""
+    """Yield (key, value) of everything in a tree. Raises TooComplexError."""
     stack = [node]
     while stack:
         item = stack.pop()
+        _Effort.left -= 1
+        if _Effort.left < 0:
+            spend(0)
         if isinstance(item, list):
             stack += item
         elif isinstance(item, dict):

@@ -19,6 +19,7 @@ from processors.statements.facts.query import OUTPUT, QUERIES, QueryWalk
 from processors.statements.facts.scope import Output, Scope
 from processors.statements.facts.specified import SPECIFIED
 from processors.statements.facts.trees import strings
+from processors.statements.grammar import TooComplexError
 from processors.statements.statement import RESTORED, CopyFormat, Made
 from schemas.events import Danger
 from schemas.events import StatementFlag as F
@@ -369,7 +370,7 @@ class StatementWalk(QueryWalk):
             if Danger.BULK_EXPORT in self.facts.dangers:
                 # A variable may hold the keys of a whole table, and pick its rows by them.
                 self.facts.danger(*(loops.CHANGES[kind] for kind in changed))
-        except body.OpaqueBodyError:
+        except (body.OpaqueBodyError, TooComplexError):
             self._unknown_code()
         finally:
             self.facts.depth -= 1
