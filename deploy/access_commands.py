@@ -131,12 +131,15 @@ def principal_suspend(
     ttl: Annotated[str | None, typer.Option("--ttl", help="For how long: 30m, 8h, 90d. Default: until resumed.")] = None,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """End a principal's sessions within a second, and refuse its logins; the same for whoever acts on its behalf."""
+    """End a principal's sessions within a second, and refuse its logins, at the databases and the dashboard.
+
+    The same for names that may be the same person's (dana, Dana@example.com), and for whoever acts on its behalf.
+    """
     from deploy.config import load
     from deploy.sanctions import suspend
 
     suspend(load(config, sections=("log",)), principal, actor(), reason, None if ttl is None else seconds(ttl))
-    typer.echo(f"every proxy is told that {principal} is suspended", err=True)
+    typer.echo(f"proxies and API are told that {principal} is suspended", err=True)
 
 
 @principals.command("resume")
@@ -145,12 +148,24 @@ def principal_resume(
     reason: Reason = "",
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """End a suspension."""
+    """End the suspension of this very name."""
     from deploy.config import load
     from deploy.sanctions import resume
 
-    resume(load(config, sections=("log",)), principal, actor(), reason)
-    typer.echo(f"every proxy is told that {principal} is not suspended any more", err=True)
+    others = resume(load(config, sections=("log",)), principal, actor(), reason)
+    typer.echo(f"proxies and API are told that {principal} is not suspended any more", err=True)
+    if others:
+        typer.echo(f"the same person is still barred by the suspension of {', '.join(others)}: resume that as well", err=True)
+
+
+@principals.command("suspended")
+def principal_suspended(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """List the suspensions in force."""
+    from deploy.config import load
+    from deploy.display import show_suspensions
+    from deploy.sanctions import suspensions
+
+    show_suspensions(suspensions(load(config, sections=("log",))), as_json=as_json)
 
 
 @grants.command("create")

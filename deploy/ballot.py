@@ -17,11 +17,12 @@ from schemas.control import (
     approval_key,
     decode,
     outdated,
-    principal_key,
     publish,
 )
 from schemas.control_keys import ControlSigner, ControlTrust
+from schemas.events import Principal
 from schemas.log import Log
+from schemas.suspensions import Suspensions, involved
 from schemas.topics import CONTROL
 
 KEPT_US = 3_600_000_000
@@ -44,7 +45,7 @@ class ControlBallot:
         self._signer, self._trust = signer, trust
         self._next = 0
         self._decisions: dict[str, dict[str, ApprovalDecided]] = {}
-        self._suspensions: dict[str, PrincipalSuspended] = {}
+        self._suspensions = Suspensions()
         self._unreadable: set[str] = set()
         self._standing: dict[str, PrincipalSuspended | PrincipalResumed] = {}
         """What was last said of whom."""
@@ -56,10 +57,9 @@ class ControlBallot:
             raise ControlError(f"a decision on {approval_id} is on the topic that this version cannot read")
         return sorted(self._decisions.get(approval_id, {}).values(), key=lambda m: m.at)
 
-    def suspended(self, principal: str) -> bool:
-        """Tell whether a principal is suspended, as of the last `said`."""
-        held = self._suspensions.get(principal)
-        return (held is not None and held.holds(self._clock())) or principal_key(principal) in self._unreadable
+    def suspended(self, who: Principal) -> str:
+        """Return whose suspension bars somebody, as of the last `said`; empty if nobody's."""
+        return self._suspensions.barring(involved(who), self._clock())
 
     def record(self, event: Mapping[str, object]) -> None:
         """Write the event. Raises what the source raises."""
@@ -91,14 +91,12 @@ class ControlBallot:
         if outdated(self._standing.get(key), message):
             return
         self._unreadable.discard(key)
+        if message is not None:
+            self._suspensions.take(key, message)
         if isinstance(message, PrincipalSuspended | PrincipalResumed):
             self._standing[key] = message
         if isinstance(message, ApprovalDecided):
             if key != approval_key(message.approval_id):  # one that names nobody counts for nothing
                 self._decisions.setdefault(message.approval_id, {})[key] = message
-        elif isinstance(message, PrincipalSuspended):
-            self._suspensions[message.principal] = message
-        elif isinstance(message, PrincipalResumed):
-            self._suspensions.pop(message.principal, None)
         elif isinstance(message, Unreadable):
             self._unreadable.add(key)

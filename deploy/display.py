@@ -7,7 +7,7 @@ JSON escapes them by itself.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ingest.identity.tokens import TokenRecord
-from schemas.control import GrantChanged
+from schemas.control import GrantChanged, PrincipalSuspended, Unreadable
 from schemas.dead_letters import DeadLetter
 from schemas.log import Record
 
@@ -52,6 +52,24 @@ def show_grants(grants: list[tuple[GrantChanged, str]], *, as_json: bool) -> Non
         cells = (g.grant_id, who, *lists, _when(g.expires_at), state, g.actor, g.reason)
         table.add_row(*(Text(printable(cell)) for cell in cells))
     _console().print(table if table.row_count else "no grants")
+
+
+def show_suspensions(suspensions: Mapping[str, PrincipalSuspended | Unreadable], *, as_json: bool) -> None:
+    """Show suspensions in force, by the name that each names."""
+    rows = [
+        (name, 0, 0, "", f"cannot be read here ({m.problem}): counts as a suspension")
+        if isinstance(m, Unreadable)
+        else (name, m.at, m.expires_at, m.actor, m.reason)
+        for name, m in suspensions.items()
+    ]
+    if as_json:
+        lines(dict(zip(("principal", "at", "expires_at", "actor", "reason"), row, strict=True)) for row in rows)
+        return
+    table = _table("principal", "since", "until", "by", "why")
+    for name, at, expires_at, by, why in rows:
+        cells = (name, _when(at) if at else "?", _when(expires_at) if expires_at else "resumed", by, why)
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    _console().print(table if table.row_count else "nobody is suspended")
 
 
 def show_dead_letters(letters: list[DeadLetter], *, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""Suspend a principal, end a session: what commands say to the proxies, by the control topic, and to the trail.
+"""Suspend a principal, end a session: what commands say to proxies and API, by the control topic, and to the trail.
 
 The trail first: the admin action is in the identity store's outbox before the proxies hear of it, so that none goes unrecorded.
 """
@@ -10,13 +10,28 @@ import time
 
 from deploy.layout import DataDir
 from ingest.identity.tokens import TokenStore
+from schemas.approvals import same_person
 from schemas.config import Config
-from schemas.control import Message, PrincipalResumed, PrincipalSuspended, SessionKilled, publish
+from schemas.control import (
+    Message,
+    PrincipalResumed,
+    PrincipalSuspended,
+    SessionKilled,
+    Unreadable,
+    decode,
+    outdated,
+    principal_key,
+    publish,
+)
 from schemas.log import LogError
 from schemas.log.place import LogPlace
+from schemas.topics import CONTROL
 
 KILL_HOLDS_US = 86_400_000_000
 """How long a killed session's id is kept on the topic: no session ever has it again."""
+
+
+_BATCH = 1000
 
 
 def _now() -> int:
@@ -24,17 +39,49 @@ def _now() -> int:
 
 
 def suspend(config: Config, principal: str, actor: str, reason: str, ttl_seconds: float | None) -> None:
-    """Bar a principal, and whoever acts for it, from logging in, and end their sessions; for `ttl_seconds`, or until resumed."""
+    """Bar a principal, by any name that may be the same person's, and whoever acts for it; end their sessions.
+
+    For `ttl_seconds`, or until resumed.
+    """
     now = _now()
     expires = 0 if ttl_seconds is None else now + int(ttl_seconds * 1_000_000)
     message = PrincipalSuspended(at=now, actor=actor, principal=principal, reason=reason, expires_at=expires)
     say(config, message, "principal.suspend", principal, {"reason": reason, "expires_at": str(expires)})
 
 
-def resume(config: Config, principal: str, actor: str, reason: str) -> None:
-    """End a suspension."""
+def resume(config: Config, principal: str, actor: str, reason: str) -> list[str]:
+    """End the suspension of this very name; return other names whose suspensions go on barring the same person."""
     message = PrincipalResumed(at=_now(), actor=actor, principal=principal, reason=reason)
     say(config, message, "principal.resume", principal, {"reason": reason})
+    return [name for name in suspensions(config) if name != principal and same_person(name, principal)]
+
+
+def suspensions(config: Config) -> dict[str, PrincipalSuspended | Unreadable]:
+    """Return the suspensions in force by the name that each names, oldest first. Raises ControlKeyError, LogError."""
+    data = DataDir(config.data_dir)
+    data.prepare()
+    trust = data.control_trust(config.log.kind)
+    log = LogPlace.of(config.log, data.log, config.audit.durability).open(reads_only=True)
+    newest: dict[str, Message | Unreadable] = {}
+    try:
+        offset, end = log.start_offset(CONTROL.name), log.end_offset(CONTROL.name)
+        while offset < end and (records := log.read(CONTROL.name, offset, _BATCH)):
+            for record in records:
+                key = record.key.decode("utf-8", "replace")
+                if key.startswith(principal_key("")) and not trust.problem(record):
+                    message = decode(key, record.value)
+                    if message is not None and not outdated(newest.get(key), message):
+                        newest.pop(key, None)
+                        newest[key] = message
+            offset = records[-1].offset + 1
+    finally:
+        log.close()
+    now = _now()
+    return {
+        key.removeprefix(principal_key("")): m
+        for key, m in newest.items()
+        if isinstance(m, Unreadable) or (isinstance(m, PrincipalSuspended) and m.holds(now))
+    }
 
 
 def kill_session(config: Config, session_id: str, actor: str, reason: str) -> None:

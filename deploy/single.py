@@ -38,9 +38,12 @@ if TYPE_CHECKING:
     from deploy.node_source import NodeSource
     from deploy.notices import Notices
     from deploy.proxy_metrics import MetricsServer
+    from deploy.suspended import Suspended
     from ingest.identity.tokens import AdminAction, TokenStore
     from processors.sinks.clickhouse import Store
     from query_api.identity import Identity
+    from schemas.log import Log
+    from schemas.log.place import LogPlace
 
 PROXY_STOP_SECONDS = 30.0
 NODE_STOP_SECONDS = 60.0
@@ -339,6 +342,8 @@ class Node:
 
             self._identity_tokens = IdentityTokens(self._tokens, config.identity, config.api.group_roles)
             stack.callback(self._identity_tokens.close)
+        self._suspended: Suspended = self._follow(place)
+        stack.callback(self._suspended.close)
         self._links = notices.links(config, self._data)
         self._approver = notices.approvers(self._tokens.tokens, now_us)
         self._notices = self._tell_approvers()
@@ -389,6 +394,8 @@ class Node:
         """What /readyz and the metrics show."""
         spool = self.source.spool
         problems = [] if spool.accepting else [spool.refusal]
+        if untold := self._suspended.problem:
+            problems.append(f"who is suspended is not known: {untold}")
         if self._pipeline is None:
             return {"ready": not problems, "problems": problems, "notifications": self._notices.counts}
         problems = [p for p in (self._pipeline.problem, *problems) if p]
@@ -442,7 +449,17 @@ class Node:
             providers=providers(self._config, self._identity_tokens),
             login_refused=self.source.record_refused,
             public_url=self._config.public_url,
+            barring=self._suspended.barring,
         )
+
+    def _follow(self, place: LogPlace) -> Suspended:
+        from deploy.suspended import Suspended
+
+        def open_log() -> Log:
+            return place.open(reads_only=True)
+
+        most = self._config.identity.max_control_stale_seconds
+        return Suspended(open_log, now_us, load_control_trust(self._data.keys), most, LOCAL_PRINCIPAL)
 
     def _tell_approvers(self) -> Notices:
         from deploy import notices

@@ -2,8 +2,9 @@
 
 A browser session is held here in memory and holds its token, which is verified anew on every request: a revoked token ends its
 session at once, and a restart logs everybody out. Where an OpenID provider named somebody (`sign_on`) there is no token to verify
-again: such a session is short. State-changing requests that a cookie would authorise must come from our own
-origin (`Origin`, or `Sec-Fetch-Site` where a browser leaves it out).
+again: such a session is short. Whoever is suspended is nobody here, whatever they show, and what they have open ends.
+State-changing requests that a cookie would authorise must come from our own origin (`Origin`, or `Sec-Fetch-Site` where a browser
+leaves it out).
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from urllib.parse import urlsplit
 
 from fastapi import Request
 
-from query_api.identity import READERS, Authenticate, Clock, Identity, Recorder
+from query_api.identity import READERS, Authenticate, Barring, Clock, Identity, Recorder, UntoldError
 from query_api.limits import Limits
 from query_api.problems import ProblemError
+from schemas.suspensions import involved
 
 COOKIE = "affidavit_session"
 _SIGNED_ON = "signed-on:"
@@ -40,8 +42,15 @@ class Access:
     """Decides who a request is from. Thread-safe."""
 
     def __init__(
-        self, authenticate: Authenticate, recorder: Recorder, clock: Clock, new_secret: Callable[[], str], limits: Limits
+        self,
+        authenticate: Authenticate,
+        recorder: Recorder,
+        clock: Clock,
+        new_secret: Callable[[], str],
+        limits: Limits,
+        barring: Barring = lambda names: "",
     ) -> None:
+        self._barring = barring
         self._authenticate = authenticate
         self._recorder = recorder
         self._clock = clock
@@ -54,12 +63,34 @@ class Access:
         self._reading: dict[str, int] = {}
 
     def identify(self, request: Request) -> Identity | None:
-        """The request's identity, or None if it shows no valid credential."""
+        """The request's identity, or None if it shows no valid credential. Raises ProblemError: forbidden, untold."""
         token = self.token_of(request)
         return self.verify(token) if token else None
 
     def verify(self, token: str) -> Identity | None:
-        """The identity a token stands for now."""
+        """The identity a token stands for now. Raises ProblemError: forbidden, for whoever is suspended; untold."""
+        identity = self._named(token)
+        if identity is not None:
+            self.refuse_suspended(identity)
+        return identity
+
+    def refuse_suspended(self, identity: Identity) -> None:
+        """Raise ProblemError `forbidden` for whoever is suspended or acts for somebody who is, `untold` where nobody knows."""
+        try:
+            by = self._barring(involved(identity.as_principal()))
+        except UntoldError as error:
+            raise ProblemError("untold", str(error), headers={"Retry-After": "5"}) from None
+        if by:
+            self._end_sessions(identity)
+            raise ProblemError("forbidden", f"{by} is suspended.")
+
+    def _end_sessions(self, identity: Identity) -> None:
+        """Log somebody out who was named by a provider: a suspension that ends brings no session back."""
+        with self._lock:
+            for token in [token for token, (who, _) in self._signed_on.items() if who.principal == identity.principal]:
+                del self._signed_on[token]
+
+    def _named(self, token: str) -> Identity | None:
         if token.startswith(_SIGNED_ON):
             with self._lock:
                 identity, expires_at = self._signed_on.get(token, (None, 0))
@@ -111,7 +142,10 @@ class Access:
         return self.require(request, READERS)
 
     def log_in(self, token: str, address: str) -> str:
-        """Open a browser session; the cookie's value. Raises ProblemError: too-many-requests, unauthenticated."""
+        """Open a browser session; the cookie's value.
+
+        Raises ProblemError: too-many-requests, unauthenticated, forbidden, untold.
+        """
         self.check_failures(address)
         if token.startswith(_SIGNED_ON) or self.verify(token) is None:
             self.failed(address)
@@ -139,7 +173,11 @@ class Access:
                 self._failures.popitem(last=False)
 
     def open_session(self, identity: Identity) -> str:
-        """Open a browser session of somebody whom a provider has named; the cookie's value. It ends by its time alone."""
+        """Open a browser session of somebody whom a provider has named; the cookie's value. It ends by its time.
+
+        Raises ProblemError: forbidden, untold.
+        """
+        self.refuse_suspended(identity)
         token = _SIGNED_ON + self._new_secret()
         seconds = self._limits.signed_on_seconds
         with self._lock:
@@ -165,7 +203,11 @@ class Access:
 
     @contextmanager
     def reading(self, identity: Identity) -> Iterator[None]:
-        """Count one read of the principal while it runs. Raises ProblemError `too-many-requests` past the limit."""
+        """Count one read of the principal while it runs.
+
+        Raises ProblemError: too-many-requests past the limit; forbidden and untold as `verify`, for those who came by a link.
+        """
+        self.refuse_suspended(identity)
         with self._lock:
             running = self._reading.get(identity.principal, 0)
             if running >= self._limits.reads_per_principal:

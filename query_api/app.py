@@ -20,7 +20,7 @@ from query_api import problems
 from query_api.access import Access
 from query_api.approving import Approving, Ballot
 from query_api.headers import Headers
-from query_api.identity import Approver, Authenticate, Clock, Recorder
+from query_api.identity import Approver, Authenticate, Barring, Clock, Recorder
 from query_api.limits import Limits
 from query_api.links import Links
 from query_api.metrics import Metrics
@@ -52,6 +52,7 @@ def create_app(
     providers: Sequence[Provider] = (),
     login_refused: Refused = lambda reason, address: None,
     public_url: str = "",
+    barring: Barring = lambda names: "",
 ) -> FastAPI:
     """The app.
 
@@ -60,6 +61,7 @@ def create_app(
     `clock`: µs since the Unix epoch. `ballot`: where decisions on held statements go; without it none are taken down.
     `links` and `approver`: links that decide, and who the people are that they were made for. `providers`: where people may
     log in by OpenID Connect; `login_refused` records what came to nothing; `public_url` is where people reach the page.
+    `barring`: who is suspended, asked for every request and while a live tail is open.
     """
     limits = limits or Limits()
     clients = list(client) if isinstance(client, Sequence) else [client]
@@ -84,7 +86,7 @@ def create_app(
     app.state.streams = streams
     app.state.service = Service(
         reader=Reader(clients, settings, limits),
-        access=Access(authenticate, recorder, clock, new_secret, limits),
+        access=Access(authenticate, recorder, clock, new_secret, limits, barring),
         limits=limits,
         clock=clock,
         status=status,

@@ -33,8 +33,8 @@ class Ballot(Protocol):
     def said(self, approval_id: str) -> Sequence[ApprovalDecided]:
         """Return what the control topic says about a request, oldest first. Raises if the topic cannot be read now."""
 
-    def suspended(self, principal: str) -> bool:
-        """Tell whether a principal is suspended, as far as was read by the last `said`."""
+    def suspended(self, who: Principal) -> str:
+        """Return whose suspension bars somebody, as far as was read by the last `said`; empty if nobody's."""
 
     def record(self, event: Mapping[str, object]) -> None:
         """Write the members of an `ApprovalDecided` event, durably. Raises if it cannot."""
@@ -83,8 +83,8 @@ class Approving:
                 said = [m for m in self._ballot.said(asked.approval_id) if same_binding(m.binding, asked.binding)]
             except Exception as error:
                 raise ProblemError("not-told", "The control topic cannot be read now; nothing was decided.") from error
-            if self._ballot.suspended(who.id):
-                raise ProblemError("forbidden", f"{who.id} is suspended.")
+            if by := self._ballot.suspended(who):
+                raise ProblemError("forbidden", f"{by} is suspended.")
             if isinstance(asked.event, BreakGlassUsed):
                 return self._review(asked, who, approved, reason, channel, address)
             now = self._clock()

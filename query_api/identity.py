@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -58,6 +58,17 @@ Authenticate = Callable[[str], Identity | None]
 
 Approver = Callable[[str], Principal | None]
 """Somebody by name, as their tokens with the role approver or admin describe them now; None without such. Called in threads."""
+
+Barring = Callable[[Sequence[str]], str]
+"""The first of somebody's names whose person is suspended, empty if none is. Raises UntoldError.
+
+Called on the loop, too: it never waits.
+"""
+
+
+class UntoldError(Exception):
+    """Whether somebody is suspended cannot be told now; the text says why."""
+
 
 Clock = Callable[[], int]
 """Microseconds since the Unix epoch, UTC."""

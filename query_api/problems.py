@@ -31,6 +31,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "overloaded": (503, "Busy"),
     "store-unavailable": (503, "The store does not answer"),
     "not-recorded": (503, "The read could not be recorded"),
+    "untold": (503, "Who is suspended is not known"),
     "not-told": (503, "The proxies could not be told"),
     "search-too-expensive": (504, "The search took too long"),
 }

@@ -121,6 +121,10 @@ class SignOn:
             self._refused(refusal.reason, address)
             raise
 
+    def refuse(self, reason: str, address: str) -> None:
+        """Record that somebody whom the provider has named does not get in."""
+        self._refused(reason, address)
+
     @contextmanager
     def _turn(self) -> Iterator[None]:
         if not self._asking.acquire(blocking=False):

@@ -75,6 +75,7 @@ async def tail(
     earliest: int,
     fetch: Fetch,
     allowed: Callable[[], bool],
+    barred: Callable[[], None],
     write: Callable[[dict[str, Any]], str],
     streams: Streams,
     limits: Limits,
@@ -82,7 +83,8 @@ async def tail(
     """Yield the bytes of one tail until it is closed or no longer allowed.
 
     `start`: the place to continue after; before `earliest` (µs) a `gap` event says what is left out. `fetch` and `allowed`
-    run in threads. `write` makes an event's data; it is sent as one `data:` field per line.
+    run in threads; `barred` raises ProblemError once its reader is suspended, and is asked before each poll's events are sent.
+    `write` makes an event's data; it is sent as one `data:` field per line.
     """
     place = start
     batch: Sequence[tuple[Arrival, dict[str, Any]]]
@@ -101,6 +103,11 @@ async def tail(
                 return
             # The store is busy or away for now: nothing is lost by waiting, the place is kept.
             batch = ()
+        try:
+            barred()
+        except ProblemError as problem:
+            yield frame("problem", None, orjson.dumps({"detail": problem.detail}).decode())
+            return
         for place, event in batch:
             yield frame("event", str(place), write(event))
         now = anyio.current_time()

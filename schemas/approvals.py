@@ -132,6 +132,12 @@ def same_person(one: str, other: str) -> bool:
     return bool(local) and local == other_local and not (at and other_at)
 
 
+def person(name: str) -> str:
+    """Return what all names that may be one person's have in common: a key to find them by, not a proof that they are."""
+    folded = _folded(name)
+    return folded.partition("@")[0] or folded
+
+
 def untimely(asked: Asked, at: int, now: int) -> str:
     """Return why a decision made `at` does not count at `now` (µs); empty if it does."""
     if now >= asked.expires_at:

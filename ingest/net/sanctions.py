@@ -1,17 +1,20 @@
 """Who may be connected? Nobody who is suspended, or acts for somebody who is; and no session that was killed.
 
-Both are said on the control topic. A suspension reaches the whole delegation: an agent's sessions end with those of the person it
-acts for, and of every actor between. What cannot be read is taken for a suspension. Logins wait a moment for the topic to be
-known, and are refused while it never was since the start, or for longer than `identity.max_control_stale_seconds`.
+Both are said on the control topic. A suspension reaches every name that may be the same person's (`schemas.suspensions`), and the
+whole delegation: an agent's sessions end with those of the person it acts for, and of every actor between. What cannot be read
+is taken for a suspension. Logins wait a moment for the topic to be known, and are refused while it never was since the start, or
+for longer than `identity.max_control_stale_seconds`.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ingest.identity.tokens import Credential
-from schemas.control import GrantChanged, PrincipalSuspended, SessionKilled, Unreadable, grant_key, principal_key, session_key
+from schemas.control import GrantChanged, SessionKilled, Unreadable, grant_key, session_key
+from schemas.suspensions import Suspensions, involved
 
 if TYPE_CHECKING:
     from ingest.net.connection import Connection
@@ -21,16 +24,14 @@ KNOWN_WAIT_SECONDS = 5.0
 """How long a login right after the start waits for the topic's first reading."""
 
 
-def involved(credential: Credential) -> tuple[str, ...]:
-    """Return every principal that a credential acts as or for."""
-    principal = credential.principal()
-    return tuple(dict.fromkeys((principal.id, *principal.delegation, *filter(None, (principal.on_behalf_of,)))))
-
-
 class Sanctions:
     """Applies what the control topic says to logins and open connections. Everything here is on the loop."""
 
-    def __init__(self, control: Control, connections: set[Connection], max_stale_seconds: float) -> None:
+    def __init__(
+        self, control: Control, connections: set[Connection], max_stale_seconds: float, clock: Callable[[], int]
+    ) -> None:
+        self._clock = clock
+        self._suspensions = Suspensions()
         self._control = control
         self._connections = connections
         self._max_stale = max_stale_seconds
@@ -48,10 +49,7 @@ class Sanctions:
 
     def suspended(self, credential: Credential) -> str:
         """Return whose suspension bars this credential, empty if nobody's."""
-        for principal in involved(credential):
-            if isinstance(self._control.get(principal_key(principal)), PrincipalSuspended | Unreadable):
-                return principal
-        return ""
+        return self._suspensions.barring(involved(credential.principal()), self._clock())
 
     def ended_grant(self, credential: Credential) -> str:
         """Return the grant that this credential depends on if it is not in force, empty otherwise."""
@@ -62,7 +60,7 @@ class Sanctions:
 
     def _heard(self, change: Change) -> None:
         key, message = change.key, change.message
-        if isinstance(message, PrincipalSuspended) or (isinstance(message, Unreadable) and key.startswith(principal_key(""))):
+        if self._suspensions.take(key, message):
             for connection in list(self._connections):
                 credential = connection.credential
                 if credential is not None and (by := self.suspended(credential)):

@@ -122,7 +122,7 @@ class Worker:
         self.allowance = Allowance(config.approvals.max_open, config.approvals.max_hourly)
         self.masking: dict[str, DatabaseMasking] = {}
         self.connections: set[Connection] = set()
-        self.sanctions = Sanctions(self.control, self.connections, config.identity.max_control_stale_seconds)
+        self.sanctions = Sanctions(self.control, self.connections, config.identity.max_control_stale_seconds, now_us)
         self.control.subscribe(self._retag)
         self.estimates = Estimates(self.scram_keys)
         folder = data / "held" / self.source.replace("/", "-")

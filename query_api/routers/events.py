@@ -129,8 +129,11 @@ def open_tail(
         still = service.access.verify(token)
         return still is not None and bool(still.roles & identity.roles)
 
+    def barred() -> None:
+        service.access.refuse_suspended(identity)
+
     async def body() -> AsyncIterator[bytes]:
-        async for chunk in tail(start, now - limits.stream_lookback_us, fetch, allowed, counted, service.streams, limits):
+        async for chunk in tail(start, now - limits.stream_lookback_us, fetch, allowed, barred, counted, service.streams, limits):
             yield chunk
 
     return _Tail(body(), partial(_give_back, service))

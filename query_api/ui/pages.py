@@ -82,11 +82,21 @@ def install(app: FastAPI) -> None:
     environment.filters["short"] = fmt.short
     environment.filters["safe_key"] = lambda key: _CLAIM_KEY.fullmatch(key) is not None
     app.state.pages = environment
+    app.add_exception_handler(ProblemError, _problem)
     app.state.static = static
     app.include_router(router)
     app.include_router(approvals.router)
     app.include_router(exposure.router)
     app.include_router(sign_on.router)
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    """A problem as a page, where a browser asked for one; as the API says it elsewhere."""
+    assert isinstance(error, ProblemError)
+    parts = ("/api/", "/ui/", "/static/", "/metrics")
+    if request.url.path.startswith(parts) or "text/html" not in request.headers.get("accept", ""):
+        return error.response(request.url.path)
+    return render(request, "problem.html", error.status, error.headers, problem=error)
 
 
 def tabs(identity: Identity) -> list[tuple[str, str, bool]]:

@@ -70,16 +70,20 @@ async def callback(
     try:
         service.access.check_failures(address)
         identity, following = await run_sync(partial(sign_on.end, state, cookie, code, error, iss, address))
+        await run_sync(service.access.refuse_suspended, identity)
         await run_sync(service.access.record, request, identity, "login", "", 0)
+        session = service.access.open_session(identity)
     except SignOnError as problem:
         service.access.failed(address)
         response = login_form(request, service, "/", problem, 401)
     except ProblemError as problem:
+        if problem.name == "forbidden":
+            await run_sync(sign_on.refuse, "suspended", address)
         response = login_form(request, service, "/", problem, problem.status)
     else:
         response = RedirectResponse(following, 303)
         seconds = service.limits.signed_on_seconds
-        _keep(request, service, response, COOKIE, service.access.open_session(identity), seconds, "/")
+        _keep(request, service, response, COOKIE, session, seconds, "/")
     response.delete_cookie(LOGIN_COOKIE, path="/login", httponly=True, samesite="lax")
     return response
 

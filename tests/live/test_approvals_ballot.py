@@ -20,6 +20,7 @@ from schemas.control import (
     principal_key,
     publish,
 )
+from schemas.events import Principal, PrincipalKind
 from schemas.log import Log, LogUnavailableError, NewRecord
 from schemas.log.kafka import KafkaLog
 from schemas.log.sqlite import SqliteLog
@@ -54,6 +55,10 @@ def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
         log.close()
 
 
+def person(name: str) -> Principal:
+    return Principal(id=name, kind=PrincipalKind.HUMAN, groups=(), auth_method="token", credential_id="")
+
+
 def decision(who: str = "carol", approval_id: str = "a1", **more: Any) -> ApprovalDecided:
     now = time.time_ns() // 1000
     about: dict[str, Any] = {"at": now, "actor": who, "expires_at": now + 10**9, "approved": True, "binding": "ab" * 32}
@@ -85,10 +90,10 @@ def test_suspensions_hold_until_they_are_over(opener: Opener) -> None:
     publish(log, [PrincipalSuspended(at=now, actor="erin", principal="carol"), decision()], SIGNER)
     publish(log, [PrincipalSuspended(at=now, actor="erin", principal="dave", expires_at=now + 1)], SIGNER)
     seen.said("a1")
-    assert [seen.suspended(who) for who in ("carol", "dave", "erin")] == [True, False, False]
+    assert [seen.suspended(person(who)) for who in ("carol", "dave", "erin")] == ["carol", "", ""]
     publish(log, [PrincipalResumed(at=now, actor="erin", principal="carol")], SIGNER)
     seen.said("a1")
-    assert not seen.suspended("carol")
+    assert not seen.suspended(person("carol"))
 
 
 def test_what_is_not_signed_by_one_who_is_believed_is_nothing(opener: Opener) -> None:
@@ -99,7 +104,7 @@ def test_what_is_not_signed_by_one_who_is_believed_is_nothing(opener: Opener) ->
     log.append(CONTROL.name, [NewRecord(approval_key("a1", "fay").encode(), b"not even JSON")])
     publish(log, [PrincipalResumed(at=1 * 10**9, actor="x", principal="erin")], SIGNER)  # said before the suspension
     assert [m.principal for m in seen.said("a1")] == ["carol"]
-    assert seen.suspended("erin")
+    assert seen.suspended(person("erin"))
 
 
 def test_what_cannot_be_read_denies_what_it_is_about_and_nothing_else() -> None:
@@ -110,10 +115,10 @@ def test_what_cannot_be_read_denies_what_it_is_about_and_nothing_else() -> None:
     with pytest.raises(ControlError, match="a1"):
         seen.said("a1")
     assert list(seen.said("a")) == list(seen.said("a2")) == []
-    assert (seen.suspended("dave"), seen.suspended("carol")) == (True, False)
+    assert (seen.suspended(person("dave")), seen.suspended(person("carol"))) == ("dave", "")
     publish(log, [decision("carol"), PrincipalResumed(at=1, actor="erin", principal="dave")], SIGNER)
     assert len(list(seen.said("a1"))) == 1
-    assert not seen.suspended("dave")
+    assert not seen.suspended(person("dave"))
 
 
 def test_a_decision_that_names_nobody_counts_for_nothing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -85,6 +86,52 @@ def test_a_suspension_ends_sessions_also_of_agents_and_bars_logins(proxy: Proxy)
     assert actions["principal.suspend"] == ("dana", {"reason": "left the company", "expires_at": "0"})
     assert actions["principal.resume"] == ("dana", {})
     other.close()
+
+
+def test_a_suspension_reaches_every_name_that_may_be_the_same_persons(proxy: Proxy) -> None:
+    address, shouted = connect(proxy, "nina@example.com"), connect(proxy, "NINA")
+    agent = connect(proxy, "helper", on_behalf_of="Nina@example.com")
+    others = [connect(proxy, "nina2"), connect(proxy, "helper", on_behalf_of="olaf")]
+    began = time.monotonic()
+    assert command(proxy, "principal", "suspend", "nina").returncode == 0
+    for connection in (address, shouted, agent):
+        wait_for(lambda connection=connection: over(connection), "the session to end")
+    assert not any(over(c) for c in others) and time.monotonic() - began < 30
+    with pytest.raises(psycopg.OperationalError, match=r"nina@example\.com is suspended"):
+        connect(proxy, "nina@example.com")
+    listed = command(proxy, "principal", "suspended", "--json")
+    assert [json.loads(line)["principal"] for line in listed.stdout.splitlines()] == ["nina"], listed.stderr
+    done = command(proxy, "principal", "resume", "nina@example.com")
+    assert "still barred by the suspension of nina: resume that as well" in done.stderr
+    with pytest.raises(psycopg.OperationalError, match="is suspended"):
+        connect(proxy, "NINA")
+    done = command(proxy, "principal", "resume", "nina")
+    assert done.returncode == 0 and "still barred" not in done.stderr
+    assert command(proxy, "principal", "suspended").stdout.strip() == "nobody is suspended"
+
+    # Who is named with the domain is one person, and so is nobody of another domain.
+    elsewhere = connect(proxy, "nina@example.org")
+    assert command(proxy, "principal", "suspend", "nina@example.com").returncode == 0
+    bare = connect_refused(proxy, "nina")
+    assert "nina is suspended" in bare and not over(elsewhere)
+    assert command(proxy, "principal", "resume", "nina@example.com").returncode == 0
+    for connection in (*others, elsewhere):
+        connection.close()
+
+
+def connect_refused(proxy: Proxy, principal: str) -> str:
+    """Return why a login is refused, once it is."""
+    said: list[str] = []
+
+    def refused() -> bool:
+        try:
+            connect(proxy, principal).close()
+        except psycopg.OperationalError as error:
+            said.append(str(error))
+        return bool(said)
+
+    wait_for(refused, "the login to be refused")
+    return said[0]
 
 
 def test_a_suspension_for_a_time_ends_by_itself(proxy: Proxy) -> None:

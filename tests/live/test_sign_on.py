@@ -21,6 +21,8 @@ from query_api.app import create_app
 from query_api.limits import Limits
 from query_api.sign_on import MOST_ASKING
 from schemas.config import Config
+from schemas.control import PrincipalSuspended
+from schemas.suspensions import Suspensions
 from tests.live.test_api_access import NOW, Nothing
 from tests.support.issuer import AUDIENCE, Issuer, published
 from tests.support.ports import wait_for
@@ -40,6 +42,7 @@ class House:
     recorded: Recorded
     refused: list[tuple[str, str]]
     clock: list[int]
+    suspended: Suspensions = field(default_factory=Suspensions)
     browsers: list[httpx.Client] = field(default_factory=list)
 
     def browser(self) -> httpx.Client:
@@ -82,6 +85,7 @@ def config(issuer: Issuer, **changed: Any) -> Config:
 @pytest.fixture
 def house(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[House]:
     issuer, recorded, refused, clock = Issuer(), Recorded(), [], [NOW]
+    suspended = Suspensions()
     secret = getattr(request, "param", "")
     more: dict[str, Any] = {}
     if secret:
@@ -103,9 +107,10 @@ def house(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[House]:
                 providers=providers(settings, identity_tokens),
                 login_refused=lambda reason, address: refused.append((reason, address)),
                 public_url=settings.public_url,
+                barring=lambda names: suspended.barring(names, clock[0]),
             )
             with serving(app) as url:
-                made = House(url, issuer, recorded, refused, clock)
+                made = House(url, issuer, recorded, refused, clock, suspended)
                 yield made
                 for browser in made.browsers:
                     browser.close()
@@ -134,6 +139,25 @@ def test_a_person_logs_in_and_out(house: House) -> None:
     kept = cookies(browser)
     assert browser.post("/logout", headers={**kept, "origin": house.url}).status_code == 303
     assert browser.get("/api/v1/events", headers=kept).status_code == 401
+
+
+def test_who_is_suspended_is_out_at_once_and_logs_in_no_more(house: House) -> None:
+    browser = house.browser()
+    house.back(browser, house.provided(house.begin(browser)))
+    assert house.back(browser, "/api/v1/events").status_code == 200
+    said = PrincipalSuspended(at=NOW, actor="sam", principal="Dana@example.com")  # the provider says dana
+    house.suspended.take(said.key, said)
+    answer = house.back(browser, "/api/v1/events")
+    assert answer.status_code == 403 and answer.json()["detail"] == "dana is suspended."
+    assert house.back(browser, "/approvals").headers["location"].startswith("/login")
+    again = house.browser()
+    answer = house.back(again, house.provided(house.begin(again)))
+    assert answer.status_code == 403 and "dana is suspended." in answer.text and "affidavit_session" not in again.cookies
+    assert house.refused == [("suspended", "127.0.0.1")]
+    house.suspended.clear()
+    assert house.back(browser, "/api/v1/events").status_code == 401, "a session that a suspension ended comes back"
+    house.back(again, house.provided(house.begin(again)))
+    assert house.back(again, "/api/v1/events").status_code == 200
 
 
 def test_a_session_ends_within_the_hour_and_its_secret_is_no_token(house: House) -> None:
