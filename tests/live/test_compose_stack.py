@@ -162,6 +162,27 @@ def test_the_users_and_rights_shipped_are_those_of_this_version(stack: dict[str,
     assert "WRITER_PASSWORD" in lacking.stderr
 
 
+def test_who_makes_the_users_is_logged_in_by_a_password_that_no_process_list_shows(stack: dict[str, Any], tmp_path: Path) -> None:
+    """The container's command, run by the shell, with a client that writes down what it was given."""
+    service = stack["services"]["clickhouse-users"]
+    mounted = {volume["target"]: volume["source"] for volume in service["volumes"]}
+    (command,) = service["command"]
+    command = command.replace("$$", "$").replace("/tmp/", f"{tmp_path}/")
+    for inside, outside in mounted.items():
+        command = command.replace(inside, outside)
+    client = tmp_path / "clickhouse-client"
+    client.write_text(
+        f'#!/bin/sh\nprintf \'%s\\n\' "$@" > {tmp_path}/told\nprintf %s "$CLICKHOUSE_PASSWORD" > {tmp_path}/password\n'
+    )
+    client.chmod(0o755)
+    environment = {**service["environment"], "PATH": f"{tmp_path}:{os.environ['PATH']}", "ADMIN_PASSWORD": "it's $HOME"}
+    subprocess.run([*service["entrypoint"], command], env=environment, check=True)
+    assert (tmp_path / "password").read_text() == "it's $HOME"
+    told = (tmp_path / "told").read_text().splitlines()
+    assert told == ["--host", "clickhouse", "--user", "admin", "--queries-file", f"{tmp_path}/users.sql"]
+    assert "CREATE USER" in (tmp_path / "users.sql").read_text()
+
+
 def test_prometheus_reads_its_configuration(tmp_path: Path) -> None:
     text = (COMPOSE / "prometheus" / "prometheus.yaml").read_text()
     rules = COMPOSE.parent / "prometheus" / "alerts.yaml"
