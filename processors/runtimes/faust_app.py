@@ -18,7 +18,6 @@ import logging
 import ssl
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +32,12 @@ from processors.archive import Archive, ArchiveError, ArchiveUnavailableError
 from processors.runtimes.bearer import Tokens
 from processors.runtimes.folding import SWEEP_SECONDS, Folding
 from processors.runtimes.metrics import exposition
-from processors.runtimes.state import Plan
+from processors.runtimes.progress import Furthest, Progress
 from processors.runtimes.waiting import Waiting
 from processors.runtimes.work import MAX_BLOCKS, MAX_BYTES, BatchWork, PipelineError, Stored, Timings
 from processors.signatures import KeyFileError
 from processors.sinks.clickhouse import Store, StoreError, StoreUnavailableError
-from processors.steps.work import Batch, State
+from processors.steps.work import Batch
 from schemas.config import KafkaMechanism, KafkaSettings
 from schemas.log import LogError, LogUnavailableError, Record
 from schemas.log.kafka import KafkaLog
@@ -59,56 +58,18 @@ QUIET_SECONDS = 2.0
 """How long nothing may come before the log itself is asked. Without it a record that the stream passes over while it seeks, right
 after a start, would wait for the next one of its partition."""
 
-CONFIRM_SECONDS = 30.0
+PRODUCE_SECONDS = 15.0
+"""After so long the producer gives a record up: in Faust it is 20 minutes, after which a record could still come behind those of
+who has the partition by then. One that is on its way at that moment may take as long again."""
+
+CONFIRM_SECONDS = 2 * PRODUCE_SECONDS + 10.0
+"""How long is waited for what the producer says of a record: longer than it can take."""
+
 LEAVE_SECONDS = 30.0
 FIRST_WAIT_SECONDS, LAST_WAIT_SECONDS = 0.1, 10.0
 PASSING = (StoreUnavailableError, ArchiveUnavailableError, LogError, KeyFileError)
 """What is waited for. The log's errors all: that its topics are there, and that we may read them, was seen at the start, and
 brokers that have just started know neither for a while."""
-
-_COUNTERS = tuple(f.name for f in fields(State) if f.name != "sources")
-
-
-@dataclass(slots=True)
-class Progress:
-    """One partition's memory; `put` makes an encoded one durable, or raises LogUnavailableError."""
-
-    put: Callable[[bytes], None]
-    state: State = field(default_factory=State)
-    next_offset: int = 0
-    plan: Plan | None = None
-    existed: bool = False
-    known_until: int = 0
-    """Records before this may have been inserted by someone whose progress is lost."""
-
-    def begin(self, plan: Plan) -> None:
-        """Record, durably, what is about to be inserted."""
-        self.put(self._encode(self.state, self.next_offset, plan))
-        self.plan = plan
-
-    def commit(self, state: State, next_offset: int, partition: int = 0) -> None:
-        """Record that everything before `next_offset` of its partition is in store and archive."""
-        self.put(self._encode(state, next_offset, None))
-        self.state, self.next_offset, self.plan, self.existed = state, next_offset, None, True
-
-    def load(self, data: bytes) -> None:
-        """Take up what was recorded."""
-        value = orjson.loads(data)
-        self.next_offset, self.existed = value["next"], value["existed"]
-        self.state = State(**{name: value["counters"].get(name, 0) for name in _COUNTERS})
-        if value["plan"]:
-            first, last, keys, partition = value["plan"]
-            self.plan = Plan(first, last, {source: bytes.fromhex(key) for source, key in keys.items()}, partition)
-
-    def _encode(self, state: State, next_offset: int, plan: Plan | None) -> bytes:
-        return orjson.dumps(
-            {
-                "next": next_offset,
-                "existed": self.existed or plan is None,
-                "counters": {name: getattr(state, name) for name in _COUNTERS},
-                "plan": [plan.first, plan.last, {s: k.hex() for s, k in plan.keys.items()}, plan.partition] if plan else None,
-            }
-        )
 
 
 class ByPartition(DefaultSchedulingStrategy):
@@ -149,7 +110,7 @@ class FaustRuntime:
         self._tabled = False
         self._leaving = False
         self._works: dict[int, tuple[BatchWork, Progress]] = {}
-        self._newest: dict[int, bytes] = {}
+        self._furthest = Furthest()
         self._tick = time.monotonic()
         self._failure: PipelineError | None = None
         self._archive_overdue = False
@@ -159,7 +120,7 @@ class FaustRuntime:
         self._session = session_seconds
         self._app = _application(settings, group, partitions, session_seconds, faust_dir)
         raw: dict[str, Any] = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
-        self._table = self._app.Table("progress", partitions=partitions)
+        self._table = self._app.Table("progress", partitions=partitions, on_changelog_event=self._heard)
         topic = self._app.topic(settings.topic_prefix + EVENTS.name, partitions=partitions, **raw)
         self._app.agent(topic, name="project")(self._project)
         self._principals = self._app.Table("principals", partitions=folded, on_changelog_event=self._folding.heard)
@@ -306,10 +267,8 @@ class FaustRuntime:
 
     def _recovered(self, partition: int) -> tuple[BatchWork, Progress]:
         memory = Progress(lambda data: self._put(partition, data))
-        tabled = self._table.get(_key(partition))
-        found = [data for data in (tabled and orjson.dumps(tabled), self._newest.get(partition)) if data]
-        if found:
-            memory.load(max(found, key=_progress_of))
+        if found := self._furthest.of(partition):
+            memory.load(found)
         if not memory.existed:
             memory.known_until = self._log.end_offset(EVENTS.name, partition)
         limit, timings, stored = self._max_rejected, self._timings, self._stored
@@ -319,17 +278,20 @@ class FaustRuntime:
 
     def _put(self, partition: int, data: bytes) -> None:
         """Have the brokers confirm a progress record; then see that we are still heard of. Called in the worker's thread."""
-        self._confirmed(self._send(partition, data), f"progress of partition {partition}")
+        sending = _send(self._table.changelog_topic, partition, [(_key(partition), data)])
+        _confirmed(self._loop, sending, f"progress of partition {partition}")
         if time.monotonic() - self._tick > self._session / 2:
             raise LogUnavailableError("this worker was paused; it must hear first which partitions it still has")
         if partition not in self._owned:
             raise LogUnavailableError(f"partition {partition} went to another worker")
-        self._newest[partition] = data
+        self._furthest.heard(partition, data)
 
-    async def _send(self, partition: int, data: bytes) -> None:
-        topic = self._table.changelog_topic
-        sent = await topic.send(key=_key(partition), value=orjson.loads(data), partition=partition, force=True)
-        await sent
+    async def _heard(self, event: Any) -> None:
+        """Take what the changelog of `progress` brings."""
+        try:
+            self._furthest.heard(event.message.partition, orjson.dumps(event.value))
+        except (ValueError, TypeError) as error:
+            log.error("a record of the changelog of progress cannot be read", key=str(event.key)[:100], error=str(error))
 
     def _may_fold(self) -> bool:
         return self._tabled and not self._leaving and self._failure is None
@@ -338,22 +300,7 @@ class FaustRuntime:
         """Have the brokers confirm records of the principals' changelog. Called in a thread."""
         if time.monotonic() - self._tick > self._session / 2:
             raise LogUnavailableError("this worker was paused; it must hear first which partitions it still has")
-        self._confirmed(self._send_all(partition, records), f"states of partition {partition}")
-
-    def _confirmed(self, sending: Coroutine[Any, Any, None], what: str) -> None:
-        """Run it in the event loop and wait for it. Called in a thread."""
-        try:
-            asyncio.run_coroutine_threadsafe(sending, self._loop).result(CONFIRM_SECONDS)
-        except Exception as error:  # aiokafka's and Faust's own types, and the time running out
-            raise LogUnavailableError(f"{what} not confirmed: {type(error).__name__} {error}") from error
-
-    async def _send_all(self, partition: int, records: Sequence[tuple[str, bytes | None]]) -> None:
-        topic, sent = self._principals.changelog_topic, []
-        for key, data in records:
-            # As JSON a tombstone would be the word null, which compaction keeps.
-            value: dict[str, Any] = {"value": None, "value_serializer": "raw"} if data is None else {"value": orjson.loads(data)}
-            sent.append(await topic.send(key=key, partition=partition, force=True, **value))
-        await asyncio.gather(*sent)
+        _confirmed(self._loop, _send(self._principals.changelog_topic, partition, records), f"states of partition {partition}")
 
     def _note(self, batch: Batch) -> None:
         for note in batch.notes:
@@ -438,6 +385,30 @@ class FaustRuntime:
         return lag
 
 
+def _confirmed(
+    loop: asyncio.AbstractEventLoop, sending: Coroutine[Any, Any, None], what: str, seconds: float = CONFIRM_SECONDS
+) -> None:
+    """Run it in the event loop and wait for it. Called in a thread. What took too long sends nothing more."""
+    done = asyncio.run_coroutine_threadsafe(sending, loop)
+    try:
+        done.result(seconds)
+    except Exception as error:  # aiokafka's and Faust's own types, and the time running out
+        done.cancel()
+        raise LogUnavailableError(f"{what} not confirmed: {type(error).__name__} {error}") from error
+
+
+async def _send(topic: Any, partition: int, records: Sequence[tuple[str, bytes | None]]) -> None:
+    """Give records (key, JSON; None: a tombstone) to Faust's producer, in order, and wait for the brokers."""
+    sent = []
+    for key, data in records:
+        # As JSON a tombstone would be the word null, which compaction keeps.
+        value: dict[str, Any] = {"value": None, "value_serializer": "raw"} if data is None else {"value": orjson.loads(data)}
+        sent.append(await topic.send(key=key, partition=partition, force=True, **value))
+    await asyncio.wait(sent)  # no gather: cancelled, it would cancel what Faust looks at when the brokers answer
+    for each in sent:
+        each.result()
+
+
 def _counts(log: KafkaLog, group: str) -> tuple[int, int]:
     """Return how many partitions the two stages' topics have. Raises LogError; PipelineError if these and the tables' differ."""
     counts = {name: log.partitions(name) for name in (EVENTS.name, ACTIVITY.name)}
@@ -479,6 +450,7 @@ def _application(settings: KafkaSettings, group: str, partitions: int, session_s
         consumer_max_fetch_size=FETCH_BYTES,
         consumer_auto_offset_reset="earliest",
         producer_acks=-1,
+        producer_request_timeout=PRODUCE_SECONDS,
         **options,
     )
 
@@ -521,8 +493,3 @@ def _run(records: Sequence[Record]) -> list[Record]:
 
 def _key(partition: int) -> str:
     return str(partition)
-
-
-def _progress_of(data: bytes) -> tuple[int, bool]:
-    value = orjson.loads(data)
-    return value["next"], value["plan"] is not None

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 import pytest
 import yaml
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -221,6 +221,31 @@ def test_who_did_nothing_for_a_month_is_forgotten_and_counts_anew(site: Site) ->
     worker = site.start(sweep=1.0)
     site.until(worker, lambda s: s.get("activity", 0) > 0 and site.drained(s))
     assert site.stop(worker)["principals"] == 3 == len({key for key, data in site.changelog("principals").items() if data} - NEXT)
+    site.check(blocks)
+
+
+def test_progress_that_comes_late_behind_newer_takes_nobody_back(site: Site) -> None:
+    """A worker that was cut off publishes what it had, behind its successor's records."""
+    blocks = made(60)
+    before: dict[str, bytes | None] = {}
+    for part in (blocks[:30], blocks[30:]):
+        site.ship(part)
+        worker = site.start()
+        site.until(worker, site.drained)
+        site.stop(worker)
+        before = before or site.changelog("progress")
+    late = Producer({"bootstrap.servers": site.cluster.bootstrap()[0]})
+    for partition, data in before.items():
+        late.produce(f"{site.prefix}group-progress-changelog", data, orjson.dumps(partition), partition=int(partition))
+    assert late.flush(30) == 0
+    assert site.changelog("progress") == before
+    another = Source("proxy/9")
+    blocks.append(another.seal([another.query()]))
+    site.ship(blocks[-1:])
+    worker = site.start()
+    site.until(worker, lambda s: s.get("blocks", 0) > 0 and site.drained(s))
+    ended = site.stop(worker)
+    assert (ended["blocks"], ended["repeats"]) == (1, 0)
     site.check(blocks)
 
 

@@ -1,0 +1,85 @@
+"""What a Faust worker knows of how far each partition is: the records of the table `progress`.
+
+What is furthest counts, not what stands last in the changelog: a worker that was cut off from the others for a while may publish
+a record behind its successor's, as in stage 2 (`processors.runtimes.folding`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+
+import orjson
+
+from processors.runtimes.state import Plan
+from processors.steps.work import State
+
+_COUNTERS = tuple(f.name for f in fields(State) if f.name != "sources")
+
+
+@dataclass(slots=True)
+class Progress:
+    """One partition's memory; `put` makes an encoded one durable, or raises LogUnavailableError."""
+
+    put: Callable[[bytes], None]
+    state: State = field(default_factory=State)
+    next_offset: int = 0
+    plan: Plan | None = None
+    existed: bool = False
+    known_until: int = 0
+    """Records before this may have been inserted by someone whose progress is lost."""
+
+    def begin(self, plan: Plan) -> None:
+        """Record, durably, what is about to be inserted."""
+        self.put(self._encode(self.state, self.next_offset, plan))
+        self.plan = plan
+
+    def commit(self, state: State, next_offset: int, partition: int = 0) -> None:
+        """Record that everything before `next_offset` of its partition is in store and archive."""
+        self.put(self._encode(state, next_offset, None))
+        self.state, self.next_offset, self.plan, self.existed = state, next_offset, None, True
+
+    def load(self, data: bytes) -> None:
+        """Take up what was recorded."""
+        value = orjson.loads(data)
+        self.next_offset, self.existed = value["next"], value["existed"]
+        self.state = State(**{name: value["counters"].get(name, 0) for name in _COUNTERS})
+        if value["plan"]:
+            first, last, keys, partition = value["plan"]
+            self.plan = Plan(first, last, {source: bytes.fromhex(key) for source, key in keys.items()}, partition)
+
+    def _encode(self, state: State, next_offset: int, plan: Plan | None) -> bytes:
+        return orjson.dumps(
+            {
+                "next": next_offset,
+                "existed": self.existed or plan is None,
+                "counters": {name: getattr(state, name) for name in _COUNTERS},
+                "plan": [plan.first, plan.last, {s: k.hex() for s, k in plan.keys.items()}, plan.partition] if plan else None,
+            }
+        )
+
+
+class Furthest:
+    """The furthest record of each partition, of those that were published here and those that the changelog brought."""
+
+    def __init__(self) -> None:
+        self._records: dict[int, bytes] = {}
+
+    def heard(self, partition: int, data: bytes) -> None:
+        """Take a record. Raises ValueError where it is none."""
+        try:
+            place = _place(data)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"no record of progress: {error!r}") from error
+        known = self._records.get(partition)
+        if known is None or place >= _place(known):
+            self._records[partition] = data
+
+    def of(self, partition: int) -> bytes | None:
+        """Return a partition's record; None if it never had one."""
+        return self._records.get(partition)
+
+
+def _place(data: bytes) -> tuple[int, bool]:
+    value = orjson.loads(data)
+    return value["next"], value["plan"] is not None  # a plan is made where the batch before it was committed
