@@ -25,8 +25,8 @@ from schemas.log.place import LogPlace
 log = structlog.get_logger(__name__)
 
 STOP_SECONDS = 8.0
-"""How long a closing writer waits for its sealer beyond the time given for shipping; then it leaves it to itself. Room for sealing
-what is left, and for the `sealer.LEAVE_SECONDS` after which the sealer is ended even in an append that waits."""
+"""How long a closing writer waits for its sealer beyond the time given for shipping; then it leaves it to itself. Room for
+sealing what is left, and for the `sealer.LEAVE_SECONDS` after which the sealer is ended even in an append that waits."""
 
 FIRST_RESTART_SECONDS, LAST_RESTART_SECONDS = 0.05, 5.0
 STEADY_SECONDS = 10.0
