@@ -53,7 +53,8 @@ class Affidavit:
     """
 
     def __init__(self, server: Postgres, overrides: Mapping[str, Any] | None = None, folder: Path | None = None) -> None:
-        self.packages = ROOT  # where the processes find our packages; `deploy.compiled` makes another such folder
+        # Where the processes find our packages; `deploy.compiled` makes another such folder.
+        self.packages = Path(os.environ.get("AFFIDAVIT_TEST_PACKAGES", ROOT)).resolve()
         self.folder = folder or Path(tempfile.mkdtemp(prefix="affidavit-test-"))
         self.config_path = self.folder / "affidavit.yaml"
         self.data_dir = self.folder / "data"

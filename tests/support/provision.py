@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support import go_tools, jdbc_jars, kafka_jars, promtool
+from tests.support import compiled_copy, go_tools, jdbc_jars, kafka_jars, promtool
 from tests.support.binaries import CHROMIUM_NAMES, debian_servers, find_pgbouncer, find_program, has_pgaudit
 
 
@@ -75,6 +75,12 @@ NEEDS = (
         lambda: kafka_jars.java() is not None and (kafka_jars.cached() or shutil.which("mvn") is not None),
         lambda: ["default-jre-headless", "maven"],
         "Apache Kafka cannot be had",
+    ),
+    Need(
+        "C compiler",
+        lambda: not compiled_copy.missing(),
+        lambda: ["gcc", "libc6-dev", "python3-dev"],
+        "the tests of the compiled proxy skip",
     ),
     Need("Apache Kafka", lambda: not kafka_jars.missing(), lambda: [], "the tests on Kafka skip", kafka_jars.fetch),
     Need("pgjdbc", lambda: not jdbc_jars.missing(), lambda: [], "the tests of JDBC clients skip", jdbc_jars.fetch),
