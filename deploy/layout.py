@@ -37,6 +37,11 @@ class DataDir:
         return self.root / "identity.db"
 
     @property
+    def control(self) -> Path:
+        """What the control topic said and still holds, for the day it loses that."""
+        return self.root / "control.db"
+
+    @property
     def log(self) -> Path:
         """The embedded log."""
         return self.root / "log" / "log.db"

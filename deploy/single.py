@@ -342,8 +342,7 @@ class Node:
 
             self._identity_tokens = IdentityTokens(self._tokens, config.identity, config.api.group_roles)
             stack.callback(self._identity_tokens.close)
-        self._suspended: Suspended = self._follow(place)
-        stack.callback(self._suspended.close)
+        self._suspended: Suspended = self._follow(place, stack)
         self._links = notices.links(config, self._data)
         self._approver = notices.approvers(self._tokens.tokens, now_us)
         self._notices = self._tell_approvers()
@@ -452,14 +451,27 @@ class Node:
             barring=self._suspended.barring,
         )
 
-    def _follow(self, place: LogPlace) -> Suspended:
+    def _follow(self, place: LogPlace, stack: contextlib.ExitStack) -> Suspended:
+        """Follow the control topic for the API, and say again what it lost."""
+        from deploy.control_record import ControlRecord, Standing
         from deploy.suspended import Suspended
 
         def open_log() -> Log:
             return place.open(reads_only=True)
 
+        def told(counts: dict[str, int]) -> None:
+            details = {name: str(count) for name, count in sorted(counts.items())}
+            self._tokens.note_action(self.source.name, "control.repeat", CONTROL.name, details)
+
+        record = ControlRecord(self._data.control)
+        stack.callback(record.close)
+        signer, trust = load_control_signer(self._data.keys), load_control_trust(self._data.keys)
+        standing = Standing(place.open, record, signer, trust, now_us, told)
+        stack.callback(standing.close)
         most = self._config.identity.max_control_stale_seconds
-        return Suspended(open_log, now_us, load_control_trust(self._data.keys), most, LOCAL_PRINCIPAL)
+        suspended = Suspended(open_log, now_us, trust, most, LOCAL_PRINCIPAL, record, standing.look)
+        stack.callback(suspended.close)
+        return suspended
 
     def _tell_approvers(self) -> Notices:
         from deploy import notices

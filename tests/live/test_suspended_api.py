@@ -10,6 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from deploy.control_record import newest
+from schemas.control import PrincipalSuspended, publish
+from schemas.control_keys import load_control_signer, load_control_trust
 from tests.live.test_up_machine import Node, command
 from tests.support.ports import wait_for
 
@@ -94,3 +97,28 @@ def test_a_restart_forgets_no_suspension(node: Node, tmp_path: Path) -> None:
     assert events(node, erin) == 403
     principal(node, "resume", "erin")
     wait_for(lambda: events(node, erin) == 200, "erin to be let in again")
+
+
+@pytest.mark.embedded_log("its file is lost; test_control_record.py has the rest")
+def test_a_lost_control_topic_loses_no_suspension(node: Node) -> None:
+    fay = token(node, "fay", "--kind", "human", "--roles", "analyst")
+    at = time.time_ns() // 1000 - 600_000_000
+    said = PrincipalSuspended(at=at, actor="sam", principal="fay", reason="left the company")
+    log = node.trail.open()
+    publish(log, [said], load_control_signer(node.data.keys))
+    log.close()
+    wait_for(lambda: events(node, fay) == 403, "fay to be refused")
+    assert node.stop() == 0
+    node.trail.refresh()
+    node.trail.begin_again()
+    for part in node.data.log.parent.iterdir():
+        part.unlink()
+    node.start()
+    assert events(node, fay) == 403
+    reader = node.trail.open()
+    trust = load_control_trust(node.data.keys)
+    wait_for(lambda: newest(reader, trust).get(said.key) == said, "the topic to have it again, as it was said")
+    reader.close()
+    wait_for(lambda: "control.repeat" in {e["action"] for e in node.trail.of_type("AdminActionPerformed")}, "the event")
+    principal(node, "resume", "fay")
+    wait_for(lambda: events(node, fay) == 200, "fay to be let in again")

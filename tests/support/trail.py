@@ -60,6 +60,10 @@ class Trail:
             log.close()
         return self.events
 
+    def begin_again(self) -> None:
+        """The log is another, whose first block follows the last one read."""
+        self._offsets.clear()
+
     def _take(self, block: Block) -> None:
         verify_block(block)
         known = self._blocks.setdefault((block.header.source, block.header.number), block.header.block_id)
