@@ -50,6 +50,10 @@ class Masking(Protocol):
     def max_row(self) -> int:
         """Bytes of one row that may be held until whole."""
 
+    @property
+    def known(self) -> object:
+        """What is known of the database's objects and the session's own: not equal to what it was where one may be another."""
+
     def sight(self, statement: Any) -> Any:
         """Return what a statement may show to this session."""
 

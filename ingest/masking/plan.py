@@ -76,6 +76,11 @@ class ColumnPlan:
     attribute: int = 0
     known: bool = True
 
+    @property
+    def nulls_tell(self) -> bool:
+        """Whether NULLs are masked as well: where a value is computed, a condition may have made them."""
+        return self.table == 0 and self.treatment is Treatment.MASK and self.style is Style.REDACT
+
 
 def plan_result(
     description: bytes,
@@ -129,7 +134,7 @@ def planned(
     if classes is None:
         # Whoever may see everything need not be kept from what nobody knows.
         treatment = Treatment.PASS if principal.clear >= _EVERY else Treatment.MASK
-        style = _strict(principal.default)
+        style = _strict(principal.default) if table or principal.default is Style.NULL else Style.REDACT
         return ColumnPlan(treatment, type_oid, binary, DataClass.FREE_TEXT, style, frozenset(), table, attribute, False)
     hidden = sorted(classes - principal.clear)
     if not hidden:

@@ -39,6 +39,7 @@ _SERVERS = frozenset(
 _NAMING = frozenset((b"23", b"25", b"26", b"28", b"34", b"3D", b"3F", b"40", b"42", b"55", b"57"))
 """Classes of SQLSTATE whose messages name objects."""
 _QUOTED = re.compile(rb'"([^"]*)"')
+_NUMBER = re.compile(rb"[\w.$]*\d[\w.$]*")
 _VALUE = re.compile(rb"[\"'0-9\x80-\xff]")
 _KEY = re.compile(rb"Key \((.*?)\)=\(.*\) (already exists|is still referenced|is not present|conflicts)", re.DOTALL)
 
@@ -71,7 +72,8 @@ def without_values(body: bytes, text: str, code: bool) -> bytes:
 def _message(value: bytes, sqlstate: bytes, text: str) -> bytes:
     if sqlstate[:2] in _NAMING and value.isascii() and value.count(b'"') % 2 == 0:
         names = _QUOTED.findall(value)
-        if all(_is_name(name, text) for name in names):
+        numbers = _NUMBER.findall(_QUOTED.sub(b"", value))
+        if all(_is_name(name, text) for name in (*names, *numbers)):
             return value
         if sqlstate[:2] == b"23":  # of a constraint or a table whose name is not in the statement
             return value

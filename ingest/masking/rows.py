@@ -107,7 +107,7 @@ class RowMasker:
         for n, column, hide in self._masked:
             nulls = cut.null(n)
             cells: list[bytes] | bytes = hide if isinstance(hide, bytes) else hide(cut.cells(n))
-            if nulls:
+            if nulls and not column.nulls_tell:
                 cells = [cells] * count if isinstance(cells, bytes) else cells
                 for row in nulls:
                     cells[row] = NULL_CELL

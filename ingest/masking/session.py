@@ -70,6 +70,9 @@ class SessionMasking:
         self._made: dict[str, Table] = {}
         """Temporary tables of this session, by short name: what statements that name them may carry elsewhere."""
 
+        self._temporary = 0
+        """How often a temporary table was made or given another name."""
+
         self._refill: dict[Statement, list[str]] = {}
         """What filled tables that its own transaction had changed, or made in another's place: no snapshot has those yet."""
 
@@ -81,6 +84,13 @@ class SessionMasking:
             self._seen = clear
             self._plan = MaskPlan(clear, self._database.styles, self._database.default)
         return self._plan
+
+    @property
+    def known(self) -> object:
+        """What is known of the database's objects and the session's own: not equal to what it was where one may be another."""
+        tags = self._database.tags
+        uncertain = bool(self._changing) or (self._database.doubts and bool(self._database.stale))
+        return object() if uncertain or tags is None else (tags.catalogue.version, self._temporary)
 
     def sight(self, statement: Statement) -> Sight | None:
         """Return what a statement may show."""
@@ -104,7 +114,7 @@ class SessionMasking:
     def changing(self, statement: Statement) -> None:
         """A statement is about to run: what it changes is not known any more; what it fills has the classes of its sources."""
         if statement.changes_objects:
-            self._changing.update(changes(statement))
+            self._changing.update(changes(statement, self._database.tags))
         shape = statement.shape
         if shape.flows or shape.made:
             found = self._database.carries(statement, self._made)
@@ -130,6 +140,7 @@ class SessionMasking:
             if not made.temporary or (short not in self._made and len(self._made) >= MAX_OWN):
                 continue
             columns = columns.copy()
+            self._temporary += 1
             before = self._made.get(short)
             if before is not None:  # it may be there still, whatever becomes of this statement
                 names = columns.names if columns.names == before.names else None
@@ -145,6 +156,7 @@ class SessionMasking:
             table = self._made.get(name.rpartition(".")[2])
             if table is None:
                 continue
+            self._temporary += 1
             every = Table(None, {0: _NOTHING.union(*table.held.values())})
             self._made[name.rpartition(".")[2]] = every
             if not column and not newer.endswith("."):

@@ -7,15 +7,15 @@ What would carry values to where nothing masks them (another column, a setting, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
 from ingest.masking.structures import member
-from ingest.masking.tags import EVERY, NOTHING, PROSE, CatalogueTags, Classes
+from ingest.masking.tags import EVERY, NOTHING, PROSE, TELLING, CatalogueTags, Classes
 from processors.statements import Statement
 from processors.statements.dangers.functions import of_function
-from processors.statements.facts.scope import RESULT
+from processors.statements.facts.scope import CONSTANT, RESULT, ROWS
 from processors.statements.statement import Shape
 from schemas.classes import DataClass
 from schemas.events import Danger, StatementFlag
@@ -39,6 +39,7 @@ _CARRIERS = frozenset(
 )
 """Dangers of functions that show their arguments to others, or later, or by how long they take."""
 _SETTERS = frozenset(("set_config", "pg_notify", "setval", "setseed"))
+_COUNTERS = frozenset(("nextval", "currval", "lastval"))
 _OUT = frozenset((StatementFlag.COPY_FILE, StatementFlag.COPY_PROGRAM))
 _BY_NAME = frozenset(("fetch", "move"))
 _SAYING = frozenset(("output", "argument"))
@@ -117,10 +118,12 @@ def look(statement: Statement, tags: CatalogueTags | None) -> Sight | None:
     if not _UNREADABLE.isdisjoint(facts.flags) or Danger.OPAQUE in dangers:
         return UNSEEN
     if StatementFlag.EXECUTE in facts.flags or (verb in _BY_NAME and not facts.reads):
-        return BY_NAME
+        return _by_name(statement, tags)
     touched = (*facts.reads, *facts.writes)
     doing = frozenset().union(*(of_function(name) for name in facts.functions))
-    foreign = not doing.isdisjoint(_READERS) or Danger.UNKNOWN_CODE in dangers
+    called = {name.rpartition(".")[2] for name in (facts.functions if shape.called is None else shape.called)}
+    foreign = not doing.isdisjoint(_READERS) or Danger.UNKNOWN_CODE in dangers or not called.isdisjoint(TELLING)
+    foreign = foreign or ("pg_stat_statements" in called and Danger.CREDENTIAL_READ in dangers)
     code = foreign or verb in ("do", "call", "commit", "set", "prepare_transaction")
     if tags is None:
         return Sight(code=True) if touched or facts.functions else Sight(rest=NOTHING, code=True) if code else None
@@ -142,7 +145,7 @@ def look(statement: Statement, tags: CatalogueTags | None) -> Sight | None:
         # A plan shows what the client wrote; and what functions gave that the planner ran, which says `rest`.
         return Sight((), (), None if by_code else PROSE, False, code, leaks, everything, reasons=reasons)
     front, back, exact = _outputs(shape, by_code, touched, tags)
-    if not {name.rpartition(".")[2] for name in (facts.functions if shape.called is None else shape.called)} <= _KEEPING:
+    if not called <= _KEEPING:
         # Free text cut into pieces or encoded is text that value detection finds nothing in.
         front, back, rest = tuple(map(_whole, front)), tuple(map(_whole, back)), _whole(rest)
     elif rest is not None:
@@ -150,8 +153,24 @@ def look(statement: Statement, tags: CatalogueTags | None) -> Sight | None:
     return Sight(front, back, rest, exact, code, leaks, everything, watch=any(map(tags.watching, touched)), reasons=reasons)
 
 
+def _by_name(statement: Statement, tags: CatalogueTags | None) -> Sight:
+    """Return the sight of EXECUTE: what functions give for its parameters may be compared, or shown, by what it runs."""
+    shape = statement.shape
+    given = shape.called or frozenset()
+    doing = frozenset().union(*(of_function(name) for name in given))
+    short = {name.rpartition(".")[2] for name in given}
+    foreign = not doing.isdisjoint(_READERS) or not short.isdisjoint(TELLING) or (tags is None and bool(shape.code_reads))
+    known = None if foreign or tags is None else tags.any_of(shape.code_reads)
+    told = EVERY if known is None and (foreign or shape.code_reads) else known or NOTHING
+    return Sight(by_name=True, leaks=told, reasons=((Leak.HANDED_OVER, told),)) if told else BY_NAME
+
+
 CODE = "()"
 """Among changed names: functions, operators, casts, types and whatever else has no relation's name."""
+VALUES = "(*)"
+"""Among changed names: what runs code and stands in no statement by its name, as operators, casts and domains."""
+TELLS = "(!)"
+"""Among changed names: code that may carry values to where nothing masks them."""
 
 
 _SAME_AFTER = frozenset(("refresh_materialized_view", "create_index", "drop_index", "create_statistics", "create_sequence"))
@@ -159,8 +178,11 @@ _SAME_AFTER = frozenset(("refresh_materialized_view", "create_index", "drop_inde
 _QUERYING = frozenset(("select", "insert", "update", "delete", "merge"))
 
 
-def changes(statement: Statement) -> set[str]:
-    """Return the short names of the relations that a statement changes, and `CODE` if it changes more than relations."""
+_OF_VALUES = ("create_define", "create_cast", "create_domain", "alter_domain", "create_transform", "create_op", "alter_op")
+
+
+def changes(statement: Statement, tags: CatalogueTags | None) -> set[str]:
+    """Return the short names of what a statement changes, and `CODE`, `VALUES`, `TELLS` if it changes more than relations."""
     facts = statement.facts
     if facts.verbs and facts.verbs[0] in _SAME_AFTER and _QUERYING.issuperset(facts.verbs[1:]):
         return set()
@@ -169,19 +191,37 @@ def changes(statement: Statement) -> set[str]:
     relations = verb.startswith(
         ("create_table", "create_view", "create_mat", "create_index", "alter_table", "drop_table", "truncate")
     )
-    return names if names and relations else names | {CODE}
+    if names and relations:
+        return names
+    names |= {CODE, *statement.shape.code.names}
+    if verb.startswith(_OF_VALUES):
+        names.add(VALUES)
+    return names | {TELLS} if _tells(statement, tags) else names
+
+
+def _tells(statement: Statement, tags: CatalogueTags | None) -> bool:
+    """Tell whether code that a statement makes reads what is sensitive, writes, or does what is not known."""
+    code = statement.shape.code
+    calls = {name.rpartition(".")[2] for name in code.calls}
+    doing = frozenset[Danger]().union(*map(of_function, calls))
+    if code.writes or not calls.isdisjoint(_SETTERS | _COUNTERS | TELLING) or not doing.isdisjoint(_CARRIERS | _READERS):
+        return True
+    reads = (*code.reads, *statement.facts.reads)
+    return tags is None or tags.any_of(reads) != NOTHING or not all(map(tags.is_own, code.calls))
 
 
 def doubted(statement: Statement, found: Sight | None, changed: set[str], tags: CatalogueTags | None) -> Sight | None:
     """Return the sight of a statement while objects are not as the snapshot has them: of what uses them, nothing is certain."""
     facts = statement.facts
     touched = {name.rpartition(".")[2] for name in (*facts.reads, *facts.writes)} & changed
-    calls = tags is None or any(
-        (short := name.rpartition(".")[2]) in tags.catalogue.functions or short not in tags.catalogue.builtins
-        for name in facts.functions
-    )
-    if not touched and not (CODE in changed and (calls or facts.writes)):
+    called = {name.rpartition(".")[2] for name in facts.functions}
+    new = bool(called & changed) or tags is None or not called <= tags.catalogue.functions.keys() | tags.catalogue.builtins
+    calls = new or tags is None or not called.isdisjoint(tags.catalogue.functions)
+    values = VALUES in changed and bool(facts.reads or facts.writes or facts.functions)
+    if not touched and not values and not (CODE in changed and (calls or facts.writes)):
         return found
+    if TELLS in changed and (new or values or (touched and facts.writes)):
+        return Sight(leaks=EVERY, doubted=True)
     leaks = found.leaks if found is not None else NOTHING
     carries = statement.shape.flows or any(name.rpartition(".")[2] in _SETTERS or of_function(name) for name in facts.functions)
     if carries and leaks is not None:
@@ -250,7 +290,7 @@ def _leaks(
     carries = bool(shape.code_writes) or setting or not doing.isdisjoint(_CARRIERS)
     for parts in (*shape.compared, *shape.code_compared) if carries else shape.compared:
         # Beside a value that is shown, a condition on one that is not tells it: letters = substr(email, 1, 1).
-        sides = [(part, _member(behind(part), shape.keys, touched) - PROSE) for part in parts]
+        sides = _sides(parts, behind, shape.keys, touched, tags)
         # What functions give of constants is one, unless they read what is masked.
         sides = [(part, classes) for part, classes in sides if classes or not tags.is_constant(part)]
         if any(not classes or tags.may_be_shown(part, touched) for part, classes in sides):
@@ -262,12 +302,45 @@ def _leaks(
     for target, names in shape.flows:
         found[Leak.COPIED] |= _unmasked(target, behind(names), names, tags)
     if shape.code_writes:
-        # A variable of a function's may hold anything that the function has read.
+        # A variable of a function's may hold anything that the function has read, or was given.
         written = [columns for name in shape.code_writes if (columns := tags.columns(name)) is not None]
         if any(not held for columns in written for held in columns.values()):
-            saying = (c.name for c in facts.columns if not c.roles or "output" in c.roles)
-            found[Leak.WRITTEN_BY_CODE] = tags.behind(saying, touched) or NOTHING
+            saying = [c.name for c in facts.columns if not c.roles or "output" in c.roles]
+            found[Leak.WRITTEN_BY_CODE] = tags.behind((*saying, *shape.handed), touched) or NOTHING
     return found
+
+
+def _sides(
+    parts: Iterable[frozenset[str]],
+    behind: Callable[[Iterable[str]], Classes],
+    keys: tuple[str, ...] | None,
+    touched: tuple[str, ...],
+    tags: CatalogueTags,
+) -> list[tuple[frozenset[str], Classes]]:
+    """Return what a comparison refers to, with its classes beside prose.
+
+    A document of which it is not known what is taken may say anything to whatever it is compared with but its own members.
+    """
+    documents = {part for part in parts if tags.is_document(part, touched, _PATHS if keys is None else ("xml",))}
+    others = [part for part in parts if part not in documents and not all(map(_is_taken, part))]
+    found = []
+    for part in parts:
+        classes = behind(part)
+        if others and part in documents and DataClass.FREE_TEXT in classes:
+            found.append((part, EVERY - PROSE))
+        else:
+            found.append((part, _member(classes, keys, touched) - PROSE))
+    return found
+
+
+_TAKING = ("json", "xml", "xpath", "each", "skeys", "svals", "akeys", "avals", "unnest")
+
+
+def _is_taken(name: str) -> bool:
+    return name in (ROWS, CONSTANT) or (name.endswith(RESULT) and name.rpartition(".")[0][:-2].startswith(_TAKING))
+
+
+_PATHS = ("xml", "json", "jsonb", "hstore")
 
 
 def _member(classes: Classes, keys: tuple[str, ...] | None, touched: tuple[str, ...]) -> Classes:

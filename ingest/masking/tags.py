@@ -48,6 +48,11 @@ STATEMENTS = {
 for _name, _column in STATEMENTS.items():
     _SYSTEM.setdefault(_name, {})[_column] = EVERY
 
+TELLING = frozenset(("pg_stat_get_activity", "pg_stat_get_backend_activity", "pg_prepared_statement", "pg_cursor"))
+"""Functions behind such views."""
+_STATEMENT_VIEWS = frozenset(("pg_stat_statements",))
+"""Views of extensions that show what was sent."""
+
 _ROW_MARKS = frozenset(("ctid", "tableoid", "xmin", "xmax", "cmin", "cmax"))
 """Columns that every table has: where a row lies, and which transaction wrote it."""
 _MODIFIER = re.compile(r"\([^)]*\)")
@@ -205,6 +210,11 @@ class CatalogueTags:
 
     def is_statement(self, table_oid: int, attribute: int) -> bool:
         """Return whether a column holds the statements of sessions."""
+        relation = self._by_oid.get(table_oid)
+        if relation is not None:
+            return relation.name in _STATEMENT_VIEWS and any(
+                c.number == attribute and c.name == "query" for c in relation.columns
+            )
         name, columns = self.catalogue.system.get(table_oid, ("", {}))
         return name in STATEMENTS and columns.get(attribute) == STATEMENTS[name]
 
@@ -276,6 +286,8 @@ class CatalogueTags:
             if name == UNKNOWN:
                 return None
             if relation.endswith("()"):
+                if relation[:-2].rpartition(".")[2] in TELLING:
+                    return EVERY
                 if name not in (ROWS, CONSTANT) and not self.is_own(relation[:-2]):
                     if given is None:
                         return None
@@ -316,6 +328,18 @@ class CatalogueTags:
                     continue
                 for classes in (columns[column],) if column in columns else columns.values():
                     if classes <= PROSE and (relation == "?" or column not in columns):
+                        return True
+        return False
+
+    def is_document(self, names: Iterable[str], touched: Iterable[str], types: tuple[str, ...]) -> bool:
+        """Return whether one of the table columns that a column may be is of one of these types."""
+        for name in names:
+            relation, _, column = name.rpartition(".")
+            if relation.endswith("()"):
+                continue
+            for owner in touched if relation == "?" else (relation,):
+                for found in self.catalogue.find(*owner.split(".", 1)) if "." in owner else ():
+                    if any(c.name == column and c.type.rpartition(".")[2] in types for c in found.columns):
                         return True
         return False
 
@@ -416,7 +440,8 @@ class CatalogueTags:
         return known
 
     def _judge(self, relation: Relation) -> dict[int, Classes]:
-        through = self._view(relation) if relation.kind in ("v", "m") and relation.definition else {}
+        statements = relation.name in _STATEMENT_VIEWS
+        through = self._view(relation) if relation.kind in ("v", "m") and relation.definition and not statements else {}
         table = self._override(relation.schema, relation.name, "")
         found: dict[int, Classes] = {}
         given = self._given(relation)
@@ -424,13 +449,35 @@ class CatalogueTags:
             said = self._override(relation.schema, relation.name, column.name)
             if said is None:
                 said = table
+            if said is None and relation.name in _STATEMENT_VIEWS:
+                said = EVERY if column.name == "query" else NOTHING
             if said is not None:
                 found[column.number] = said
                 continue
             classes = self._described(relation, column) | through.get(column.number, NOTHING)
             kept = self.kept.get((relation.oid, column.number), NOTHING)
             found[column.number] = classes | kept | given.get(column.name, NOTHING)
+        for column in relation.columns:
+            if column.generated:
+                found[column.number] |= self._generated(relation, column, found)
+            elif column.type == "tsvector" and relation.kind not in ("v", "m"):  # made of the words of its row, or some of them
+                found[column.number] |= NOTHING.union(*found.values())
         return found
+
+    def _generated(self, relation: Relation, column: Column, found: Mapping[int, Classes]) -> Classes:
+        """Return the classes of a generated column by what it is made of: columns of its row, and what functions read."""
+        every = NOTHING.union(*found.values())
+        try:
+            [entry] = orjson.loads(tree_json(f"SELECT {column.generated} FROM only_row"))["stmts"]  # noqa: S608 - read, not run
+            made = collect(entry["stmt"], self._namer, elided=False, catalogue=self.catalogue)
+        except Exception:  # what cannot be read may be made of anything
+            return EVERY
+        code = self.any_of(made.code_reads)
+        if code is None or not made.outputs or not isinstance(made.outputs[0], frozenset):
+            return EVERY
+        names = {name.rpartition(".")[2] for name in made.outputs[0] if not name.endswith(RESULT)}
+        by_name = {c.name: found[c.number] for c in relation.columns}
+        return code.union(*(by_name.get(name, every) for name in names))
 
     def _given(self, relation: Relation) -> Mapping[str, Classes]:
         """Return by name what columns of a relation, its partitions and parents, and theirs were given: they share their rows."""
@@ -443,7 +490,9 @@ class CatalogueTags:
         while left:
             one = left.pop()
             for column in one.columns:
-                given[column.name] = given.get(column.name, NOTHING) | self._learned(one, column)
+                kept = self.kept.get((one.oid, column.number), NOTHING)
+                held = self._learned(one, column) | kept | (self._described(one, column) if relation.kin else NOTHING)
+                given[column.name] = given.get(column.name, NOTHING) | held
             for name in one.kin:
                 for kin in self.catalogue.find(*name.split(".", 1)):
                     if kin.oid not in self._families:

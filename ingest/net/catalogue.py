@@ -150,7 +150,7 @@ def _sqlstate(body: bytes) -> str:
 
 
 def _relation(r: dict[str, Any]) -> Relation:
-    columns = tuple(Column(name, number, kind, not_null, comment) for name, number, kind, not_null, comment in r["columns"])
+    columns = tuple(Column(*column) for column in r["columns"])
     lists = {name: tuple(r[name]) for name in ("kin", "triggers", "rules", "expressions", "policies")}
     return Relation(
         r["schema"],

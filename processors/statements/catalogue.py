@@ -28,6 +28,8 @@ class Column:
     type: str = ""
     not_null: bool = False
     comment: str = ""
+    generated: str = ""
+    """The expression that makes it of others of its row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +218,7 @@ def _parts(
                     r.belongs,
                 ]
             )
-            yield orjson.dumps([[c.name, c.number, c.type, c.not_null, c.comment] for c in r.columns])
+            yield orjson.dumps([[c.name, c.number, c.type, c.not_null, c.comment, c.generated] for c in r.columns])
     for name in sorted(functions):
         for f in functions[name]:
             yield orjson.dumps([f.schema, f.name, f.language, f.volatility, f.body, f.oid, f.definer])

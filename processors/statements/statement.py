@@ -48,6 +48,19 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True)
+class Code:
+    """Functions that a statement makes or names, by short name, and what their bodies read, call and whether they write."""
+
+    names: tuple[str, ...] = ()
+    reads: frozenset[str] = frozenset()
+    calls: frozenset[str] = frozenset()
+    writes: bool = False
+
+
+NO_CODE = Code()
+
+
+@dataclass(frozen=True, slots=True)
 class Shape:
     """Where the cells of a statement's result come from, and where values go that it writes; never in an event.
 
@@ -62,7 +75,8 @@ class Shape:
     new name, or `schema.` alone) of what it gives another name. `inserted` are (table, what is behind its first columns, in
     order) of inserts that name no columns. `mixed`: the value of an output is made of several columns. `changes` are (table,
     what its condition compares) of each UPDATE and DELETE. `called` are the functions that its own text calls, without those
-    that triggers, views and other code call; None where these are not told apart.
+    that triggers, views and other code call; None where these are not told apart. `handed` are columns that it gives to
+    functions and operators of the database's own. `code` is what it makes.
     """
 
     outputs: tuple[frozenset[str] | str | None, ...] | None = None
@@ -80,6 +94,8 @@ class Shape:
     changes: tuple[tuple[str, Condition], ...] = ()
     code_compared: tuple[frozenset[frozenset[str]], ...] = ()
     called: frozenset[str] | None = None
+    handed: frozenset[str] = frozenset()
+    code: Code = NO_CODE
 
 
 UNSHAPED = Shape()

@@ -13,6 +13,7 @@ from dataclasses import fields
 from hashlib import sha256
 
 from processors.statements import Statement
+from processors.statements.statement import Shape
 from schemas.events import Facts, StatementFlag
 
 MAX_NAMES = 4096
@@ -67,4 +68,5 @@ def joined(statement: Statement, others: Sequence[Statement]) -> Statement:
     merged["flags"] = tuple(f for f in StatementFlag if f in found)
     fingerprint = sha256("".join((statement.fingerprint, *(s.fingerprint for s in kept))).encode()).hexdigest()[:16]
     settings = {k: v for s in (statement, *kept) for k, v in s.settings.items()}
-    return Statement("; ".join((statement.text, *(s.text for s in kept))), fingerprint, Facts(**merged), settings)
+    own = Shape(code_reads=statement.shape.code_reads, called=statement.shape.called)  # of what EXECUTE hands over
+    return Statement("; ".join((statement.text, *(s.text for s in kept))), fingerprint, Facts(**merged), settings, own)

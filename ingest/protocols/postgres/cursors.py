@@ -30,6 +30,8 @@ class Named:
     def __init__(self) -> None:
         self._cursors: dict[str, Any] = {}
         self._statements: dict[str, Any] = {}
+        self._known: object = None
+        """What was known of the database when these were prepared."""
         self._sent: set[str] = set()
         self._flooded = False
 
@@ -40,8 +42,9 @@ class Named:
             if not self._flooded:
                 self._sent.add(name.decode("utf-8", "surrogateescape"))
 
-    def declared(self, statement: Statement, sight: Any) -> None:
-        """A cursor was declared or a statement prepared."""
+    def declared(self, statement: Statement, sight: Any, known: object) -> None:
+        """A cursor was declared or a statement prepared, with this `known` of the database (`ingest.core.masking.Masking`)."""
+        self._at(known)
         match = _DECLARED.match(statement.text)
         if match is None:
             self.forget()
@@ -53,14 +56,21 @@ class Named:
         else:
             names[name] = sight
 
-    def of(self, statement: Statement) -> Any:
+    def of(self, statement: Statement, known: object) -> Any:
         """Return the sight of what a statement fetches or executes by name, `UNCERTAIN` if that is not certain."""
+        self._at(known)
         text = statement.text
         match = _EXECUTED.search(text)
         names = self._statements if match is not None else self._cursors
         match = match or _FETCHED.match(text)
         name = _folded(match[1]) if match is not None else HIDDEN
         return UNCERTAIN if self._flooded or name in self._sent else names.get(name, UNCERTAIN)
+
+    def _at(self, known: object) -> None:
+        """What was prepared is planned anew where objects have changed; cursors stay what they are."""
+        if known != self._known:
+            self._statements = dict.fromkeys(self._statements, UNCERTAIN)
+            self._known = known
 
     def forget(self) -> None:
         """Code ran, or something that is not understood: names may mean anything."""

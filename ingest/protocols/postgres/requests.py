@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ingest.core.actions import Action, Forward, Intend
 from ingest.core.errors import ClientProtocolError
 from ingest.core.guarding import QUERY_CANCELED, Judgement, Request
+from ingest.core.masking import Masking
 from ingest.protocols.postgres.byname import acts_by_name, names_in
 from ingest.protocols.postgres.cursors import UNCERTAIN
 from ingest.protocols.postgres.executions import ALLOW, DENY, Denial, Execution, dynamic_fragment
@@ -138,7 +139,7 @@ class Requests(Framing):
         if execution.statement.changes_objects or execution.statement.fills:
             masking.changing(execution.statement)
         if acts_by_name(execution.statement):
-            sight = self._sight_by_name(execution.statement, sight)
+            sight = self._sight_by_name(execution.statement, sight, masking)
         elif sight is not None and sight.code:
             self.names.cursors.forget()
         if sight is not None:
@@ -146,13 +147,13 @@ class Requests(Framing):
             execution.strict = decision.startswith(_MASK)
             execution.hides = masking.hides(sight, execution.strict)
 
-    def _sight_by_name(self, statement: Statement, sight: Any) -> Any:
+    def _sight_by_name(self, statement: Statement, sight: Any, masking: Masking) -> Any:
         """What a statement shows that declares, prepares, fetches or executes something of a name."""
         verb = statement.facts.verbs[0] if statement.facts.verbs else ""
         if verb in ("declare", "prepare"):
-            self.names.cursors.declared(statement, sight)
+            self.names.cursors.declared(statement, sight, masking.known)
         elif verb in ("fetch", "move", "execute", "explain") and sight is not None and sight.by_name:
-            found = self.names.cursors.of(statement)
+            found = self.names.cursors.of(statement, masking.known)
             if found is not UNCERTAIN:
                 return found
         elif sight is not None:

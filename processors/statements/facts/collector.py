@@ -18,7 +18,7 @@ from processors.statements.facts.names import Namer, is_plain
 from processors.statements.facts.scope import RESULT, ROWS
 from processors.statements.grammar import tree_json
 from processors.statements.sizes import Condition
-from processors.statements.statement import CopyFormat, Made, Shape
+from processors.statements.statement import NO_CODE, CopyFormat, Made, Shape
 from schemas.events import ColumnUse, Danger, Facts, StatementFlag
 
 Node = dict[str, Any]
@@ -136,6 +136,10 @@ def view_query(catalogue: Catalogue, definition: str) -> Node | None:
     return found
 
 
+HANDED = "handed"
+"""Beside roles: given to a function that did not come with the server. Facts do not show it."""
+
+
 class Collector:
     """Mutable facts of one statement."""
 
@@ -188,6 +192,8 @@ class Collector:
         self.changes: dict[tuple[str, Condition], None] = {}
         self.renames: dict[tuple[str, str, str], None] = {}
         self.inserted: dict[tuple[str, tuple[frozenset[str] | str, ...]], None] = {}
+        self.handed: set[str] = set()
+        self.code = NO_CODE
 
     def verb(self, verb: str) -> None:
         self.verbs[verb] = None
@@ -275,7 +281,10 @@ class Collector:
                 continue
             uses = self.columns.setdefault(name, {})
             for role in roles:
-                uses[role] = None
+                if role == HANDED:
+                    self.handed.add(name)
+                else:
+                    uses[role] = None
 
     def flow(self, target: str, behind: frozenset[str]) -> None:
         """Note that a column is given a value that comes from these columns."""
@@ -329,6 +338,8 @@ class Collector:
             tuple(self.changes),
             tuple(self.code_compared),
             self.called_here,
+            frozenset(self.handed),
+            self.code,
         )
 
     def takes(self, keys: Iterable[str] | None) -> None:

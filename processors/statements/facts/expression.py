@@ -12,13 +12,15 @@ from processors.statements.dangers import of_setting
 from processors.statements.dangers.builtins import BUILTINS
 from processors.statements.dangers.settings import of_showing, of_size, takes_memory
 from processors.statements.facts import bombs, members, signs
-from processors.statements.facts.collector import FOLLOWED_SETTINGS, UNKNOWN, Collector, Node
+from processors.statements.facts.collector import FOLLOWED_SETTINGS, HANDED, UNKNOWN, Collector, Node
 from processors.statements.facts.scope import CONSTANT, NOTHING, RESULT, ROWS, Names, Output, Scope
 from processors.statements.facts.trees import strings, walk
 from schemas.events import Danger, StatementFlag
 
-MULTIPLYING = frozenset(("generate_series", "repeat", "lpad", "rpad", "array_fill", "factorial", "gen_salt"))
+MULTIPLYING = frozenset(("generate_series", "repeat", "lpad", "rpad", "array_fill", "factorial", "gen_salt", "normal_rand"))
 """Functions that make as much as their arguments say."""
+_COUNTING = frozenset(("generate_series", "normal_rand"))
+"""Of these, those whose first argument says how many, too."""
 _FAILING = frozenset(("/", "%"))
 """Operators that fail for one value on their right, and so tell it."""
 _SETS = frozenset(
@@ -53,6 +55,8 @@ class ExpressionWalk:
         self.facts = facts
         self._references: list[Names] | None = None
         self._sets = False
+        self.recurs = False
+        """Whether what is walked is the part of a CTE that is done again and again."""
         self.is_alone = False
         """Whether the statement is one call and nothing else."""
         self.picked: str | None = None
@@ -73,6 +77,11 @@ class ExpressionWalk:
             outside, self._references = self._references, []
             behind |= self.expression(part, scope, roles)
             self.facts.compare(self._references, sorts="order" in roles or "group" in roles)
+            if (
+                self.recurs
+                and len(asked := {frozenset(c for c in r if not c.endswith(RESULT)) for r in self._references} - {NOTHING}) == 1
+            ):
+                self.facts.counted.update(*asked)  # it says how often a recursion goes on
             self._references = outside
         return behind
 
@@ -134,6 +143,8 @@ class ExpressionWalk:
                         members.of_operator(name, value, self.facts)
                         if name in _FAILING and signs.is_asked(value.get("rexpr", {})):
                             stack += [(value.get("lexpr", {}), now), (value.get("rexpr", {}), (*now, "filter"))]
+                        elif HANDED not in now and self.facts.is_redefined(strings(value.get("name", ())) or [""], operator=True):
+                            stack.append((value, (*now, HANDED)))
                         else:
                             stack.append((value, now))
                     elif key == "CaseWhen":
@@ -170,7 +181,9 @@ class ExpressionWalk:
 
     def window(self, fields: Node, scope: Scope) -> None:
         """Walk a window definition: PARTITION BY groups, ORDER BY orders."""
-        self.expression([fields[f] for f in ("startOffset", "endOffset") if f in fields], scope, ("argument",))
+        # How many rows a frame has tells what its ends are.
+        ends = [fields[f] for f in ("startOffset", "endOffset") if f in fields]
+        self.facts.counted |= self.expression(ends, scope, ("argument",))
         for key in fields.get("partitionClause", ()):
             self.condition(key, scope, ("group",))
         for key in fields.get("orderClause", []):
@@ -251,7 +264,7 @@ class ExpressionWalk:
             self._references.append(result | {ROWS} if short in _SETS or short.startswith("pg_") else result)
         if short in MULTIPLYING:
             bombs.of_call(short, fields.get("args", []), self.facts)
-            self.facts.counted |= self.expression(fields.get("args", [])[0 if short == "generate_series" else 1 :], scope, roles)
+            self.facts.counted |= self.expression(fields.get("args", [])[0 if short in _COUNTING else 1 :], scope, roles)
         self.facts.called(short)
         self._sets = self._sets or short in _SETS
         members.of_call(short, fields.get("args", []), self.facts)
@@ -264,6 +277,8 @@ class ExpressionWalk:
         if "over" in fields:
             self.window(fields["over"], scope)
         inner = roles if "argument" in roles else (*roles, "argument")
+        if name not in BUILTINS and HANDED not in inner:
+            inner = (*inner, HANDED)
         if "agg_filter" in fields:
             self.condition(fields["agg_filter"], scope, ("filter",))
         return [

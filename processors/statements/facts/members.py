@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 from processors.statements.facts.collector import Collector, Node
+from processors.statements.facts.trees import strings
 
 _KEYS, _PATHS = frozenset(("->", "->>")), frozenset(("#>", "#>>"))
 _BY_ARGUMENTS = frozenset(
@@ -24,6 +25,8 @@ _APART = frozenset(
     ).split()
 )
 """Functions that give members without their keys, or by a path of their own language."""
+_ASKING = frozenset(("jsonb_path_exists", "jsonb_path_exists_tz", "jsonb_path_match", "jsonb_path_match_tz"))
+"""Functions that tell whether a path finds something; by a path that is put together, or has variables, they compare."""
 _WORD = re.compile(r"[^{},\"]+")
 
 
@@ -34,6 +37,8 @@ def of_operator(operator: str, fields: Node, facts: Collector) -> None:
     elif operator in _PATHS:
         found = _constants(fields.get("rexpr", {}), facts)
         facts.takes(None if found is None else [word for text in found for word in _WORD.findall(text)])
+    elif operator in ("@?", "@@") and _is_made_path(fields.get("rexpr", {}), cast=operator == "@@"):
+        facts.takes(None)
 
 
 def of_subscripts(path: list[Node], facts: Collector) -> None:
@@ -46,11 +51,20 @@ def of_subscripts(path: list[Node], facts: Collector) -> None:
 
 def of_call(short: str, args: list[Node], facts: Collector) -> None:
     """Note the keys that a function is given."""
-    if short in _APART:
+    if short in _APART or (short in _ASKING and (len(args) > 2 or _is_made_path(args[-1] if args else {}, cast=False))):
         facts.takes(None)
     elif short in _BY_ARGUMENTS:
         for argument in args[1:]:
             facts.takes(_constants(argument, facts))
+
+
+def _is_made_path(node: Node, *, cast: bool) -> bool:
+    """Tell whether a JSON path is no constant; `cast`: only what is cast to one is a path."""
+    if cast and "jsonpath" not in strings(node.get("TypeCast", {}).get("typeName", {}).get("names", ())):
+        return False
+    while "TypeCast" in node:
+        node = node["TypeCast"].get("arg", {})
+    return "A_Const" not in node
 
 
 def _constants(node: Any, facts: Collector) -> list[str] | None:

@@ -141,7 +141,9 @@ class QueryWalk(ExpressionWalk):
             for arm in reversed(arms):
                 known = dict(self.facts.reads)
                 self.facts.reads.clear()
+                outside, self.recurs = self.recurs, self.recurs or recursive is not None
                 other = self.select(arm, scope, roles)
+                self.recurs = outside
                 reads.append(set(self.facts.reads))
                 self.facts.reads = known | self.facts.reads
                 columns = list(output.columns)
@@ -243,10 +245,9 @@ class QueryWalk(ExpressionWalk):
     def _shown(self, value: Node, behind: Names, scope: Scope) -> Names:
         """What a column's cells tell of: of a count of a column, and of whether it is NULL, nothing of its values."""
         call = value.get("FuncCall", {})
-        if [n.lower() for n in strings(call.get("funcname", ()))][-1:] == ["count"] and not call.keys() & {
-            "agg_filter",
-            "agg_order",
-        }:
+        names = [n.lower() for n in strings(call.get("funcname", ()))]
+        own = names in (["count"], ["pg_catalog", "count"]) and not self.facts.is_redefined(names)
+        if own and not call.keys() & {"agg_filter", "agg_order"}:
             return frozenset((f"count{RESULT}",)) if all(self._is_counted(a, scope) for a in call.get("args", ())) else behind
         return behind
 
@@ -326,7 +327,8 @@ class QueryWalk(ExpressionWalk):
             output = self.select(body["SelectStmt"], inside, OUTPUT) if "SelectStmt" in body else self.query(body, inside)
             source = output.source(name, renamed)
         elif kind == "RangeTableSample":
-            self.expression(fields.get("args", []), scope, ("argument",))
+            says = [*fields.get("args", []), fields.get("repeatable", {})]
+            self.facts.counted |= self.expression(says, scope, ("argument",))  # how many rows it picks, and which
             return self._from(fields.get("relation", {"RangeVar": {}}), scope)
         else:
             behind = self.condition(fields, scope, ("argument",))  # of a function's arguments, how many rows there are
@@ -461,12 +463,12 @@ class QueryWalk(ExpressionWalk):
             if "whereClause" in conflict:
                 self.expression(conflict["whereClause"], Scope(scope, [source, Source("excluded", target)]), ("filter",))
 
-    def _assign(self, targets: list[Node], scope: Scope, target: str) -> None:
+    def _assign(self, targets: list[Node], scope: Scope, target: str, chosen: Names = NOTHING) -> None:
         for item in targets:
             fields = item.get("ResTarget", {})
             self.facts.use([f"{target}.{self.facts.namer.plain(fields.get('name', ''))}"], "write")
             if "val" in fields:
-                behind = self.expression(fields["val"], scope, ("argument",))
+                behind = self.expression(fields["val"], scope, ("argument",)) | chosen
                 self.facts.flow(f"{target}.{self.facts.namer.plain(fields.get('name', ''))}", behind)
 
     def flows_into(self, target: str, names: list[str], output: Output) -> None:
@@ -507,16 +509,16 @@ class QueryWalk(ExpressionWalk):
             changes = command in ("update", "delete") and (whole or by_source)
             if changes and not restricts(clause.get("condition"), judged, self.facts):
                 self.facts.danger(Danger.MASS_DELETE if command == "delete" else Danger.MASS_UPDATE)
-            if "condition" in clause:
-                self.expression(clause["condition"], scope, ("filter",))
-            self._assign(clause.get("targetList", ()), scope, target)
+            # Which of its branches a row took shows by what it was given, as with CASE.
+            chosen = self.expression(clause["condition"], scope, ("filter",)) if "condition" in clause else NOTHING
+            self._assign(clause.get("targetList", ()), scope, target, chosen)
             if command == "insert" and not clause.get("targetList"):
                 self.facts.use([f"{target}.*"], "write")
             targets = [t.get("ResTarget", {}).get("name", "") for t in clause.get("targetList", ())]
             row: list[Names] = []
             for i, value in enumerate(clause.get("values", ())):
                 name = self.facts.namer.plain(targets[i]) if i < len(targets) else "*"
-                row.append(self.expression(value, scope, ("argument",)))
+                row.append(self.expression(value, scope, ("argument",)) | chosen)
                 self.facts.flow(f"{target}.{name}", row[-1])
             if any(row) and not targets:
                 self.facts.inserted[target, tuple(row)] = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from processors.statements.dangers import of_setting
@@ -20,7 +21,7 @@ from processors.statements.facts.scope import Output, Scope
 from processors.statements.facts.specified import SPECIFIED
 from processors.statements.facts.trees import strings
 from processors.statements.grammar import TooComplexError
-from processors.statements.statement import RESTORED, CopyFormat, Made
+from processors.statements.statement import RESTORED, Code, CopyFormat, Made
 from schemas.events import Danger
 from schemas.events import StatementFlag as F
 
@@ -128,6 +129,10 @@ class StatementWalk(QueryWalk):
         self._definition(fields)
         if kind in ("CreateFunctionStmt", "RuleStmt"):
             self._body(fields)
+        names = strings(fields.get("funcname", ())) if kind == "CreateFunctionStmt" else ()
+        if names or fields.get("kind") == "OBJECT_AGGREGATE":
+            short = (names or strings(fields.get("defnames", ())))[-1:]
+            self.facts.code = replace(self.facts.code, names=tuple(n.lower() for n in short))
 
     def _definition(self, fields: Node) -> None:
         scope = Scope(None)
@@ -189,6 +194,7 @@ class StatementWalk(QueryWalk):
                 made.run((strings(element.get("arg", {}).get("List", {}).get("items", ())) or [""])[0], language)
                 # It is made, not run: what it would do is a danger, not a fact.
                 self.facts.dangers |= made.facts.dangers
+                self.facts.code = Code((), frozenset(made.facts.reads), frozenset(made.facts.functions), bool(made.facts.writes))
                 if F.DYNAMIC_SQL in made.facts.flags:
                     self.facts.flag(F.DYNAMIC_SQL)
             elif element.get("defname") == "set":
@@ -451,6 +457,8 @@ class StatementWalk(QueryWalk):
     def rename(self, fields: Node) -> None:
         self.facts.verb("alter_" + _object_name(fields.get("renameType", "OBJECT_TABLE")))
         self.facts.flag(F.DDL)
+        if fields.get("renameType") in ("OBJECT_FUNCTION", "OBJECT_AGGREGATE", "OBJECT_PROCEDURE", "OBJECT_ROUTINE"):
+            self.facts.code = Code((fields.get("newname", "").lower(),), writes=True)  # what it does is not said here
         if fields.get("renameType") == "OBJECT_SCHEMA":
             self.facts.renames[self._schema(fields.get("subname", "")), "", self._schema(fields.get("newname", ""))] = None
         if "relation" in fields:
