@@ -104,9 +104,11 @@ async def _sizes(transport: asyncio.WriteTransport, answers: asyncio.Queue[bytes
     except (TimeoutError, CatalogueError):
         return found
     for row in rows:
-        commonest = {column: min(1.0, share) for column, share, _ in row["columns"]}
-        nulls = {column: share for column, _, share in row["columns"]}
-        found.setdefault(row["name"], {})[row["schema"]] = Size(row["rows"], commonest, nulls)
+        commonest = {column: min(1.0, share) for column, share, *_ in row["columns"]}
+        nulls = {column: share for column, _, share, *_ in row["columns"]}
+        keys = {column: (float(bounds[0]), float(bounds[-1])) for column, *_, bounds, _ in row["columns"] if bounds}
+        truths = {column: share for column, *_, share in row["columns"] if share is not None}
+        found.setdefault(row["name"], {})[row["schema"]] = Size(row["rows"], commonest, nulls, keys, truths)
     return found
 
 

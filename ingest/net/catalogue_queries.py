@@ -84,13 +84,20 @@ SIZES = f"""
 SELECT json_build_object('schema', n.nspname, 'name', c.relname, 'rows', c.reltuples::bigint,
   'columns', (SELECT coalesce(json_agg(json_build_array(s.attname,
       greatest(coalesce(s.most_common_freqs[1], 0), CASE WHEN s.n_distinct > 0 THEN 1 / s.n_distinct
-        WHEN s.n_distinct < 0 THEN 1 / greatest(-s.n_distinct * c.reltuples, 1) ELSE 1 END), s.null_frac)), '[]')
+        WHEN s.n_distinct < 0 THEN 1 / greatest(-s.n_distinct * c.reltuples, 1) ELSE 1 END), s.null_frac,
+      CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_index i JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid
+          AND a.attnum = i.indkey[0] WHERE i.indrelid = c.oid AND i.indisprimary AND i.indnkeyatts = 1
+          AND a.attname = s.attname AND a.atttypid IN (20, 21, 23))
+        THEN s.histogram_bounds::text::bigint[] END,
+      CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attname = s.attname
+          AND a.atttypid = 16)
+        THEN coalesce(s.most_common_freqs[array_position(s.most_common_vals::text::boolean[], true)], 0) END)), '[]')
     FROM pg_catalog.pg_stats s WHERE s.schemaname = n.nspname AND s.tablename = c.relname
       AND s.inherited = (c.relkind = 'p')))
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p') AND c.reltuples >= {SMALL} AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
 ORDER BY c.reltuples DESC LIMIT {MAX_SIZES}"""  # noqa: S608 - constants of ours
-"""Numbers alone: which values are common would be secrets."""
+"""Numbers alone: which values are common would be secrets. Of whole keys also the ends: they count rows."""
 
 FUNCTIONS = f"""
 SELECT json_build_object('schema', n.nspname, 'name', p.proname, 'language', l.lanname, 'volatility', p.provolatile,

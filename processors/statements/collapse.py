@@ -53,5 +53,7 @@ def kept_literals(template: str) -> list[int]:
 
 
 def _applies(template: str) -> bool:
-    """A list inside a quoted name is a name."""
+    """A list inside a quoted name is a name; what array_fill is given are sizes."""
+    if "array_fill" in template.lower():
+        return False
     return '"' not in template or not any("(" in name or "[" in name for name in _QUOTED.findall(template))

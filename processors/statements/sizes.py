@@ -20,11 +20,25 @@ LISTED = 100
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """A table's statistics: by column the largest share of the rows that one value has (`commonest`), and that of NULL."""
+    """A table's statistics: by column the largest share of the rows that one value has (`commonest`), and that of NULL.
+
+    `keys`: between which numbers a primary key of one whole number lies, which counts rows and says nothing of them.
+    `truths`: the share of the rows in which a boolean column is true.
+    """
 
     rows: int
     commonest: Mapping[str, float] = field(default_factory=dict)
     nulls: Mapping[str, float] = field(default_factory=dict)
+    keys: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    truths: Mapping[str, float] = field(default_factory=dict)
+
+    def share_beyond(self, column: str, bound: float, *, upward: bool) -> float:
+        """Return the share of the rows whose key is above (or below) a bound, as if keys lay evenly; 0 where it is not known."""
+        low, high = self.keys.get(column, (0.0, 0.0))
+        if high <= low:
+            return 0.0
+        part = (high - bound if upward else bound - low) / (high - low)
+        return min(1.0, max(0.0, part))
 
 
 Sizes = Mapping[str, Mapping[str, Size]]

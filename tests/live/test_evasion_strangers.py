@@ -86,13 +86,14 @@ def catalogue(server: Postgres) -> Catalogue:
 class Judge:
     """Says what the guard decides of a text, for one kind of principal."""
 
-    def __init__(self, catalogue: Catalogue, kind: str, *bundles: str, behalf: str = "") -> None:
+    def __init__(self, catalogue: Catalogue, kind: str, *bundles: str, behalf: str = "", groups: tuple[str, ...] = ()) -> None:
         self.analyser = Analyser(TOKENIZER)
         self.catalogue = catalogue
         masks = DatabaseMasking(Snapshots(catalogue), TOKENIZER, SCANNER, {}, Style.REDACT)
         guard = Guard(Policy(read_bundle({name: (POLICIES / name).read_bytes() for name in bundles})))
         subject = {name: DEFAULTS[name] for name in SUBJECT}
         subject |= {"principal.kind": kind, "principal.on_behalf_of": behalf, "principal.delegation": [behalf] if behalf else []}
+        subject |= {"principal.groups": list(groups)}
         self.session = guard.session(subject, "s", Conversation().session, 0)
         self.session.classes, self.session.harms = masks.classes, masks.harms
 

@@ -58,5 +58,5 @@ def of_settings_table() -> frozenset[D]:
 
 
 def records_actions(name: str) -> bool:
-    """Tell whether a relation's name says that it records who did what."""
-    return _AUDIT.search(name.rpartition(".")[2]) is not None
+    """Tell whether a relation's name, or its schema's, says that it records who did what."""
+    return _AUDIT.search(name) is not None

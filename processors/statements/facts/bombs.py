@@ -55,10 +55,16 @@ def _rows(item: Node, scope: Scope, facts: Collector, depth: int) -> float:
         return max([steps(call, facts) for call in series(fields)], default=1.0)
     if kind == "RangeVar":
         body = _cte_body(fields, scope)
-        return _SOME_ROWS if body is None else _rows_of(body, scope, facts, depth - 1)
+        return _table_rows(fields, facts) if body is None else _rows_of(body, scope, facts, depth - 1)
     if kind == "RangeSubselect":
         return _rows_of(fields.get("subquery", {}).get("SelectStmt", {}), scope, facts, depth - 1)
     return _SOME_ROWS
+
+
+def _table_rows(fields: Node, facts: Collector) -> float:
+    """Return how many rows a table has, as the catalogue knows it, or a guess."""
+    found = facts.catalogue.find(*facts.relation(fields).split(".", 1)) if facts.catalogue is not None else ()
+    return max([r.rows for r in found if r.rows > 0], default=_SOME_ROWS)
 
 
 def _cte_body(fields: Node, scope: Scope) -> Node | None:
@@ -89,9 +95,14 @@ def _product_of(query: Node, scope: Scope, facts: Collector, depth: int) -> floa
     return beside * math.prod(_rows(item, scope, facts, depth - 1) for item in items)
 
 
+_MAKING = frozenset(("+", "-", "*", "/", "%", "^", "||"))
+"""Operators that compare nothing."""
+
+
 def relates(fields: Node) -> bool:
     """Tell whether a comparison has columns on both sides; to differ relates nothing."""
-    differs = fields.get("kind") == "AEXPR_DISTINCT" or strings(fields.get("name", ()))[-1:] == ["<>"]
+    name = (strings(fields.get("name", ())) or [""])[-1]
+    differs = fields.get("kind") == "AEXPR_DISTINCT" or name == "<>" or name in _MAKING
     return not differs and all(any(True for _ in columns(fields.get(side, {}))) for side in ("lexpr", "rexpr"))
 
 
@@ -119,6 +130,28 @@ def steps(call: Node, facts: Collector) -> float:
 
 def joins(items: list[Node]) -> Iterator[Node]:
     return (value for key, value in walk(items) if key == "JoinExpr")
+
+
+def of_texts(fields: Node, facts: Collector) -> None:
+    """Judge a query that makes a long text for each step of a long series."""
+    made = [v for k, v in walk(fields.get("targetList", [])) if k == "FuncCall" and strings(v.get("funcname", ()))[-1:] in _TEXTS]
+    if made and max(_length({"FuncCall": call}, facts) for call in made) * longest(fields["fromClause"], facts) > _HUGE_PRODUCT:
+        facts.danger(Danger.RESOURCE_EXHAUSTION)
+
+
+_TEXTS = (["repeat"], ["lpad"], ["rpad"])
+_WIDTH = re.compile(r"%(?:\d+\$)?-?(\d+|\*)")
+
+
+def of_format(args: list[Node], facts: Collector) -> None:
+    """Judge `format('%1000000000s', …)`: a width pads, that of `*` is an argument."""
+    pattern = constant_of(args[0], facts) if args else None
+    if not isinstance(pattern, str):
+        return
+    widths = [_number(a, facts) or 0.0 for a in args[1:]] if "*" in pattern else []
+    widths += [float(w) for w in _WIDTH.findall(pattern) if w.isdigit()]
+    if max((abs(w) for w in widths), default=0.0) > _HUGE_TEXT:
+        facts.danger(Danger.RESOURCE_EXHAUSTION)
 
 
 def of_call(name: str, args: list[Node], facts: Collector) -> None:
@@ -232,6 +265,10 @@ def _ends(again: Node, facts: Collector) -> bool:
             continue
         if (left or right) and (shrinks or not (name in (">", ">=") if left and not right else name in ("<", "<=") and not left)):
             return True
-    return any(key in ("NullTest", "SubLink", "BooleanTest") for key, _ in walk(where)) or (
+    # What is no longer NULL never will be, unless it is asked of a table, or computed by something that may give NULL.
+    nulls = shrinks or any(
+        key in ("SubLink", "CaseExpr") or value == "AEXPR_NULLIF" for key, value in walk(again.get("targetList", []))
+    )
+    return any(key in ("SubLink", "BooleanTest") or (nulls and key == "NullTest") for key, _ in walk(where)) or (
         "ColumnRef" in where or ("FuncCall" in where and any(True for _ in columns(where)))
     )

@@ -84,14 +84,18 @@ MAX_PROOFS = 1000
 """Subqueries looked into for what they restrict, of one statement: those that name each other several times would never end."""
 MAX_ROUNDS = 50
 """Rounds of recursive CTEs followed in one statement, the first not counted: those within each other multiply."""
+NEARLY_ALL = 0.9
+"""Share of a table's keys that a range may hold and still restrict."""
 MAX_NAMES = 500
 """Objects, columns and functions kept each; a statement with more is flagged opaque and says so by its size."""
 
 
 _MAX_PATTERN = 1000
 _CLASSES = re.compile(r"\[[^\]]*\]|\\[sSwWdDyYmMAZ]|\{\d*,?\d*\}")
-_OPTIONAL = re.compile(r"(?:\\?[^\s()|*?%_]|\[[^\]]*\])(?:[*?]|\{0?,\d*\})")
-_GROUP = re.compile(r"\((?:\?:)?([^()]*)\)([*?]|\{0?,\d*\})?")
+_OPTIONAL = re.compile(r"(?:\\?[^\s()|*?%_]|\[[^\]]*\])(?:[*?]|\{0?,\d*\}|\{0\})")
+_GROUP = re.compile(r"\((?:\?:)?([^()]*)\)([*?]|\{0?,\d*\}|\{0\})?")
+_ABOUT = re.compile(r"^\*{3}[:=]|\(\?(?:[a-z]+\)|<?![^()]*\))")
+"""What a regular expression says of itself, and what it says must not be there: both leave the rest to match."""
 
 
 def is_trivial(pattern: str) -> bool:
@@ -101,7 +105,8 @@ def is_trivial(pattern: str) -> bool:
     """
     if len(pattern) > _MAX_PATTERN:
         return True  # nobody means it, and what it says takes long to find out
-    if not any(c.isalnum() for c in _CLASSES.sub("", pattern)):
+    pattern = _ABOUT.sub("", pattern)
+    if not any(c.isalnum() for c in _CLASSES.sub("", pattern)) or _is_of_letters(pattern):
         return True
     rest = _OPTIONAL.sub("", pattern)
     for _ in range(20):
@@ -109,6 +114,12 @@ def is_trivial(pattern: str) -> bool:
         if not found:
             break
     return any(not any(c.isalnum() for c in _CLASSES.sub("", arm)) for arm in rest.split("|"))
+
+
+def _is_of_letters(pattern: str) -> bool:
+    """Tell whether a regular expression asks for one of several letters or digits, anywhere: `(a|e|i|o|u)`."""
+    arms = pattern.strip("^()").split("|")
+    return len(arms) > 2 and all(len(arm) == 1 for arm in arms)
 
 
 LARGE_DIGITS = 6
@@ -151,6 +162,8 @@ class Collector:
         self.fields: set[str] = set()
         self.computed: set[str] = set()
         self.whole = False
+        self.stepped: set[str] = set()
+        """Functions that are called with a sum or difference of a value: code may come to itself so, key by key."""
         self.per_row: set[str] = set()
         """The database's functions that are called for every row of a table, or of a long series."""
         self.elided = elided
@@ -247,6 +260,28 @@ class Collector:
             plain = [("ColumnRef" in t.get("ResTarget", {}).get("val", {})) for t in targets]
             own.update(c.name for c, is_plain in zip(relation.columns, plain, strict=False) if is_plain)
         return frozenset(own | {"ctid"})
+
+    def holds_nearly_all(self, name: str, column: str, bound: float, *, upward: bool) -> bool:
+        """Tell whether statistics say that nearly all keys of a large table lie above (or below) a bound."""
+        schema, _, table = name.rpartition(".")
+        named = {} if self.catalogue is None else self.catalogue.sizes.get(table, {})
+        shares = [s.share_beyond(column, bound, upward=upward) for where, s in named.items() if schema in (where, "?", "")]
+        return max(shares, default=0.0) >= NEARLY_ALL
+
+    def share_of(self, name: str, column: str, *, truth: bool | None) -> float | None:
+        """Return the largest share of a larger table's rows that statistics give a column being true, false or NULL."""
+        schema, _, table = name.rpartition(".")
+        named = {} if self.catalogue is None else self.catalogue.sizes.get(table, {})
+        meant = [s for where, s in named.items() if schema in (where, "?", "")]
+        if truth is None:
+            known = [s.nulls[column] for s in meant if column in s.nulls]
+        else:
+            known = [
+                s.truths[column] if truth else 1 - s.truths[column] - s.nulls.get(column, 0.0)
+                for s in meant
+                if column in s.truths
+            ]
+        return max(known, default=None)
 
     def is_redefined(self, names: list[str], *, operator: bool = False) -> bool:
         """Tell whether a function or operator may be another than the server's or an extension's own of that name."""

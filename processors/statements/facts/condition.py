@@ -29,6 +29,12 @@ def condition_of(node: Node | None, target: Target, facts: Collector, depth: int
         return ("null", column) if column else ANYTHING
     if kind == "A_Expr":
         return _comparison(fields, target, facts)
+    if kind == "BoolExpr":
+        kind, fields = next(iter((fields.get("args") or [{}])[0].items()), ("", {}))
+    tested = fields.get("arg", {}) if kind == "BooleanTest" else {kind: fields}
+    if (column := _column(tested, target)) and kind in ("ColumnRef", "BooleanTest"):
+        unknown = kind == "BooleanTest" and fields.get("booltesttype") in ("IS_NOT_TRUE", "IS_NOT_FALSE")
+        return ("or", ("equal", column, 1), ("null", column)) if unknown else ("equal", column, 1)
     return ANYTHING
 
 
@@ -42,6 +48,9 @@ def _comparison(fields: Node, target: Target, facts: Collector) -> Condition:
             for one, other in ((left, right), (right, left)):
                 if (column := _column(one, target)) and _is_value(other):
                     return ("equal", column, 1)
+                default = one.get("CoalesceExpr", {}).get("args", []) if isinstance(one, dict) else []
+                if len(default) == 2 and (column := _column(default[0], target)) and _is_value(default[1]) and _is_value(other):
+                    return ("or", ("equal", column, 1), ("null", column))
         case "AEXPR_IN":
             column, items = _column(left, target), right.get("List", {}).get("items", []) if isinstance(right, dict) else []
             if column and items and all(map(_is_value, items)):

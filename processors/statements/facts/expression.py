@@ -265,6 +265,10 @@ class ExpressionWalk:
         if short in MULTIPLYING:
             bombs.of_call(short, fields.get("args", []), self.facts)
             self.facts.counted |= self.expression(fields.get("args", [])[0 if short in _COUNTING else 1 :], scope, roles)
+        if any(strings(a.get("A_Expr", {}).get("name", ()))[-1:] in (["+"], ["-"]) for a in fields.get("args", ())):
+            self.facts.stepped.add(short.lower())
+        if short == "format":
+            bombs.of_format(fields.get("args", []), self.facts)
         self.facts.called(short)
         self._sets = self._sets or short in _SETS
         members.of_call(short, fields.get("args", []), self.facts)

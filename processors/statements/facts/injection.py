@@ -71,7 +71,7 @@ def _arms(node: Node) -> Iterator[Node]:
 def _asks_the_server(arm: Node, facts: Collector) -> bool:
     """Tell whether an arm of AND asks about the server or the session, and of no row. Settings of an application have a dot."""
     fields = arm.get("A_Expr", {})
-    if not fields or any(key in ("ColumnRef", "ParamRef", "SubLink") for key, _ in walk(fields)):
+    if not fields or any(key in ("ColumnRef", "ParamRef", "RangeVar") for key, _ in walk(fields)):
         return False
     for call in (v for k, v in walk(fields) if k == "FuncCall"):
         if (strings(call.get("funcname", ())) or [""])[-1] == "current_setting":

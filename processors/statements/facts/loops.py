@@ -32,6 +32,8 @@ def of_piece(piece: Piece, facts: Collector) -> None:
     names = {v for k, v in walk(query.get("fromClause", [])) if k == "relname"}
     if piece.is_raised and whole and names:
         facts.danger(Danger.BULK_EXPORT)
+    if whole or not over:
+        facts.per_row |= {name.lower() for name in calls(tree)}
     for kind in CHANGES.keys() & tree.keys():
         if not over or (whole and (_own(tree[kind]) in names or not names)):
             facts.danger(CHANGES[kind])

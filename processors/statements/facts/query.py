@@ -10,6 +10,7 @@ from __future__ import annotations
 from itertools import product
 
 from processors.statements.dangers.objects import records_actions
+from processors.statements.dangers.settings import of_showing
 from processors.statements.facts import bombs, injection, signs
 from processors.statements.facts.belonging import picks_all
 from processors.statements.facts.collector import Collector, Node
@@ -99,6 +100,7 @@ class QueryWalk(ExpressionWalk):
         if strings(where.get("name", ())) != ["="] or strings(left.get("ColumnRef", {}).get("fields", ()))[-1:] != ["name"]:
             return None
         value = self.facts.constant(right["A_Const"])
+        self.facts.dangers |= of_showing(value) if isinstance(value, str) else frozenset()
         return value if isinstance(value, str) else None
 
     def _tail(self, fields: Node, scope: Scope, output: Output) -> None:
@@ -407,7 +409,7 @@ class QueryWalk(ExpressionWalk):
                     injection.of_condition(fields["whereClause"], self.facts)
                 others = fields.get("fromClause", []) + fields.get("usingClause", [])
                 where = fields.get("whereClause")
-                meant = self._target(target, source, others, scope)
+                meant = self._target(target, source, others, scope, where)
                 self.facts.changes[target, condition_of(where, meant, self.facts)] = None
                 if not restricts(where, meant, self.facts) or picks_all(where, others, target, alias, self.facts):
                     self.facts.danger(Danger.MASS_DELETE if kind == "DeleteStmt" else Danger.MASS_UPDATE)
@@ -423,7 +425,7 @@ class QueryWalk(ExpressionWalk):
             return self._targets(returning, Scope(outer, [*seen, *rows], scope.ctes, scope.merged), OUTPUT)
         return Output()
 
-    def _target(self, name: str, source: Source, others: list[Node], scope: Scope) -> Target:
+    def _target(self, name: str, source: Source, others: list[Node], scope: Scope, where: Node | None = None) -> Target:
         bodies: dict[str, Node] = {}
         level: Scope | None = scope
         while level is not None:
@@ -438,6 +440,14 @@ class QueryWalk(ExpressionWalk):
 
             target.others = {alias: other for item in others for alias, other in holds_other_rows(item, target, picks)}
             target.foreign = foreign_names(others, seen)
+            for item in (i["RangeVar"] for i in others if "RangeVar" in i):
+                # The table itself once more, or a view of it, that the condition restricts under its other name.
+                alias = item.get("alias", {}).get("aliasname") or item.get("relname", "")
+                if item.get("relname") in bodies or target.others.get(alias, True):
+                    continue
+                rest = {source.alias: False, **{other: False for other in target.others if other != alias}}
+                again = Target(name, frozenset((alias,)), rest, seen, None, self.facts.own_columns(self.facts.relation(item)))
+                target.others = {**target.others, alias: restricts(where, again, self.facts)}
         return target
 
     def _insert(self, fields: Node, scope: Scope, source: Source) -> None:

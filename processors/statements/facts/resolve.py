@@ -56,6 +56,8 @@ class _Resolution:
         self._anywhere: set[str] = set()
         """Functions that code calls which sets a search path of its own."""
         self._path = facts.namer.path
+        self._code_of: dict[str, Collector] = {}
+        """The database's functions that are called, by name without schema, and what their bodies do."""
 
     def run(self) -> None:
         facts = self.facts
@@ -85,6 +87,7 @@ class _Resolution:
                 self._once("call anywhere", name)
             changed = len(self._seen) > before
             self._exports()
+            self._recursions()
             if len(self._seen) > MAX_STEPS:
                 facts.flag(StatementFlag.OPAQUE)
                 facts.danger(Danger.OPAQUE)
@@ -98,6 +101,21 @@ class _Resolution:
             self._call(name, None if what == "call anywhere" else self._path)
         else:
             self._relation(name, written=what == "write")
+
+    def _recursions(self) -> None:
+        """Find functions that come back to themselves with the next key: what they change of a row, they change of all."""
+        for inner in list(self._code_of.values()):
+            for stepped in inner.stepped & self._code_of.keys():
+                reached: dict[str, Collector] = {}
+                stack = [stepped]
+                while stack:
+                    name = stack.pop()
+                    if name in self._code_of and name not in reached:
+                        reached[name] = self._code_of[name]
+                        stack += [f.rpartition(".")[2].lower() for f in reached[name].functions]
+                if any(code is inner for code in reached.values()):
+                    verbs = {verb for code in reached.values() for verb in code.verbs}
+                    self.facts.danger(*(danger for verb, danger in _EACH.items() if verb in verbs))
 
     def _exports(self) -> None:
         for name in self._whole:
@@ -259,7 +277,10 @@ class _Resolution:
             found = tuple(f for f in found if f.schema in path)
         if is_syntax(name):
             return
-        if not found and name.rpartition(".")[2] not in self.catalogue.builtins and "(" not in name:
+        short = name.rpartition(".")[2]
+        if not found and short in self.catalogue.types:  # a cast, written as a call
+            self._types((short,))
+        elif not found and short not in self.catalogue.builtins and "(" not in name:
             self.facts.danger(Danger.UNKNOWN_CODE)
         for function in found:
             self._function(function)
@@ -280,6 +301,7 @@ class _Resolution:
         elif function.language in ("sql", "plpgsql"):
             inner = self._code(("function", function.oid, function.body), function.body, function.language)
             self._absorb(inner)
+            self._code_of[function.name.lower()] = inner
             if function.name.lower() in self.facts.per_row:
                 # A row for each row: whatever its condition is, all of them together are the table's.
                 self.facts.danger(*(danger for verb, danger in _EACH.items() if verb in inner.verbs))
@@ -308,6 +330,7 @@ class _Resolution:
         facts.code_compared.update(inner.compared | inner.code_compared)
         facts.counted |= inner.counted
         facts.takes(inner.keys)
+        facts.per_row |= inner.per_row
         facts.code_reads |= inner.reads.keys()
         facts.code_writes |= inner.writes.keys()
         facts.dangers |= inner.dangers

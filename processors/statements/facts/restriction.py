@@ -12,7 +12,7 @@ import re
 from typing import Any
 
 from processors.statements.dangers.functions import of_function
-from processors.statements.facts.collector import Collector, Node
+from processors.statements.facts.collector import NEARLY_ALL, Collector, Node
 from processors.statements.facts.plain import LONG, constant_of, constants_in, is_selective, own_column, params
 from processors.statements.facts.rows import Bodies, Target, cte_bodies, join_conditions, sources, tables_read
 from processors.statements.facts.trees import calls, columns, has_query, spend, strings, sublinks, walk
@@ -80,15 +80,20 @@ def restricts(node: Node | None, target: Target, facts: Collector, depth: int = 
             found = (restricts(a, target, facts, depth, negated=negated) for a in _cheap_first(args))
             return all(found) if every else any(found)
         case "ColumnRef":
-            return own_column(node, target, facts) is not None
+            column = own_column(node, target, facts)
+            return column is not None and not _is_usual(column, target, facts, truth=not negated)
         case "BooleanTest":
             if fields.get("booltesttype") in ("IS_UNKNOWN", "IS_NOT_UNKNOWN"):
                 return bool((fields["booltesttype"] == "IS_UNKNOWN") != negated)
             kept = fields.get("booltesttype", "IS_TRUE") in ("IS_TRUE", "IS_NOT_FALSE")
             arg = fields.get("arg", {})
-            return "ColumnRef" in arg or restricts(arg, target, facts, depth, negated=negated == kept)
+            if "ColumnRef" in arg:
+                wanted = fields.get("booltesttype", "IS_TRUE") in ("IS_TRUE", "IS_NOT_FALSE")
+                column = own_column(arg, target, facts)
+                return column is None or not _is_usual(column, target, facts, truth=wanted != negated)
+            return restricts(arg, target, facts, depth, negated=negated == kept)
         case "NullTest":
-            return _null_test(fields, target, negated=negated)
+            return _null_test(fields, target, facts, negated=negated)
         case "A_Expr":
             return _operator(fields, target, facts, depth, negated=negated)
         case "SubLink":
@@ -155,13 +160,27 @@ def _equals(node: Node) -> bool:
     return fields.get("kind") in ("AEXPR_OP", "AEXPR_IN", "AEXPR_OP_ANY") and strings(fields.get("name", ()))[-1:] == ["="]
 
 
-def _null_test(fields: Node, target: Target, *, negated: bool) -> bool:
+_DEAD = re.compile(r"(?:is_)?(?:soft_?)?(?:deleted|removed|archived|discarded)(?:_?(?:at|on|date|time|by))?\Z", re.IGNORECASE)
+_ALIVE = re.compile(r"(?:is_)?(?:active|enabled|alive)\Z", re.IGNORECASE)
+"""Columns by whose names nearly all rows are alike: none is deleted yet, all are in use."""
+
+
+def _is_usual(column: str, target: Target, facts: Collector, *, truth: bool) -> bool:
+    """Tell whether a boolean column has this value in nearly all rows: by statistics, or by its name."""
+    share = facts.share_of(target.name, column, truth=truth)
+    return share >= NEARLY_ALL if share is not None else bool((_ALIVE if truth else _DEAD).match(column))
+
+
+def _null_test(fields: Node, target: Target, facts: Collector, *, negated: bool) -> bool:
     column = own_column(fields.get("arg", {}), target)
     wants_null = (fields.get("nulltesttype", "IS_NULL") == "IS_NULL") != negated
     if column is None:
         return False
     if "A_Expr" in fields.get("arg", {}) and wants_null:
         return False  # what JSON does not hold is NULL in every row
+    if wants_null and "ColumnRef" in fields.get("arg", {}):
+        share = facts.share_of(target.name, column, truth=None)
+        return share < NEARLY_ALL if share is not None else not _DEAD.match(column)
     return wants_null or (target.nullable is not None and column in target.nullable)
 
 
@@ -183,6 +202,9 @@ def _operator(fields: Node, target: Target, facts: Collector, depth: int, *, neg
             if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
                 return False
             bounds = [b for _, b in sorted(zip(values, bounds, strict=True), key=lambda pair: pair[0])]
+        words = [constant_of(b, facts) for b in bounds]
+        if all(isinstance(w, str) and w[:1].isalpha() for w in words) and own_column(left, target, facts) is not None:
+            return not negated and len(words) == 2 and words[0][:1].lower() == words[1][:1].lower()
         return not negated and any(
             _compares({"lexpr": left, "rexpr": b}, o, target, facts, depth) for b, o in zip(bounds, (">=", "<="), strict=False)
         )
@@ -210,6 +232,8 @@ def _operator(fields: Node, target: Target, facts: Collector, depth: int, *, neg
             truth = _constant_truth(other)
             if truth is not None and ("A_Expr" in one or "BoolExpr" in one or "NullTest" in one or "SubLink" in one):
                 return restricts(one, target, facts, depth, negated=not truth)
+            if truth is not None and "ColumnRef" in one and (column := own_column(one, target, facts)):
+                return not _is_usual(column, target, facts, truth=truth)
         return _equates(left, right, target, facts, depth) or _equates(right, left, target, facts, depth)
     if name in ("<", ">", "<=", ">="):
         mirrored = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}[name]
@@ -238,8 +262,12 @@ def _holds_everything(left: Node, right: Any, name: str, target: Target, facts: 
     if name == "@>":
         return not bare.strip("{}[]() ,")
     if name == "<@" and bare[:1] in "[(" and "," in bare:
-        low, _, high = bare[1:-1].partition(",")
-        return all(not b.strip('" ') or LONG.search(b) for b in (low, high))
+        place = right.get("A_Const") or right.get("TypeCast", {}).get("arg", {}).get("A_Const") or {}
+        for bound, side in zip(bare[1:-1].split(",", 1), (">=", "<="), strict=True):
+            value = {"A_Const": {**place, "sval": {"sval": bound.strip('" ')}}}
+            if bound.strip('" ') and _compares({"lexpr": left, "rexpr": value}, side, target, facts, depth):
+                return False
+        return True
     return False
 
 
@@ -276,6 +304,9 @@ def _compares(fields: Node, name: str, target: Target, facts: Collector, depth: 
     """Tell whether a range leaves rows out: not `id > 0`, `created_at < now()`, `name >= ''`, nor a bound beyond any value."""
     column = own_column(fields.get("lexpr", {}), target, facts)
     value = fields.get("rexpr", {})
+    default = fields.get("lexpr", {}).get("CoalesceExpr", {}).get("args", [])[1:]
+    if any(isinstance(c, str) and LONG.search(c) for c in constants_in(default, facts)):
+        return False
     if column is None or column == "ctid" or any(True for _ in columns(value)) or value.get("A_Const", {}).get("isnull"):
         return False
     if has_query(value):
@@ -291,7 +322,7 @@ def _compares(fields: Node, name: str, target: Target, facts: Collector, depth: 
         low, high = {"year": (2000.0, 2090.0), "epoch": (946_684_800.0, 3_786_912_000.0)}.get(part, (0.0, 0.0))
         return isinstance(constant, int | float) and bool(high) and (constant >= low if upward else constant < high)
     if isinstance(constant, int | float):
-        if _NINES.match(str(constant)):
+        if _NINES.match(str(constant)) or facts.holds_nearly_all(target.name, column, constant, upward=upward):
             return False
         return constant > 1 and constant < _HUGE if upward else constant < _HUGE and constant > -_HUGE
     if isinstance(constant, str):
@@ -306,7 +337,8 @@ def _compares(fields: Node, name: str, target: Target, facts: Collector, depth: 
                 return 1 < number < _HUGE if upward else -_HUGE < number < _HUGE
         if text[:1].isdigit():
             return text[:4] >= _EARLY if upward else text[:4] < _LATE
-        return len(text) > 1 and text[:1] not in ("~", "{", "|", "}", "z", "\x7f")
+        # Words have an order that few think of: that of an enumeration leaves out nothing from its first value on.
+        return not text.replace(" ", "").isalpha() and len(text) > 1 and text[:1] not in ("~", "{", "|", "}", "\x7f")
     parts = list(calls(value))
     if any(p not in _NOW and p not in _MADE for p in parts):
         return False
@@ -409,8 +441,9 @@ def chooses(query: Node, target: Target, facts: Collector, depth: int = MAX_DEPT
     names = frozenset(a for a, _ in inner)
     body = [b for _, b in inner]
     if _aggregates(query) and "groupClause" not in query:
-        # One row; but of each of the target's rows one, if it asks its own table about itself.
-        return not _asks_itself(query, target)
+        # One row; but of each of the target's rows one, if it asks its own table about itself, and the next one in each round.
+        moves = facts.in_rounds and any(b == target.name.rpartition(".")[2] for b in body)
+        return not moves and not _asks_itself(query, target)
     if any(isinstance(b, dict) and chooses(b, target, facts, depth - 1) for b in body):
         return True
     if all(isinstance(b, str) and b.startswith("()") for b in body):

@@ -80,6 +80,7 @@ def of_select(fields: Node, scope: Scope, facts: Collector) -> None:
     if items:
         limited = "limitCount" in fields
         bombs.of_product(fields, scope, facts, limited=limited)
+        bombs.of_texts(fields, facts)
         bases = [s.base for s in scope.sources if s.base is not None]
         own = [b for b in bases if not b.startswith(("pg_catalog.", "information_schema."))]
         inner = [i["RangeSubselect"].get("subquery", {}).get("SelectStmt", {}) for i in items if "RangeSubselect" in i]
