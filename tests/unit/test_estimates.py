@@ -57,7 +57,6 @@ def test_binary_parameters_keep_their_formats_and_results_come_as_text() -> None
         ("SELECT my_own_function()", "not known"),
         ("SELECT pg_read_file('/etc/passwd')", "not known"),
         ("DO $$ BEGIN END $$", "nothing to say"),
-        ("SELEC (", "not known"),
     ],
 )
 def test_what_could_run_code_or_has_no_plan_is_not_planned(text: str, words: str) -> None:
