@@ -25,8 +25,8 @@ _EXPECTED = re.compile(r"the server responded with a status of 4|net::ERR_INTERN
 
 
 @contextlib.contextmanager
-def watched(browser: Browser, url: str, **options: Any) -> Iterator[BrowserContext]:
-    """A fresh profile; at its end: nothing left the host, nothing went wrong, no script ran that should not."""
+def watched(browser: Browser, url: str, *others: str, **options: Any) -> Iterator[BrowserContext]:
+    """A fresh profile; at its end: only `url` and `others` were asked, nothing went wrong, no script ran that should not."""
     options = {"viewport": {"width": 1440, "height": 900}, "color_scheme": "light"} | options
     context = browser.new_context(base_url=url, **options)
     context.set_default_timeout(15_000)
@@ -38,5 +38,5 @@ def watched(browser: Browser, url: str, **options: Any) -> Iterator[BrowserConte
     context.on("dialog", lambda dialog: (said.append(f"dialog: {dialog.message}"), dialog.dismiss()))
     yield context
     context.close()
-    assert {urlsplit(address).netloc for address in asked} <= {urlsplit(url).netloc}
+    assert {urlsplit(address).netloc for address in asked} <= {urlsplit(address).netloc for address in (url, *others)}
     assert [text for text in said if not _EXPECTED.search(text)] == []

@@ -1,7 +1,7 @@
 """A test issuer of identity tokens: keys, tokens, and a real HTTP server on loopback that publishes them.
 
-It is also an OpenID provider with the authorization code flow: whoever comes to `/authorize` is `subject`, at once. It is for
-tests alone.
+It is also an OpenID provider with the authorization code flow: whoever comes to `/authorize` is `subject`, at once, or with
+`asks` once they have said so on its page. It is for tests alone.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, unquote_plus, urlencode, urlsplit
@@ -21,6 +22,10 @@ from urllib.parse import parse_qsl, unquote_plus, urlencode, urlsplit
 from joserfc import jwk, jwt
 
 AUDIENCE = "affidavit"
+PAGE = (
+    '<!doctype html><html lang="en"><title>Provider</title><link rel="icon" href="data:,"><h1>Log in at the provider</h1>'
+    '<p><a href="/authorize/yes?{asked}">I am {subject}</a> <a href="/authorize/no?{asked}">Cancel</a></p></html>'
+)
 
 
 class Issuer:
@@ -41,6 +46,8 @@ class Issuer:
         """Clients of the authorization code flow, and their secrets; empty: a public client."""
         self.codes: dict[str, dict[str, str]] = {}
         self.subject = "dana"
+        self.asks = False
+        """Whether people are asked on a page, rather than sent back at once."""
         self.changed: dict[str, Any] = {}
         """Claims of the next identity tokens that are otherwise than they should be."""
 
@@ -68,6 +75,11 @@ class Issuer:
         code = secrets.token_urlsafe(16)
         self.codes[code] = dict(asked)
         answer = {"code": code, "state": asked["state"], "iss": self.name}
+        return f"{asked['redirect_uri']}?{urlencode(answer)}"
+
+    def refused(self, asked: Mapping[str, str]) -> str:
+        """Return where the page's refusal leads."""
+        answer = {"error": "access_denied", "state": asked["state"], "iss": self.name}
         return f"{asked['redirect_uri']}?{urlencode(answer)}"
 
     def redeemed(self, form: Mapping[str, str], secret: str) -> dict[str, Any] | None:
@@ -109,9 +121,19 @@ def published(issuer: Issuer) -> Iterator[str]:
                         "token_endpoint": f"{issuer.name}/token",
                     }
                 ).encode()
-            elif self.path.startswith("/authorize?"):
+            elif self.path.startswith("/authorize?") and issuer.asks:
+                asked = urlsplit(self.path).query
+                body = PAGE.format(subject=issuer.subject, asked=escape(asked)).encode()
+                self.send_response(200)
+                self.send_header("content-type", "text/html; charset=utf-8")
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+                return
+            elif self.path.startswith("/authorize"):
+                said = issuer.refused if self.path.startswith("/authorize/no?") else issuer.authorize
                 self.send_response(302)
-                self.send_header("location", issuer.authorize(dict(parse_qsl(urlsplit(self.path).query))))
+                self.send_header("location", said(dict(parse_qsl(urlsplit(self.path).query))))
                 self.send_header("content-length", "0")
                 self.end_headers()
                 return
