@@ -63,8 +63,13 @@ class DataDir:
 
     @property
     def faust(self) -> Path:
-        """Folder that Faust makes for a worker's tables. Ours are in memory: it stays empty."""
+        """Folder that Faust makes for a worker's tables. Ours are kept by ourselves: it stays empty."""
         return self.run / "faust"
+
+    @property
+    def states(self) -> Path:
+        """The principals' states of a running worker, with `process.states: rocksdb`. Made anew at each start."""
+        return self.run / "states"
 
     @property
     def local_token(self) -> Path:

@@ -26,6 +26,7 @@ def run_process(config: Config) -> int:
         raise MaintenanceError("log.kind is embedded, which `affidavit up` works off by itself; `process` is for kafka")
     from processors.archive import Archive
     from processors.runtimes.faust_app import FaustRuntime
+    from processors.runtimes.states import place
     from processors.sinks.clickhouse import connect
 
     os.umask(0o077)
@@ -39,6 +40,8 @@ def run_process(config: Config) -> int:
         store.migrate()
         archive = Archive(archive_of(config))
         stack.callback(archive.close)
+        states = place(config.process.states, data.states)
+        stack.callback(states.close)
         stored = tracing(config, stack)
 
         async def work() -> None:
@@ -46,7 +49,9 @@ def run_process(config: Config) -> int:
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, stop.set)
             limit = config.process.max_rejected
-            runtime = FaustRuntime(config.log.kafka, store, archive, _now, data.keys, data.faust, limit, stored=stored)
+            runtime = FaustRuntime(
+                config.log.kafka, store, archive, _now, data.keys, data.faust, limit, stored=stored, place=states
+            )
             await runtime.run(stop, split_address(config.process.listen))
 
         asyncio.run(work())

@@ -98,17 +98,17 @@ def trimmed(state: Principal) -> Principal:
     return state if len(state.totals) <= MAX_BUCKETS else replace(state, totals=state.totals[-MAX_BUCKETS:])
 
 
-def is_idle(state: Principal, now: int) -> bool:
-    """Whether a state is to be forgotten at a time (µs)."""
-    return state.last_at < now - KEPT_US
+def is_idle(last_at: int, now: int) -> bool:
+    """Whether a state whose `last_at` this is is to be forgotten at a time (µs)."""
+    return last_at < now - KEPT_US
 
 
-def is_newer(state: Principal, known: Principal) -> bool:
-    """Whether a state stands for more than another of the same principal, which may be of before it was forgotten.
+def rank(state: Principal) -> tuple[int, int]:
+    """Return what is higher in the newer of two states of a principal, of which one may be of before it was forgotten.
 
     By when they began, not by when anything was seen last: that goes back where a clock was fast and its bucket is given up.
     """
-    return (state.since, state.version) > (known.since, known.version)
+    return state.since, state.version
 
 
 def _place(partition: int, offset: int) -> int:

@@ -33,6 +33,7 @@ from processors.runtimes.bearer import Tokens
 from processors.runtimes.folding import SWEEP_SECONDS, Folding
 from processors.runtimes.metrics import exposition
 from processors.runtimes.progress import Furthest, Progress
+from processors.runtimes.states import InMemory, Place
 from processors.runtimes.waiting import Waiting
 from processors.runtimes.work import MAX_BLOCKS, MAX_BYTES, BatchWork, PipelineError, Stored, Timings
 from processors.signatures import KeyFileError
@@ -96,8 +97,11 @@ class FaustRuntime:
         session_seconds: float = SESSION_SECONDS,
         stored: Stored | None = None,
         sweep_seconds: float = SWEEP_SECONDS,
+        place: Place | None = None,
     ) -> None:
         """Raise LogError where the brokers refuse us or the topics are not there.
+
+        `place` is where the principals' states are kept, in memory if it is None; it belongs to the caller.
 
         `faust_dir` is for Faust to make: it makes folders for tables wherever these are kept, by default in the current one.
         """
@@ -106,7 +110,7 @@ class FaustRuntime:
         self._log = KafkaLog(settings)
         partitions, folded = _counts(self._log, group)
         self._owned: set[int] = set()
-        self._folding = Folding(self._log, store, self._publish, clock, sweep_seconds)
+        self._folding = Folding(self._log, store, self._publish, place or InMemory(), clock, sweep_seconds)
         self._tabled = False
         self._leaving = False
         self._works: dict[int, tuple[BatchWork, Progress]] = {}

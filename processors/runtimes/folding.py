@@ -1,8 +1,7 @@
 """Stage 2 in a Faust worker: activity of our partitions is folded into principals' states, kept in a table's changelog.
 
-Newest is what has the highest version, not what stands last: a worker that was thought dead and wakes up may publish a state
-behind its successor's newer one, and versions are the same whoever computes them. So the table is kept here, fed by all that its
-changelog brings: at the recovery of a partition, and all the time for partitions that this worker stands by for.
+The table is kept by us (`processors.runtimes.states`), fed by all that its changelog brings: at the recovery of a partition, and
+all the time for partitions that this worker stands by for.
 
 Beside the states the changelog holds each partition's next offset. As in stage 1 that decides what comes next, not the stream:
 what comes again is passed over, what the stream left out is read from the log. A state may be ahead of the offset: repeats are
@@ -14,15 +13,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
 import structlog
 
-from processors import principals
-from processors.principals import Principal, is_idle, is_newer
 from processors.runtimes import activity
+from processors.runtimes.states import Place, Publish, States
 from processors.runtimes.waiting import Waiting
 from processors.sinks.clickhouse import Store, StoreUnavailableError
 from schemas.log import LogError, LogUnavailableError, Record
@@ -34,85 +32,27 @@ log = structlog.get_logger(__name__)
 QUIET_SECONDS = 2.0
 FIRST_WAIT_SECONDS, LAST_WAIT_SECONDS = 0.1, 10.0
 
-Publish = Callable[[int, Sequence[tuple[str, bytes | None]]], None]
-"""Has the brokers confirm records of the changelog (key, JSON; None: a tombstone) of a partition, in order; raises
-LogUnavailableError."""
-
 SWEEP_SECONDS = 3600.0
 """How often principals that did nothing for a month are looked for, the first time so long after the start."""
 
-SWEPT_AT_ONCE = 10_000
-"""Tombstones published at once: a few seconds, in which nothing else is folded."""
-
-
-class States:
-    """The newest states and offsets known here, by what was published and what the changelog brought."""
-
-    def __init__(self, publish: Publish) -> None:
-        self._publish = publish
-        self._newest: dict[str, Principal] = {}
-        self._partition_of: dict[str, int] = {}
-        self.offsets: dict[int, int] = {}
-
-    def heard(self, key: str, data: bytes | None, partition: int) -> None:
-        """Take a record of the changelog (None: a tombstone). Raises ValueError."""
-        kind, _, name = key.partition(":")
-        if data is None:
-            if kind == "state":
-                self._forget(name)
-        elif kind == "next":
-            self.offsets[int(name)] = max(self.offsets.get(int(name), 0), int(orjson.loads(data)))
-        else:
-            self._learn(principals.decode(data), partition)
-
-    def state_of(self, principal: str) -> Principal:
-        """Return a principal's state, an empty one if it was never seen."""
-        return self._newest.get(principal) or Principal(principal=principal)
-
-    def keep(self, states: Mapping[str, Principal], next_offset: int, partition: int) -> None:
-        """Publish states, and then the offset."""
-        records: list[tuple[str, bytes | None]] = [(f"state:{name}", state.encode()) for name, state in states.items()]
-        self._publish(partition, [*records, (f"next:{partition}", b"%d" % next_offset)])
-        for state in states.values():
-            self._learn(state, partition)
-        self.offsets[partition] = next_offset
-
-    def expire(self, partition: int, now: int) -> int:
-        """Forget a partition's principals that did nothing for long, here and in the changelog; return how many."""
-        # A copy: the changelog of partitions that we stand by for goes on meanwhile.
-        idle = [n for n, s in list(self._newest.items()) if self._partition_of.get(n) == partition and is_idle(s, now)]
-        gone = idle[:SWEPT_AT_ONCE]
-        if gone:
-            self._publish(partition, [(f"state:{name}", None) for name in gone])
-        for name in gone:
-            self._forget(name)
-        return len(gone)
-
-    def __len__(self) -> int:
-        return len(self._newest)
-
-    def _learn(self, state: Principal, partition: int) -> None:
-        known = self._newest.get(state.principal)
-        if known is None or is_newer(state, known):
-            self._newest[state.principal] = state
-            self._partition_of[state.principal] = partition
-
-    def _forget(self, name: str) -> None:
-        self._newest.pop(name, None)
-        self._partition_of.pop(name, None)
-
 
 class Folding:
-    """One worker's stage 2. `log` and `store` belong to the caller; `clock` returns microseconds UTC."""
+    """One worker's stage 2. `log`, `store` and `place` belong to the caller; `clock` returns microseconds UTC."""
 
     def __init__(
-        self, log: KafkaLog, store: Store, publish: Publish, clock: Callable[[], int], sweep_seconds: float = SWEEP_SECONDS
+        self,
+        log: KafkaLog,
+        store: Store,
+        publish: Publish,
+        place: Place,
+        clock: Callable[[], int],
+        sweep_seconds: float = SWEEP_SECONDS,
     ) -> None:
         self._log, self._store, self._clock = log, store, clock
         self._sweep_seconds = sweep_seconds
         self._sweep_at = time.monotonic() + sweep_seconds
         self._publish = publish
-        self.states = States(self._published)
+        self.states = States(self._published, place)
         self.owned: set[int] = set()
         self.folded = self.repeats = self.unreadable = self.retries = 0
         self.waits_for = ""

@@ -57,6 +57,7 @@ __all__ = [
     "ProxySettings",
     "ServerTlsMode",
     "Settings",
+    "StatesKind",
     "TracingSettings",
     "Upstream",
     "is_safe_url",
@@ -110,12 +111,20 @@ class ApiSettings(Settings):
     group_roles: dict[Annotated[str, Field(pattern="^(analyst|approver|auditor|admin)$")], tuple[str, ...]] = Field({})
 
 
+class StatesKind(StrEnum):
+    """Where a worker keeps the states of principals beside their changelog."""
+
+    MEMORY = "memory"
+    ROCKSDB = "rocksdb"
+
+
 class ProcessSettings(Settings):
     """The workers of `affidavit process`."""
 
     listen: HostPort = "127.0.0.1:8082"
     max_rejected: int = Field(100, ge=1, le=100_000)
     archive: Path | None = None
+    states: StatesKind = StatesKind.MEMORY
 
 
 class TracingSettings(Settings):

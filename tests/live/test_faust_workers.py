@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +39,11 @@ _numbers = itertools.count(1)
 class Worker:
     """One worker, and what it says about itself."""
 
-    def __init__(self, site: Site, name: str) -> None:
+    def __init__(self, site: Site, name: str, states: str) -> None:
         folder = site.folder / name
         folder.mkdir()
         options = {"data": str(folder), "broker": site.cluster.bootstrap()[0], "prefix": site.prefix, "group": "group"}
-        options |= {"archive": str(site.folder / "archive"), "store": site.written}
+        options |= {"archive": str(site.folder / "archive"), "store": site.written, "states": states}
         command = [sys.executable, "-m", "tests.support.faust_child", orjson.dumps(options).decode()]
         self.output = folder / "output"
         with self.output.open("ab") as out:
@@ -92,7 +93,8 @@ class Site:
         self._load = threading.Thread(target=self._ship, daemon=True)
 
     def start(self, name: str) -> Worker:
-        self.workers.append(Worker(self, name))
+        places = ("memory", "rocksdb") if find_spec("rocksdict") else ("memory",)  # what one publishes is the other's to take up
+        self.workers.append(Worker(self, name, places[len(self.workers) % len(places)]))
         return self.workers[-1]
 
     def begin_load(self) -> None:

@@ -3,7 +3,7 @@
 python -m tests.support.faust_child <options as JSON>
 
 Options: data (folder), broker and prefix (or kafka: settings), group, most (rejected), slow (seconds an insert), store
-(settings), archive (folder), sweep (seconds between looks for idle principals).
+(settings), archive (folder), sweep (seconds between looks for idle principals), states (where these are kept).
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from deploy.logs import configure
 from processors.archive import Archive
 from processors.runtimes.faust_app import FaustRuntime
 from processors.runtimes.folding import SWEEP_SECONDS
+from processors.runtimes.states import place
 from processors.runtimes.work import PipelineError
 from processors.sinks.clickhouse import Store, StoreUnavailableError, connect
-from schemas.config import ClickHouseSettings, KafkaSettings
+from schemas.config import ClickHouseSettings, KafkaSettings, StatesKind
 
 
 class SlowStore(Store):
@@ -56,6 +57,7 @@ async def main(arguments: list[str]) -> int:
         "security": {"tls": False},
     }
     archive = Archive(Path(o.get("archive") or data / "archive"))
+    states = place(StatesKind(o.get("states", "memory")), data / "states")
     runtime = FaustRuntime(
         KafkaSettings.model_validate(reached),
         store,
@@ -67,6 +69,7 @@ async def main(arguments: list[str]) -> int:
         o["group"],
         session_seconds=6.0,
         sweep_seconds=o.get("sweep", SWEEP_SECONDS),
+        place=states,
     )
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
@@ -81,6 +84,7 @@ async def main(arguments: list[str]) -> int:
     print(orjson.dumps({"ended": runtime.status}, option=orjson.OPT_NON_STR_KEYS).decode(), flush=True)
     archive.close()
     store.close()
+    states.close()
     return code
 
 

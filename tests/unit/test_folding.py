@@ -11,6 +11,7 @@ import pytest
 from processors.runtimes import folding as module
 from processors.runtimes.faust_app import FaustRuntime, _counts
 from processors.runtimes.folding import Folding
+from processors.runtimes.states import InMemory
 from processors.runtimes.work import PipelineError
 from schemas.activity import HOUR_US, Activity, Bucket
 from schemas.config import KafkaSettings
@@ -66,7 +67,7 @@ def quiet(made: Folding, seconds: float = 30.0) -> bool:
 
 def folding(log: Log, published: list[tuple[str, bytes]] | None = None) -> Folding:
     kept: list[tuple[str, bytes]] = [] if published is None else published
-    made = Folding(log, Store(), lambda partition, records: kept.extend(records), lambda: NOW)  # type: ignore[arg-type]
+    made = Folding(log, Store(), lambda partition, records: kept.extend(records), InMemory(), lambda: NOW)  # type: ignore[arg-type]
     made.owned = {0}
     return made
 

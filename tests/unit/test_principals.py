@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
 
 from processors import principals
 from processors.principals import MAX_BUCKETS, Principal, Rows, changed, fold, table, trimmed
-from processors.runtimes.folding import States
+from processors.runtimes.states import Place, States
 from processors.steps.fields import EARLIEST
 from schemas.activity import HOUR_US, MOST, Activity, ActivityError, Bucket, decode
 
@@ -177,14 +178,14 @@ def _at(hour: int) -> datetime:
     return datetime.fromtimestamp((FIRST_HOUR + hour) * 3600, UTC)
 
 
-def test_a_worker_that_wakes_up_does_not_put_an_older_state_over_a_newer_one() -> None:
+def test_a_worker_that_wakes_up_does_not_put_an_older_state_over_a_newer_one(new_place: Callable[[], Place]) -> None:
     published: list[tuple[str, bytes]] = []
-    states = States(lambda partition, records: published.extend(records))
+    states = States(lambda partition, records: published.extend(records), new_place())
     old = fold(Principal(principal="ana"), activity((0, 1), (0, "a", 1)))
     new = fold(old, activity((0, 2), (0, "a", 1)))
     states.keep({"ana": new}, 2, 0)
     states.keep({"ana": old}, 1, 0)
-    recovered = States(lambda partition, records: None)
+    recovered = States(lambda partition, records: None, new_place())
     for key, data in published:
         recovered.heard(key, data, 0)
     assert recovered.state_of("ana") == new
@@ -192,12 +193,12 @@ def test_a_worker_that_wakes_up_does_not_put_an_older_state_over_a_newer_one() -
     assert recovered.state_of("ben") == Principal(principal="ben")
 
 
-def test_a_name_cannot_be_taken_for_an_offset() -> None:
+def test_a_name_cannot_be_taken_for_an_offset(new_place: Callable[[], Place]) -> None:
     published: list[tuple[str, bytes]] = []
-    states = States(lambda partition, records: published.extend(records))
+    states = States(lambda partition, records: published.extend(records), new_place())
     state = Principal(principal="next:7", version=3)
     states.keep({"next:7": state}, 1, 0)
-    recovered = States(lambda partition, records: None)
+    recovered = States(lambda partition, records: None, new_place())
     for key, data in published:
         recovered.heard(key, data, 0)
     assert (recovered.offsets, recovered.state_of("next:7")) == ({0: 1}, state)

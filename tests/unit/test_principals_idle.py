@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from processors.principals import KEPT_US, MAX_BUCKETS, Principal, fold, is_newer, trimmed
-from processors.runtimes import folding as module
+from processors.principals import KEPT_US, MAX_BUCKETS, Principal, fold, rank, trimmed
+from processors.runtimes import states as module
 from processors.runtimes.embedded import EmbeddedRuntime
-from processors.runtimes.folding import Folding, States
+from processors.runtimes.folding import Folding
 from processors.runtimes.state import StateFile
+from processors.runtimes.states import Place, States
 from schemas.activity import HOUR_US, Activity, Bucket
 from schemas.log import LogUnavailableError
 from tests.support.memory_log import MemoryLog
 
 START = 480_000 * HOUR_US
+NewPlace = Callable[[], Place]
 DAY = 24 * HOUR_US
 
 
@@ -47,13 +50,13 @@ class Changelog:
         return states
 
 
-def fresh() -> States:
-    return States(lambda partition, records: None)
+def fresh(place: Place) -> States:
+    return States(lambda partition, records: None, place)
 
 
-def test_who_did_nothing_for_a_month_is_forgotten_and_nobody_else() -> None:
+def test_who_did_nothing_for_a_month_is_forgotten_and_nobody_else(new_place: NewPlace) -> None:
     changelog = Changelog()
-    owner = States(changelog.publish)
+    owner = States(changelog.publish, new_place())
     owner.keep({"gone": seen("gone", START, 1), "here": seen("here", START + 2 * DAY, 2)}, 3, 0)
     owner.keep({"elsewhere": seen("elsewhere", START, 1)}, 2, 1)
     assert owner.expire(0, START + KEPT_US) == 0
@@ -65,42 +68,42 @@ def test_who_did_nothing_for_a_month_is_forgotten_and_nobody_else() -> None:
 
 
 @pytest.mark.parametrize("compacted", [False, True])
-def test_standby_and_next_owner_forget_by_the_tombstone_and_believe_who_begins_anew(compacted: bool) -> None:
+def test_standby_and_next_owner_forget_by_the_tombstone_and_believe_who_begins_anew(compacted: bool, new_place: NewPlace) -> None:
     changelog = Changelog()
-    owner = States(changelog.publish)
+    owner = States(changelog.publish, new_place())
     state = seen("ana", START, 1)
     for offset in range(2, 9):
         state = seen("ana", START, offset, state)
         owner.keep({"ana": state}, offset, 0)
-    standby = changelog.heard_by(fresh())
+    standby = changelog.heard_by(fresh(new_place()))
     assert standby.state_of("ana").version == 8
     now = START + KEPT_US + DAY
     assert owner.expire(0, now) == 1
-    assert len(changelog.heard_by(fresh(), compacted)) == 0
+    assert len(changelog.heard_by(fresh(new_place()), compacted)) == 0
     owner.keep({"ana": seen("ana", now, 50, owner.state_of("ana"))}, 51, 0)
-    for states in (owner, changelog.heard_by(standby), changelog.heard_by(fresh(), compacted)):
+    for states in (owner, changelog.heard_by(standby), changelog.heard_by(fresh(new_place()), compacted)):
         assert (states.state_of("ana").version, dict(states.state_of("ana").seen)) == (1, {0: 50})
         assert states.offsets[0] == 51
 
 
-def test_who_missed_the_tombstone_believes_the_new_state_and_not_the_old_one_again() -> None:
+def test_who_missed_the_tombstone_believes_the_new_state_and_not_the_old_one_again(new_place: NewPlace) -> None:
     old = replace(seen("ana", START, 1), version=500)
     new = seen("ana", START + KEPT_US + DAY, 50)
-    assert is_newer(new, old)
-    assert not is_newer(old, new)
-    states = fresh()
+    assert rank(new) > rank(old)
+    assert not rank(old) > rank(new)
+    states = fresh(new_place())
     for data in (old.encode(), new.encode(), old.encode()):
         states.heard("state:ana", data, 0)
     assert states.state_of("ana") == new
     later = seen("ana", START + 5, 2, seen("ana", START, 1))
-    assert is_newer(later, seen("ana", START, 1))
-    assert not is_newer(later, later)
+    assert rank(later) > rank(seen("ana", START, 1))
+    assert not rank(later) > rank(later)
 
 
 @pytest.mark.parametrize("wrong", [-400 * DAY, 400 * DAY])
-def test_a_clock_that_was_wrong_by_a_year_does_not_keep_states_from_going_on(wrong: int) -> None:
+def test_a_clock_that_was_wrong_by_a_year_does_not_keep_states_from_going_on(wrong: int, new_place: NewPlace) -> None:
     """When its bucket is given up, the newest statement that is known of is another, a year away."""
-    owner = fresh()
+    owner = fresh(new_place())
     times = [START + wrong, *(START + hour * HOUR_US for hour in range(2 * MAX_BUCKETS)), START + wrong + DAY]
     times += [START + wrong + DAY + hour * HOUR_US for hour in range(2 * MAX_BUCKETS)]
     for offset, at in enumerate(times, 1):
@@ -110,25 +113,25 @@ def test_a_clock_that_was_wrong_by_a_year_does_not_keep_states_from_going_on(wro
 
 def test_states_that_an_older_version_kept_go_on_and_are_older_than_what_began_since() -> None:
     kept = replace(seen("ana", START, 1), since=0, version=500)
-    assert is_newer(seen("ana", START + DAY, 2, kept), kept)
-    assert is_newer(seen("ana", START + KEPT_US + DAY, 2), kept)
+    assert rank(seen("ana", START + DAY, 2, kept)) > rank(kept)
+    assert rank(seen("ana", START + KEPT_US + DAY, 2)) > rank(kept)
 
 
-def test_what_brokers_did_not_confirm_is_kept() -> None:
+def test_what_brokers_did_not_confirm_is_kept(new_place: NewPlace) -> None:
     def refuse(partition: int, records: object) -> None:
         raise LogUnavailableError("away")
 
-    states = States(refuse)
+    states = States(refuse, new_place())
     states.heard("state:ana", seen("ana", START, 1).encode(), 0)
     with pytest.raises(LogUnavailableError):
         states.expire(0, START + 2 * KEPT_US)
     assert states.state_of("ana").version == 1
 
 
-def test_tombstones_go_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tombstones_go_in_portions(monkeypatch: pytest.MonkeyPatch, new_place: NewPlace) -> None:
     monkeypatch.setattr(module, "SWEPT_AT_ONCE", 10)
     changelog = Changelog()
-    states = States(changelog.publish)
+    states = States(changelog.publish, new_place())
     for n in range(25):
         states.heard(f"state:p{n}", seen(f"p{n}", START, 1).encode(), 0)
     assert [states.expire(0, START + 2 * KEPT_US) for _ in range(4)] == [10, 10, 5, 0]
@@ -136,12 +139,13 @@ def test_tombstones_go_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("ours", [True, False])
-def test_a_worker_sweeps_the_partitions_it_has(ours: bool) -> None:
+def test_a_worker_sweeps_the_partitions_it_has(ours: bool, new_place: NewPlace) -> None:
     published: list[tuple[str, bytes | None]] = []
     made = Folding(
         None,  # type: ignore[arg-type]
         None,  # type: ignore[arg-type]
         lambda partition, records: published.extend(records),
+        new_place(),
         lambda: START + 2 * KEPT_US,
         sweep_seconds=0.0,
     )
