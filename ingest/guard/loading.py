@@ -16,7 +16,7 @@ from ingest.guard.guard import Guard
 from ingest.guard.rights import Grants
 from processors.policy import Policy, PolicyError, read_bundle
 
-Note = Callable[[bytes], None]
+Note = Callable[[bytes], object]
 """Records the body of a PolicyChanged event."""
 
 

@@ -260,7 +260,9 @@ class Arrival:
         self._worker.counted.logins_refused[reason] += 1
         client = self.client_described(asked) if asked else Client(address=self.address)
         user, database = (self._known(asked.user), self._known(asked.database)) if asked else ("", "")
-        self._worker.note("AuthenticationFailed", self._worker.clock(), Described.failed(user, database, client, reason))
+        body = Described.failed(user, database, client, reason)
+        event_id = self._worker.note("AuthenticationFailed", self._worker.clock(), body)
+        self._worker.log.info("login_refused", reason=reason, client=self.address, event_id=event_id)
 
     def _known(self, name: str) -> str:
         """A name of a refused login as it may stand in the trail: known ones as they are, others as a token."""

@@ -161,8 +161,8 @@ class Connection(asyncio.Protocol):
             self._arrival.refuse("42501", text, "startup_settings", hint=stopped.hint, claimed=asked)
             return
         worker.counted.sessions += 1
-        worker.log.info("session_opened", session_id=session.session_id, database=database.alias)
-        worker.note("SessionOpened", now, self._described.opened(status.get("server_version", "")))
+        event_id = worker.note("SessionOpened", now, self._described.opened(status.get("server_version", "")))
+        worker.log.info("session_opened", session_id=session.session_id, event_id=event_id, database=database.alias)
         greeting = [messages.authentication_ok(), *done.notices]
         for name, value in done.parameter_status.items():
             greeting.append(messages.parameter_status(name, value.encode("utf-8", "surrogateescape")))
@@ -499,14 +499,16 @@ class Connection(asyncio.Protocol):
             self.worker.cancel_keys.forget(self._cancel_pid)
         if self.session is not None and self._described is not None:
             now = self.worker.clock()
+            body = self._described.closed(self.session, reason, max(0, now - self._opened_at))
+            event_id = self.worker.note("SessionClosed", now, body)
             self.worker.log.info(
                 "session_closed",
                 session_id=self.session.session_id,
+                event_id=event_id,
                 reason=reason,
                 statements=self.session.statements,
                 seconds=round((now - self._opened_at) / 1e6, 3),
             )
-            self.worker.note("SessionClosed", now, self._described.closed(self.session, reason, max(0, now - self._opened_at)))
         self.worker.forget(self)
 
     def _abandon_later(self, transport: asyncio.Transport) -> None:

@@ -38,7 +38,7 @@ ESTIMATE_SECONDS = 5.0
 LOOK_SECONDS = 5.0
 """How often clients that are not read from, because they sent much behind a held statement, are looked after."""
 
-Record = Callable[[str, int, bytes], None]
+Record = Callable[[str, int, bytes], object]
 """Writes an event: type, time, body. Raises SpoolError."""
 
 

@@ -283,22 +283,24 @@ class Worker:
     async def _read_catalogue(self, database: DatabaseSettings) -> Catalogue:
         return await read_catalogue(database.upstream, self.password(database), self.scram_keys)
 
-    def _record_soon(self, type: str, at: int, body: bytes) -> None:
-        self.spool.record(type, at, body)
+    def _record_soon(self, type: str, at: int, body: bytes) -> int:
+        seq = self.spool.record(type, at, body)
         self.gate.touch()
+        return seq
 
     async def _estimate(self, connection: Connection, hold: Hold) -> Estimate:
         database = connection.database
         assert database is not None
         return await self.estimates.of(hold, database, self.password(database))
 
-    def note(self, type: str, at: int, body: bytes) -> None:
-        """Record an event of the proxy itself; where the spool has no room even for that, say so in the log."""
+    def note(self, type: str, at: int, body: bytes) -> str:
+        """Record an event of the proxy itself; return its id. Where the spool has no room even for that, say so in the log."""
         try:
-            self._record_soon(type, at, body)
+            return self.spool.event_id(self._record_soon(type, at, body), at)
         except SpoolError as error:
             self.counted.events_lost += 1
             self.log.error("event_lost", event_type=type, reason=str(error))
+            return ""
 
     # Cancel requests
 

@@ -67,6 +67,10 @@ class LineFormat:
             self._id = b',"event_id":"%08x-%04x%b' % (millisecond >> 16, millisecond & 0xFFFF, self._id_middle)
         return self._id
 
+    def event_id(self, seq: int, at: int) -> str:
+        """Return the id of an event, as it stands in its line."""
+        return (b"%b%08x" % (self._id_until_seq(at // 1000), seq & 0xFFFFFFFF)).decode("ascii").rpartition('"')[2]
+
     def event(self, type: str, seq: int, at: int, body: bytes) -> bytes:
         """Return the line of any event; `body` is its fragment, beginning with a comma, or empty."""
         ms = at // 1000

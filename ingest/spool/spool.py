@@ -27,7 +27,7 @@ from ingest.spool.blocks import BlockStore
 from ingest.spool.errors import RecordTooLargeError, SpoolError, SpoolFullError
 from ingest.spool.frames import FRAME_OVERHEAD
 from ingest.spool.keeper import Destination, Keeper, OwnSealer, SealerProcess
-from ingest.spool.lines import LINE_OVERHEAD
+from ingest.spool.lines import LINE_OVERHEAD, LineFormat
 from ingest.spool.lock import FileLock, lock_sealer, lock_writer
 from ingest.spool.records import (
     EVENT_BODY,
@@ -208,6 +208,7 @@ class Spool:
         except OSError as error:
             raise SpoolError(f"spool {directory} cannot be written: {error}; check the disk") from error
         self.epoch = found.epoch + 1 if found.last_seq else max(found.epoch, 1)
+        self._lines = LineFormat(source, self.epoch)
         self._chain = SealerState(number=blocks.number, block_id=blocks.block_id)
         self._segment = self._create(self._spare_wanted)
         self._write_head(self._segment)
@@ -286,8 +287,15 @@ class Spool:
         self._outcomes += (pack_outcome(_OUTCOME, OUTCOME_BODY + len(outcome), intent, seq), outcome)
         self._ended.append(entry)
 
-    def record(self, type: str, at: int, body: bytes) -> None:
-        """Gather any other complete event; `body` is its fragment, beginning with a comma. Raises SpoolFullError."""
+    def event_id(self, seq: int, at: int) -> str:
+        """Return the id that an event of this epoch has, or will have when it is sealed."""
+        return self._lines.event_id(seq, at)
+
+    def record(self, type: str, at: int, body: bytes) -> int:
+        """Gather any other complete event; return its number. Raises SpoolFullError.
+
+        `body` is its fragment, beginning with a comma.
+        """
         if len(body) > MAX_RECORD_BYTES:
             raise RecordTooLargeError(f"event {type} of {len(body)} bytes; the limit is {MAX_RECORD_BYTES}")
         size = len(body) + LINE_OVERHEAD
@@ -300,6 +308,7 @@ class Spool:
         self._seq = seq = self._seq + 1
         name = type.encode("ascii")
         self._outcomes += (pack_event(_EVENT, EVENT_BODY + len(name) + len(body), seq, at, len(name)), name + body)
+        return seq
 
     def observe_text(self, text_hash: str, text: str) -> None:
         """Gather a TextObserved event for a text too long to stand in each event, once per hash and epoch."""

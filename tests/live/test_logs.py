@@ -39,13 +39,18 @@ def test_every_line_is_json_and_says_when_who_and_how_bad(pg: Postgres, monkeypa
         wait_for(lambda: sum(e["event"] == "listening" for e in lines(up)) == 2, "the proxy to listen again")
         assert up.stop() == 0
         said = lines(up)
-        opened = [e for e in up.trail.refresh() if e["type"] == "SessionOpened"]
+        trail = up.trail.refresh()
+        opened = [e for e in trail if e["type"] == "SessionOpened"]
     for line in said:
         assert {"event", "level", "timestamp", "process"} <= set(line), line
     assert {"supervisor", "proxy/0", up.node} <= {line["process"] for line in said}
     told = [line["session_id"] for line in said if line["event"] == "session_opened"]
     assert told and set(told) <= {e["session_id"] for e in opened}
     assert [line["session_id"] for line in said if line["event"] == "session_closed"] == told
+    named = {"session_opened": "SessionOpened", "session_closed": "SessionClosed", "login_refused": "AuthenticationFailed"}
+    for event, type_ in named.items():
+        ids = [line["event_id"] for line in said if line["event"] == event]
+        assert ids and set(ids) <= {e["event_id"] for e in trail if e["type"] == type_}, event
     assert secret not in json.dumps(said)
 
 

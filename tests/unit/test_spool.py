@@ -379,7 +379,7 @@ def test_event_ids_are_uuid_version_7_in_order_and_unique() -> None:
                 value = uuid.UUID(event["event_id"])
                 assert (value.version, value.variant) == (7, uuid.RFC_4122)
                 assert value.int >> 80 == at // 1000
-                assert event["event_id"] == str(value)
+                assert event["event_id"] == str(value) == format.event_id(seq, at)
                 seen.add(event["event_id"])
             later = orjson.loads(format.event("Heartbeat", seq, 1_700_000_000_000_000, b""))["event_id"]
             assert later > before
