@@ -1,12 +1,13 @@
 """How fast sealed blocks become ClickHouse rows, and how many bytes an event takes at rest.
 
-    python -m bench.pipeline [--quick] [--blocks N] [--http]
+    python -m bench.pipeline [--quick] [--blocks N] [--events N] [--http]
 
-Blocks of 500 realistic events of about 1.3 KB are put in the embedded log; then one pipeline works them off: read, hash every
-line and check the Merkle root, the signature and the chain, parse, project, archive with fdatasync, insert into chDB with
-fsync. CPU is the whole process's, user and system, over all threads, so chDB's inserting and merging is in it. The baseline of
-the same run is what it takes merely to parse the lines as JSON (orjson) and to hash them (SHA-256). Then single blocks are
-shipped to an idle pipeline, and the time from sealing to a row that a query finds is taken.
+Blocks of 500 realistic events of about 1.3 KB (or of `--events`: in small ones, what is paid by the block weighs more) are put in
+the embedded log; then one pipeline works them off: read, hash every line and check the Merkle root, the signature and the chain,
+parse, project, archive with fdatasync, insert into chDB with fsync. CPU is the whole process's, user and system, of all threads,
+so chDB's inserting and merging is in it. The baseline of the same run is what it takes merely to parse the lines as JSON
+(orjson) and to hash them (SHA-256). Then single blocks are shipped to an idle pipeline, and the time from sealing to a row that a
+query finds is taken.
 
 With `--http` the store is chDB behind ClickHouse's HTTP interface, in a process of its own: CPU is then the worker's alone, which
 compresses what it sends, and none of the engine's.
@@ -33,7 +34,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from processors.archive import Archive
 from processors.pipeline import STEPS
-from processors.runtimes.embedded import MAX_BLOCKS, EmbeddedRuntime
+from processors.runtimes.embedded import EmbeddedRuntime
 from processors.sinks.clickhouse import Store, connect
 from processors.steps.work import Batch, State
 from schemas.config import ClickHouseSettings
@@ -44,7 +45,7 @@ from schemas.topics import EVENTS
 from tests.support.clickhouse import serving
 from tests.support.event_blocks import Source, record
 
-EVENTS_PER_BLOCK = 500
+WARM_BLOCKS = 64
 
 
 def main() -> None:
@@ -52,6 +53,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--quick", action="store_true", help="a fifth of the blocks")
     arguments.add_argument("--blocks", type=int, default=0, help="sealed blocks to work off (default 512)")
+    arguments.add_argument("--events", type=int, default=500, help="events in a block (default 500, as the sealer's)")
     arguments.add_argument("--http", action="store_true", help="the store is a server, reached by HTTP")
     chosen = arguments.parse_args()
     count = chosen.blocks or (128 if chosen.quick else 512)
@@ -59,17 +61,17 @@ def main() -> None:
     try:
         with contextlib.ExitStack() as stack:
             server = stack.enter_context(serving()) if chosen.http else None
-            _measure(folder, count, server.settings() if server is not None else ClickHouseSettings())
+            _measure(folder, count, chosen.events, server.settings() if server is not None else ClickHouseSettings())
     finally:
         shutil.rmtree(folder)
 
 
-def _measure(folder: Path, count: int, settings: ClickHouseSettings) -> None:
+def _measure(folder: Path, count: int, each: int, settings: ClickHouseSettings) -> None:
     key = Ed25519PrivateKey.generate()
     _register(folder / "keys", key)
     source = Source(key=key)
-    blocks = list(source.blocks(count, EVENTS_PER_BLOCK))
-    events = count * EVENTS_PER_BLOCK
+    blocks = list(source.blocks(count, each))
+    events = count * each
     published = sum(len(b.body) for b in blocks)
     baseline = _baseline(blocks) / events
     log = SqliteLog(folder / "log.db")
@@ -78,11 +80,11 @@ def _measure(folder: Path, count: int, settings: ClickHouseSettings) -> None:
     archive = Archive(folder / "archive")
     runtime = EmbeddedRuntime(log, store, archive, folder / "pipeline.db", _now)
     # One batch first, so that imports, caches and the engine's threads are warm.
-    _ship(log, blocks[:MAX_BLOCKS])
+    _ship(log, blocks[:WARM_BLOCKS])
     runtime.step()
-    for at in range(MAX_BLOCKS, count, MAX_BLOCKS):
-        _ship(log, blocks[at : at + MAX_BLOCKS])
-    timed = (count - MAX_BLOCKS) * EVENTS_PER_BLOCK
+    for at in range(WARM_BLOCKS, count, WARM_BLOCKS):
+        _ship(log, blocks[at : at + WARM_BLOCKS])
+    timed = (count - WARM_BLOCKS) * each
     wall, cpu = time.perf_counter(), time.process_time()
     while runtime.step():
         pass
@@ -92,11 +94,11 @@ def _measure(folder: Path, count: int, settings: ClickHouseSettings) -> None:
         sys.exit(f"{events} events went in, {rows['query_events']} rows came out")
 
     print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, chDB {store.client.server_version}")
-    print(f"{count} blocks of {EVENTS_PER_BLOCK} events, {published / events:.0f} bytes a line\n")
+    print(f"{count} blocks of {each} events, {published / events:.0f} bytes a line\n")
     print(f"CPU against parsing and hashing alone    {cpu / timed / baseline:6.2f} x  ({baseline * 1e6:.2f} µs an event)")
     print(f"events a second and core                 {timed / cpu:10,.0f}  ({cpu / timed * 1e6:.1f} µs CPU an event)")
     print(f"events a second, wall                    {timed / wall:10,.0f}  ({cpu / wall:.2f} cores busy)")
-    for name, seconds in _stages(blocks[: 2 * MAX_BLOCKS], key).items():
+    for name, seconds in _stages(blocks[: 2 * WARM_BLOCKS], each, key).items():
         print(f"  of which {name:29} {seconds * 1e6:10.2f} µs CPU an event")
     _print_sizes(store, folder, events, published)
     _print_latency(runtime, log, store, source)
@@ -130,7 +132,7 @@ def _baseline(blocks: list[Block]) -> float:
     return time.process_time() - began
 
 
-def _stages(blocks: list[Block], key: Ed25519PrivateKey) -> dict[str, float]:
+def _stages(blocks: list[Block], each: int, key: Ed25519PrivateKey) -> dict[str, float]:
     """CPU seconds an event of each step, over whole batches."""
     records = tuple(Record(EVENTS.name, i, b"", b.body, b.log_headers()) for i, b in enumerate(blocks))
     state, batch = State(), Batch(records, {"proxy/0": key.public_key().public_bytes_raw()})
@@ -139,7 +141,7 @@ def _stages(blocks: list[Block], key: Ed25519PrivateKey) -> dict[str, float]:
     for step in STEPS:
         began = time.process_time()
         state, batch = step(state, batch, 0)
-        spent[getattr(step, "__name__", "step")] = (time.process_time() - began) / (len(blocks) * EVENTS_PER_BLOCK)
+        spent[getattr(step, "__name__", "step")] = (time.process_time() - began) / (len(blocks) * each)
     gc.enable()
     return spent
 
