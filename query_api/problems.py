@@ -75,6 +75,14 @@ class ProblemError(Exception):
         return JSONResponse(body | self.extra, self.status, self.headers, media_type="application/problem+json")
 
 
+def problem_of(request: Request, error: HTTPException) -> ProblemError:
+    """The problem that an error of the framework's is: an address that there is none of, a method that it does not have."""
+    name = _NAMES.get(error.status_code, "bad-request" if error.status_code < 500 else "internal")
+    said = f"There is nothing at {request.url.path}." if error.status_code == 404 else ""
+    detail = said or f"{request.method} {request.url.path}: {error.detail}"
+    return ProblemError(name, detail, headers=dict(error.headers or {}))
+
+
 def install(app: FastAPI) -> None:
     """Make every error of the app a problem."""
 
@@ -94,8 +102,7 @@ def install(app: FastAPI) -> None:
 
     async def http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
-        name = _NAMES.get(error.status_code, "bad-request" if error.status_code < 500 else "internal")
-        return ProblemError(name, f"{request.method} {request.url.path}: {error.detail}").response(request.url.path)
+        return problem_of(request, error).response(request.url.path)
 
     async def internal(request: Request, error: Exception) -> JSONResponse:
         _log.error("request failed", exc_info=error, extra={"path": request.url.path})

@@ -16,12 +16,13 @@ from uuid import UUID
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, FastAPI, Header, Request
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
 from query_api.access import COOKIE, address_of, require_own_origin
 from query_api.bodies import bounded
 from query_api.identity import ANYONE, APPROVERS, READERS, Identity
-from query_api.problems import ProblemError
+from query_api.problems import ProblemError, problem_of
 from query_api.routers.events import open_stream, search_page
 from query_api.routers.stats import search_stats
 from query_api.search import CLAIM, FIELDS, SearchError, show
@@ -29,7 +30,7 @@ from query_api.search.ast import Pattern, Term
 from query_api.service import AReader, CursorText, From, SearchText, Service, TheService, To, service_of
 from query_api.store import events
 from query_api.times import rfc3339
-from query_api.ui import approvals, exposure, sign_on
+from query_api.ui import approvals, exposure, principals, sign_on
 from query_api.ui import format as fmt
 from query_api.ui.chart import HEIGHT, WIDTH, chart
 from query_api.ui.render import render
@@ -83,10 +84,12 @@ def install(app: FastAPI) -> None:
     environment.filters["safe_key"] = lambda key: _CLAIM_KEY.fullmatch(key) is not None
     app.state.pages = environment
     app.add_exception_handler(ProblemError, _problem)
+    app.add_exception_handler(HTTPException, _no_such_page)
     app.state.static = static
     app.include_router(router)
     app.include_router(approvals.router)
     app.include_router(exposure.router)
+    app.include_router(principals.router)
     app.include_router(sign_on.router)
 
 
@@ -99,10 +102,22 @@ async def _problem(request: Request, error: Exception) -> Response:
     return render(request, "problem.html", error.status, error.headers, problem=error)
 
 
+async def _no_such_page(request: Request, error: Exception) -> Response:
+    """An address that there is none of, or not so, said in the same ways."""
+    assert isinstance(error, HTTPException)
+    return await _problem(request, problem_of(request, error))
+
+
 def tabs(identity: Identity) -> list[tuple[str, str, bool]]:
     """The pages: path, name, whether this identity may open it."""
     reads = bool(identity.roles & READERS)
-    return [("/", "Events", reads), ("/approvals", "Approvals", bool(identity.roles & ANYONE)), ("/exposure", "Exposure", reads)]
+    decides = bool(identity.roles & ANYONE)
+    return [
+        ("/", "Events", reads),
+        ("/approvals", "Approvals", decides),
+        ("/principals", "Principals", reads),
+        ("/exposure", "Exposure", reads),
+    ]
 
 
 def term(field: str, value: str) -> str:

@@ -21,7 +21,7 @@ from query_api.ui.render import render
 
 LOGIN_COOKIE = "affidavit_login"
 _MAX_PARAMETER = 4096
-_PAGES = re.compile(r"/(?:exposure|approvals(?:/[A-Za-z0-9_.~-]{1,128})?)?(?:\?.*)?", re.DOTALL)
+_PAGES = re.compile(r"/(?:exposure|principals|approvals(?:/[A-Za-z0-9_.~-]{1,128})?)?(?:\?.*)?", re.DOTALL)
 router = APIRouter(include_in_schema=False)
 
 
