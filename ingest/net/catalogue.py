@@ -19,7 +19,7 @@ from ingest.net import catalogue_queries as queries
 from ingest.net.upstream import log_in
 from ingest.protocols.postgres.messages import message
 from ingest.protocols.postgres.scram import ScramKeys
-from processors.statements.catalogue import MAX_OBJECTS, Catalogue, Column, Function, Relation, build
+from processors.statements.catalogue import FIRST_OWN_OID, MAX_OBJECTS, Catalogue, Column, Function, Relation, build
 from processors.statements.sizes import Size, Sizes
 from schemas.config import Upstream
 
@@ -91,6 +91,7 @@ async def read_catalogue(upstream: Upstream, password: bytes | None, keys: Scram
         builtins=[(b[0], b[1]) for b in builtins],
         system=[(s[0], s[1], [(c[0], c[1]) for c in s[2]]) for s in system],
         sizes=sizes,
+        type_names={t["oid"]: t["name"] for t in types if t["oid"] >= FIRST_OWN_OID},
     )
 
 
@@ -185,6 +186,7 @@ def _function(f: dict[str, Any]) -> Function:
         tuple(f["settings"]),
         tuple(name.removeprefix("pg_catalog.") for name in f["calls"]),
         f["result"],
+        tuple(f["takes"]),
     )
 
 

@@ -109,6 +109,9 @@ SELECT json_build_object('schema', n.nspname, 'name', p.proname, 'language', l.l
     WHERE a.aggfnoid = p.oid),
   'result', coalesce((SELECT t.typname FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace w ON w.oid = t.typnamespace
     WHERE t.oid = p.prorettype AND w.nspname <> 'pg_catalog'), ''),
+  'takes', (SELECT coalesce(json_agg(DISTINCT t.typname), '[]') FROM unnest(p.proargtypes) a
+    JOIN pg_catalog.pg_type t ON t.oid = a JOIN pg_catalog.pg_namespace w ON w.oid = t.typnamespace
+    WHERE w.nspname <> 'pg_catalog'),
   'extension', coalesce((SELECT x.extname FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension x ON x.oid = d.refobjid
     WHERE d.objid = p.oid AND d.classid = 'pg_catalog.pg_proc'::regclass AND d.deptype = 'e' LIMIT 1), ''),
   'definition', CASE WHEN l.lanname = 'sql' AND p.prokind <> 'a' AND p.prosrc = ''

@@ -30,9 +30,9 @@ from processors.statements.literals import common_literal, rare_literal, unicode
 from processors.statements.mistakes import Mistake, mistake
 from processors.statements.parse import Parsed, UnparsedError, parse, within_limits
 from processors.statements.shapes import Shapes
-from processors.statements.statement import Analysis, Statement
+from processors.statements.statement import Analysis, Statement, with_dangers
 from processors.statements.tokens import Tokenizer
-from processors.statements.valued import WORST, Value, arguments, dangers_with, name_in
+from processors.statements.valued import WORST, Value, arguments, dangers_of_types, dangers_with, name_in
 from processors.statements.verify import MAX_SCANNED_CHARS, agrees, is_slow_to_scan, marked
 from schemas.events import Danger, Facts, StatementFlag
 
@@ -307,6 +307,15 @@ class Analyser:
         if decoded is None or reader.doubtful or reader.escaping:
             return WORST
         return dangers_with(decoded, place, values, reader.namer, reader.catalogue)
+
+    def with_types(self, statement: Statement, oids: Sequence[int], lexing: Lexing) -> Statement:
+        """Return a statement with the dangers of what its parameters' types run: checks of domains, input functions."""
+        reader = self._select(lexing)
+        if reader.catalogue is None:
+            return statement
+        types = reader.catalogue.type_names
+        names = frozenset(types[oid] for oid in oids if oid in types)
+        return with_dangers(statement, dangers_of_types(names, reader.namer, reader.catalogue)) if names else statement
 
     def arguments(self, text: bytes, place: int, lexing: Lexing) -> list[Value]:
         """Return what an EXECUTE gives for parameters, as far as it can be told."""

@@ -18,6 +18,9 @@ from processors.statements.sizes import Sizes
 MAX_OBJECTS = 100_000
 """Relations and functions together; a larger database has no snapshot, and says so."""
 
+FIRST_OWN_OID = 16384
+"""What has a lower number came with the server (FirstNormalObjectId)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -83,6 +86,8 @@ class Function:
     """Functions that an aggregate is made of."""
     result: str = ""
     """The type of its result, if that did not come with the server."""
+    takes: tuple[str, ...] = ()
+    """Types of its arguments that did not come with the server: a call makes values of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +112,8 @@ class Catalogue:
     system: Mapping[int, tuple[str, Mapping[int, str]]] = field(default_factory=dict)
     """The server's own relations: by oid their name and their columns' names by number."""
     version: str = ""
+    type_names: Mapping[int, str] = field(default_factory=dict)
+    """By oid: names of the types that making a value of may run functions."""
     sizes: Sizes = field(default_factory=dict)
     """How many rows its larger tables had, and shares of them, when it was read."""
     effects: dict[object, Any] = field(default_factory=dict)
@@ -154,6 +161,7 @@ def build(
     system: Iterable[tuple[int, str, Iterable[tuple[int, str]]]] = (),
     shadowed: bool = False,
     sizes: Sizes | None = None,
+    type_names: Mapping[int, str] | None = None,
 ) -> Catalogue:
     """Return the snapshot of what was read; row counts and statistics do not make another version."""
     by_name: dict[str, tuple[Relation, ...]] = {}
@@ -169,7 +177,8 @@ def build(
     digest = sha256()
     events, ordered = tuple(event_triggers), sorted(operators)
     makes, turns, orders = sorted(types), sorted(casts), sorted(compares)
-    for part in _parts(by_name, called, events, ordered, makes, turns, orders, shadowed):
+    numbers = sorted((type_names or {}).items())
+    for part in _parts(by_name, called, events, ordered, makes, turns, orders, shadowed, numbers):
         digest.update(part)
     own = {oid: (name, dict(columns)) for oid, name, columns in system}
     return Catalogue(
@@ -185,6 +194,7 @@ def build(
         by_oid,
         own,
         digest.hexdigest()[:16],
+        dict(numbers),
         sizes or {},
     )
 
@@ -222,5 +232,5 @@ def _parts(
     for name in sorted(functions):
         for f in functions[name]:
             yield orjson.dumps([f.schema, f.name, f.language, f.volatility, f.body, f.oid, f.definer])
-            yield orjson.dumps([f.defaults, f.settings, f.calls, f.result])
+            yield orjson.dumps([f.defaults, f.settings, f.calls, f.result, f.takes])
     yield orjson.dumps(rest)

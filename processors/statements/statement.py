@@ -167,7 +167,8 @@ def with_dangers(statement: Statement, dangers: Iterable[Danger]) -> Statement:
     if len(found) == len(statement.facts.dangers):
         return statement
     facts = replace(statement.facts, dangers=tuple(d for d in Danger if d in found))
-    return Statement(statement.text, statement.fingerprint, facts, statement.settings, statement.shape)
+    asks = statement.asks_values
+    return Statement(statement.text, statement.fingerprint, facts, statement.settings, statement.shape, asks_values=asks)
 
 
 RESTORED = "\0"

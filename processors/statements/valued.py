@@ -13,8 +13,10 @@ import orjson
 
 from processors.statements.catalogue import Catalogue
 from processors.statements.facts import collect
+from processors.statements.facts.collector import Collector
 from processors.statements.facts.names import Namer
-from processors.statements.facts.trees import walk, within_effort
+from processors.statements.facts.resolve import resolve
+from processors.statements.facts.trees import walk, with_params, within_effort
 from processors.statements.grammar import tree_json
 from schemas.events import Danger
 
@@ -41,6 +43,22 @@ def dangers_with(text: str, place: int, values: Sequence[Value], namer: Namer, c
             return frozenset(danger for dangers in found for danger in dangers)
     except Exception:
         return WORST
+
+
+def dangers_of_types(names: frozenset[str], namer: Namer, catalogue: Catalogue) -> frozenset[Danger]:
+    """Return what making values of types does: their checks and input functions run. Remembered with the snapshot."""
+    key = ("values of types", names)
+    if key not in catalogue.effects:
+        facts = Collector(namer.uncertain(), False, catalogue)
+        facts.types |= names
+        try:
+            with within_effort():
+                resolve(facts, catalogue)
+        except Exception:  # what cannot be told may do anything
+            facts.danger(Danger.OPAQUE)
+        catalogue.effects[key] = frozenset(facts.dangers)
+    found: frozenset[Danger] = catalogue.effects[key]
+    return found
 
 
 def name_in(text: str, place: int, kind: str) -> str:
@@ -70,15 +88,7 @@ def arguments(text: str, place: int) -> list[Value]:
 
 
 def _filled(tree: Any, values: Sequence[Value]) -> Any:
-    if isinstance(tree, list):
-        return [_filled(item, values) for item in tree]
-    if not isinstance(tree, dict):
-        return tree
-    if "ParamRef" in tree:
-        number = tree["ParamRef"].get("number", 0) - 1
-        value = values[number] if 0 <= number < len(values) else None
-        return tree if value is None else _constant(value)
-    return {key: _filled(value, values) for key, value in tree.items()}
+    return with_params(tree, [None if v is None else _constant(v) for v in values])
 
 
 def _constant(value: str | int | Node) -> Node:

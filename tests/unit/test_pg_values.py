@@ -7,8 +7,12 @@ from struct import pack
 import pytest
 
 from ingest.core.limits import Limits
+from ingest.guard.guard import Guard
 from ingest.protocols.postgres.messages import REFUSED_PARSE
 from ingest.protocols.postgres.names import MAX_READ_AGAIN
+from processors.policy.context import DEFAULTS, SUBJECT
+from processors.statements.catalogue import Column, Function, Relation, build
+from processors.statements.sizes import Size
 from tests.support import pg_conversation as pg
 from tests.support.pg_conversation import Conversation, client, server
 from tests.unit.test_pg_guard import guarded, make_policy
@@ -251,3 +255,87 @@ def test_a_statement_prepared_by_name_that_is_not_remembered_is_opaque() -> None
     conversation.say(*client(pg.query("EXECUTE a ('%')")))
     conversation.say(*server(pg.error("42601"), pg.ready()))
     assert verdicts(conversation)[-2:] == ["allow", "deny"]
+
+
+class Snapshots:
+    """A catalogue with a domain whose check deletes rows, a large table, and what statistics say of it."""
+
+    def __init__(self) -> None:
+        check = Function("shop", "check_it", "sql", "v", "DELETE FROM public.orders; SELECT true", oid=20_000)
+        size = Size(100_000, {}, {"gone_at": 0.98}, {"id": (1.0, 100_000.0)}, {"paid": 0.95})
+        columns = tuple(Column(name, n, "bigint", False, "") for n, name in enumerate(("id", "gone_at", "paid"), 1))
+        self.current = build(
+            [Relation("public", "orders", "r", 1, 100_000.0, "", columns)],
+            [check],
+            types=[("checked", "shop.check_it"), ("_checked", "shop.check_it")],
+            type_names={20_001: "checked", 20_002: "_checked", 20_003: "harmless"},
+            sizes={"orders": {"public": size}},
+        )
+
+    def changed(self) -> None:
+        pass
+
+
+def knowing() -> Conversation:
+    conversation = Conversation(snapshots=Snapshots())
+    conversation.session.guard = Guard(POLICY).session({n: DEFAULTS[n] for n in SUBJECT}, "s1", conversation.session, 0)
+    return conversation
+
+
+@pytest.mark.parametrize(
+    ("oids", "verdict"), [((20_001,), "deny"), ((0, 20_002), "deny"), ((20_003,), "allow"), ((23,), "allow")]
+)
+def test_values_of_a_domain_that_Parse_names_run_its_checks(oids: tuple[int, ...], verdict: str) -> None:
+    conversation = knowing()
+    text = "SELECT " + ", ".join(f"${n}" for n in range(1, len(oids) + 1))
+    conversation.say(*client(pg.parse("", text, *oids), pg.bind("", "", *(b"x" for _ in oids)), pg.execute(), pg.SYNC))
+    if verdict == "deny":
+        assert text.encode() not in conversation.heard.to_server
+        conversation.say(*server(pg.error("42601"), pg.ready()))
+    else:
+        conversation.say(*server(pg.PARSE_COMPLETE, pg.BIND_COMPLETE, pg.complete("SELECT 1"), pg.ready()))
+    assert verdicts(conversation) == [verdict]
+
+
+@pytest.mark.parametrize(
+    ("sql", "value", "verdict"),
+    [
+        ("DELETE FROM orders WHERE id > $1", b"40", "deny"),
+        ("DELETE FROM orders WHERE id < $1", b"99000", "deny"),
+        ("DELETE FROM orders WHERE id BETWEEN $1 AND 200000", b"1000", "deny"),
+        ("DELETE FROM orders WHERE id > $1", b"50000", "allow"),
+        ("DELETE FROM orders WHERE id > $1 AND id < 70000", b"40", "allow"),
+    ],
+)
+def test_a_bound_key_that_nearly_all_rows_are_beyond_restricts_nothing(sql: str, value: bytes, verdict: str) -> None:
+    conversation = knowing()
+    conversation.say(*client(pg.parse("s", sql), pg.SYNC))
+    conversation.say(*server(pg.PARSE_COMPLETE, pg.ready()))
+    conversation.say(*client(pg.bind("", "s", value), pg.execute(), pg.SYNC))
+    last = pg.error("42601") if verdict == "deny" else pg.complete("DELETE 1")
+    conversation.say(*server(pg.BIND_COMPLETE, last, pg.ready()))
+    assert verdicts(conversation) == [verdict]
+
+
+@pytest.mark.parametrize(
+    ("condition", "verdict"),
+    [
+        ("gone_at IS NULL", "deny"),
+        ("gone_at IS NOT NULL", "allow"),
+        ("paid", "deny"),
+        ("paid = true", "deny"),
+        ("paid IS TRUE", "deny"),
+        ("paid IS NOT FALSE", "deny"),
+        ("NOT paid", "allow"),
+        ("paid = false", "allow"),
+        ("NOT (NOT paid)", "deny"),
+        ("id > 2", "deny"),
+        ("id > 2 AND id < 300", "allow"),
+        ("gone_at IS NULL AND id = 7", "allow"),
+    ],
+)
+def test_what_statistics_say_nearly_all_rows_are_restricts_nothing(condition: str, verdict: str) -> None:
+    conversation = knowing()
+    conversation.say(*client(pg.query(f"DELETE FROM orders WHERE {condition}")))
+    conversation.say(*server(pg.error("42601") if verdict == "deny" else pg.complete("DELETE 1"), pg.ready()))
+    assert verdicts(conversation) == [verdict]

@@ -27,6 +27,7 @@ from ingest.protocols.postgres.parameters import function_call_tokens, parameter
 from ingest.protocols.postgres.repeats import Repeats
 from ingest.protocols.postgres.waiting import Waiting
 from processors.statements import Analysis, Statement
+from processors.statements.catalogue import FIRST_OWN_OID
 from processors.statements.statement import with_dangers
 from schemas.events import StatementFlag
 
@@ -306,6 +307,11 @@ class Requests(Framing):
         if end - (text_end + 3) != 4 * count:
             raise ClientProtocolError(f"Parse message does not hold the {count} parameter types it announces")
         oids = tuple(_LENGTH.unpack_from(data, text_end + 3 + 4 * n)[0] for n in range(count))
+        if any(oid >= FIRST_OWN_OID for oid in oids):
+            # Values of these types run the checks of domains, and input functions, before the statement does anything.
+            made = session.analyser.with_types(analysis.statements[0], oids, session.lexing)
+            if made is not analysis.statements[0]:
+                analysis = Analysis((made,), analysis.params, analysis.claims)
         judgement: Judgement | None = None
         by_name = acts_by_name(analysis.statements[0])
         # What cannot be read stays so whatever its names stand for, and planning it at Bind could already run functions.

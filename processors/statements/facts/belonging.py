@@ -7,6 +7,8 @@ that is never NULL it is none, nor is `WHERE EXISTS (SELECT FROM customers c WHE
 from __future__ import annotations
 
 from processors.statements.facts.collector import Collector, Node
+from processors.statements.facts.restriction import restricts
+from processors.statements.facts.rows import Target
 from processors.statements.facts.trees import columns, strings, walk
 
 
@@ -28,7 +30,17 @@ def picks_all(condition: Node | None, others: list[Node], target: str, alias: st
             return False
         tables[table.get("alias", {}).get("aliasname") or table.get("relname", "")] = facts.relation(table)
     arms = condition["BoolExpr"].get("args", []) if condition.get("BoolExpr", {}).get("boolop") == "AND_EXPR" else [condition]
-    return all(_is_reference(arm, alias, tables, belongs) for arm in arms)
+    rest = [arm for arm in arms if not _is_reference(arm, alias, tables, belongs)]
+    return len(rest) < len(arms) and not any(_picks(arm, alias, tables, facts) for arm in rest)
+
+
+def _picks(arm: Node, alias: str, tables: dict[str, str], facts: Collector) -> bool:
+    """Tell whether an arm may leave out rows of one of the tables: it is about others as well, or restricts it."""
+    about = {qualifier for qualifier, _ in columns(arm)}
+    if not about or not about <= tables.keys():
+        return True
+    found = {one: Target(tables[one], frozenset((one,)), {o: False for o in (*tables, alias) if o != one}) for one in about}
+    return any(restricts(arm, target, facts) for target in found.values())
 
 
 def _is_reference(arm: Node, alias: str, tables: dict[str, str], belongs: set[tuple[str, str]]) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 from pglast import parser
 
-from processors.statements.facts.trees import walk
+from processors.statements.facts.trees import calls, walk, with_params
 from processors.statements.grammar import tree_json
 
 MAX_BODY_CHARS = 64 * 1024
@@ -124,7 +124,15 @@ def _expressions(tree: Any) -> Iterator[Piece]:
                     yield around.put(piece)
             elif key in ("PLpgSQL_stmt_dynexecute", "PLpgSQL_stmt_dynfors"):
                 inside = replace(around, over={}) if key == "PLpgSQL_stmt_dynfors" else around
-                stack += [(v, k == "query", inside if k == "body" else around) for k, v in value.items()]
+                if value.get("params"):  # USING: the statement runs with these in it
+                    given = [_value(p.get("PLpgSQL_expr", {}).get("query", "")) for p in value["params"]]
+                    for piece in _expression(value.get("query", {}).get("PLpgSQL_expr", {}), dynamic=True):
+                        yield around.put(piece if piece.is_expression else replace(piece, tree=with_params(piece.tree, given)))
+                    count += 1
+                    if count > MAX_STATEMENTS:
+                        raise OpaqueBodyError("too many statements")
+                skipped = "query" if value.get("params") else ""
+                stack += [(v, k == "query", inside if k == "body" else around) for k, v in value.items() if k != skipped]
             elif key in _LOOPS:
                 if _is_endless(key, value):
                     yield Piece({}, endless=True)
@@ -206,11 +214,21 @@ def _is_endless(kind: str, fields: Node) -> bool:
         return _count(fields) > _HUGE_COUNT
     if kind == "PLpgSQL_stmt_while":
         condition = _parsed("SELECT " + fields.get("cond", {}).get("PLpgSQL_expr", {}).get("query", ""))
+        if any(name in ("clock_timestamp", "timeofday") for name in calls(condition)) and not _does(fields.get("body", [])):
+            return True  # it waits for an hour, and lets no one rest
         if any(key in ("ColumnRef", "FuncCall", "SubLink", "SQLValueFunction") for key, _ in walk(condition)):
             return False
     elif kind != "PLpgSQL_stmt_loop":
         return False
     return not _ends(fields.get("body", []), None)
+
+
+_SQL = frozenset(f"PLpgSQL_stmt_{kind}" for kind in ("execsql", "perform", "dynexecute", "call"))
+
+
+def _does(loop: Any) -> bool:
+    """Tell whether a loop's body runs any SQL."""
+    return any(key in _SQL for key, _ in walk(loop))
 
 
 def _ends(node: Any, within: frozenset[str] | None) -> bool:
@@ -231,6 +249,14 @@ def _ends(node: Any, within: frozenset[str] | None) -> bool:
         elif _ends(value, within):
             return True
     return False
+
+
+def _value(text: str) -> Node:
+    """Return the expression that EXECUTE … USING gives for a parameter."""
+    trees = _parsed("SELECT " + text)
+    targets = trees[0].get("SelectStmt", {}).get("targetList", []) if len(trees) == 1 else []
+    value: Node = targets[0].get("ResTarget", {}).get("val", {}) if len(targets) == 1 else {}
+    return value
 
 
 _VARIABLE = re.compile(r"[\w.\"$ ]*\Z")

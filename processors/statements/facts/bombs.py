@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from processors.statements.facts.collector import Collector, Node
-from processors.statements.facts.plain import constant_of
+from processors.statements.facts.plain import constant_of, constants_in
 from processors.statements.facts.restriction import days_of
 from processors.statements.facts.scope import Scope
 from processors.statements.facts.trees import calls, columns, expressions, strings, sublinks, walk
@@ -28,13 +28,20 @@ def of_product(fields: Node, scope: Scope, facts: Collector, *, limited: bool) -
     if limited or not _is_product(fields):
         return
     where = fields.get("whereClause")
-    if where is not None and any(True for _ in columns(where)) and len(items) < 3:
+    if where is not None and any(True for _ in columns(where)) and len(items) < 3 and not _only_differs(where):
         return
     bases = [s.base for s in scope.sources if s.base is not None]
     beside = max([steps(call, facts) for call in series(fields.get("targetList", []))], default=1.0)
     rows = beside * math.prod(_rows(item, scope, facts, 8) for item in items)
     if len(bases) > 2 or len(bases) > len(set(bases)) or rows > _HUGE_PRODUCT:
         facts.danger(Danger.RESOURCE_EXHAUSTION)
+
+
+def _only_differs(where: Node) -> bool:
+    """Tell whether a condition is nothing but that columns of two tables differ."""
+    fields = where.get("A_Expr", {})
+    sides = [fields.get("lexpr", {}), fields.get("rexpr", {})]
+    return strings(fields.get("name", ()))[-1:] == ["<>"] and all(isinstance(s, dict) and "ColumnRef" in s for s in sides)
 
 
 def _is_product(fields: Node) -> bool:
@@ -122,6 +129,9 @@ def steps(call: Node, facts: Collector) -> float:
     if len(bounds) == 2 and bounds[0] is not None and bounds[1] is not None:
         return abs(bounds[1] - bounds[0]) + 1
     texts = [constant_of(a, facts) for a in args[:3]]
+    ago = sum(days_of(c) for a in args[:2] if "A_Expr" in a for c in constants_in(a, facts) if isinstance(c, str))
+    if ago and len(texts) == 3 and isinstance(texts[2], str):
+        return ago / max(days_of(texts[2]), 1e-5)
     years = [int(t[:4]) for t in texts[:2] if isinstance(t, str) and _DATE.match(t)]
     if len(years) == 2 and len(texts) == 3 and isinstance(texts[2], str):
         return (abs(years[1] - years[0]) + 1) * 366 / max(days_of(texts[2]), 1e-5)
@@ -133,12 +143,16 @@ def joins(items: list[Node]) -> Iterator[Node]:
 
 
 def of_texts(fields: Node, facts: Collector) -> None:
-    """Judge a query that makes a long text for each step of a long series."""
+    """Judge a query that makes a long text, or something that stays, for each step of a long series."""
+    if any(c in _LASTING for c in calls(fields.get("targetList", []))) and longest(fields["fromClause"], facts) >= _MANY_OBJECTS:
+        facts.danger(Danger.RESOURCE_EXHAUSTION)
     made = [v for k, v in walk(fields.get("targetList", [])) if k == "FuncCall" and strings(v.get("funcname", ()))[-1:] in _TEXTS]
     if made and max(_length({"FuncCall": call}, facts) for call in made) * longest(fields["fromClause"], facts) > _HUGE_PRODUCT:
         facts.danger(Danger.RESOURCE_EXHAUSTION)
 
 
+_LASTING = frozenset(("lo_create", "lo_creat", "lo_from_bytea", "pg_notify"))
+_MANY_OBJECTS = 100_000
 _TEXTS = (["repeat"], ["lpad"], ["rpad"])
 _WIDTH = re.compile(r"%(?:\d+\$)?-?(\d+|\*)")
 

@@ -124,6 +124,17 @@ def is_selective(pattern: Any, facts: Collector) -> bool:
     return facts.pattern(pattern["A_Const"]) is None
 
 
+def bare(node: Any) -> Any:
+    """Return what `(SELECT value)` selects, anything else as it is."""
+    for _ in range(8):
+        query = node.get("SubLink", {}).get("subselect", {}).get("SelectStmt", {}) if isinstance(node, dict) else {}
+        targets = query.get("targetList", [])
+        if len(targets) != 1 or query.keys() - {"targetList", "limitOption", "op"}:
+            break
+        node = targets[0].get("ResTarget", {}).get("val", {})
+    return node
+
+
 def constant_of(node: Any, facts: Collector) -> Any:
     while isinstance(node, dict) and "TypeCast" in node:
         node = node["TypeCast"].get("arg", {})

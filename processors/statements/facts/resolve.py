@@ -291,6 +291,7 @@ class _Resolution:
         strays = any(s.startswith("search_path=") for s in function.settings) and not function.extension
         if function.result:
             self._types((function.result,))
+        self._types(function.takes)
         if function.defaults:
             self._absorb(self._code(("text", function.defaults), f"SELECT {function.defaults}", "sql"))
         if function.calls:

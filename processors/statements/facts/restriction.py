@@ -13,7 +13,7 @@ from typing import Any
 
 from processors.statements.dangers.functions import of_function
 from processors.statements.facts.collector import NEARLY_ALL, Collector, Node
-from processors.statements.facts.plain import LONG, constant_of, constants_in, is_selective, own_column, params
+from processors.statements.facts.plain import LONG, bare, constant_of, constants_in, is_selective, own_column, params
 from processors.statements.facts.rows import Bodies, Target, cte_bodies, join_conditions, sources, tables_read
 from processors.statements.facts.trees import calls, columns, has_query, spend, strings, sublinks, walk
 
@@ -258,12 +258,12 @@ def _holds_everything(left: Node, right: Any, name: str, target: Target, facts: 
     constant = constant_of(right, facts)
     if not isinstance(constant, str):
         return False
-    bare = constant.strip()
+    text = constant.strip()
     if name == "@>":
-        return not bare.strip("{}[]() ,")
-    if name == "<@" and bare[:1] in "[(" and "," in bare:
+        return not text.strip("{}[]() ,")
+    if name == "<@" and text[:1] in "[(" and "," in text:
         place = right.get("A_Const") or right.get("TypeCast", {}).get("arg", {}).get("A_Const") or {}
-        for bound, side in zip(bare[1:-1].split(",", 1), (">=", "<="), strict=True):
+        for bound, side in zip(text[1:-1].split(",", 1), (">=", "<="), strict=True):
             value = {"A_Const": {**place, "sval": {"sval": bound.strip('" ')}}}
             if bound.strip('" ') and _compares({"lexpr": left, "rexpr": value}, side, target, facts, depth):
                 return False
@@ -278,6 +278,7 @@ def _constant_truth(node: Node) -> bool | None:
 
 def _equates(column: Node, value: Any, target: Target, facts: Collector, depth: int) -> bool:
     """Tell whether `column = value` picks rows: a column of the target, and a value that does not come from the same column."""
+    value = bare(value)
     names = {own_column(column, target, facts)}
     if None in names and "RowExpr" in column:
         names = {own_column(c, target, facts) for c in column["RowExpr"].get("args", ())}
@@ -303,7 +304,7 @@ def _equates(column: Node, value: Any, target: Target, facts: Collector, depth: 
 def _compares(fields: Node, name: str, target: Target, facts: Collector, depth: int) -> bool:
     """Tell whether a range leaves rows out: not `id > 0`, `created_at < now()`, `name >= ''`, nor a bound beyond any value."""
     column = own_column(fields.get("lexpr", {}), target, facts)
-    value = fields.get("rexpr", {})
+    value = bare(fields.get("rexpr", {}))
     default = fields.get("lexpr", {}).get("CoalesceExpr", {}).get("args", [])[1:]
     if any(isinstance(c, str) and LONG.search(c) for c in constants_in(default, facts)):
         return False
@@ -333,6 +334,8 @@ def _compares(fields: Node, name: str, target: Target, facts: Collector, depth: 
             return upward or _DEADLINE.search(column) is not None
         if text.lstrip("+-").replace(".", "", 1).isdigit():
             number = float(text) if len(text) < 300 else float(_HUGE)
+            if facts.holds_nearly_all(target.name, column, number, upward=upward):
+                return False
             if not re.match(r"(?:19|20)\d\d\Z", text):
                 return 1 < number < _HUGE if upward else -_HUGE < number < _HUGE
         if text[:1].isdigit():
@@ -343,8 +346,7 @@ def _compares(fields: Node, name: str, target: Target, facts: Collector, depth: 
     if any(p not in _NOW and p not in _MADE for p in parts):
         return False
     if any(p in _NOW for p in parts):
-        bare = "A_Expr" not in value
-        if bare:
+        if "A_Expr" not in value:
             return upward or _DEADLINE.search(column) is not None
         intervals = [c for c in constants_in(value, facts) if isinstance(c, str)]
         if any(_far(c) for c in intervals):
@@ -433,8 +435,8 @@ def chooses(query: Node, target: Target, facts: Collector, depth: int = MAX_DEPT
     if not items:
         # `id IN (SELECT id)` is the row itself; `(SELECT $1)` a value.
         targets = query.get("targetList", [])
-        bare = any(key == "FuncCall" and "args" not in value for key, value in walk(targets))
-        return not any(True for _ in columns(targets)) and not _is_series(targets) and not has_query(targets) and not bare
+        free = any(key == "FuncCall" and "args" not in value for key, value in walk(targets))
+        return not any(True for _ in columns(targets)) and not _is_series(targets) and not has_query(targets) and not free
     if "groupClause" in query and any(True for _ in columns(query.get("havingClause", {}))):
         return True
     inner = list(sources(items, ctes))

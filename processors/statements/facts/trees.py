@@ -6,7 +6,7 @@ counted, and past MAX_VISITS the text is too complex: `within_effort` says where
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -58,6 +58,19 @@ def walk(node: Any) -> Iterator[tuple[str, Any]]:
                 yield key, value
                 if isinstance(value, dict | list):
                     stack.append(value)
+
+
+def with_params(tree: Any, values: Sequence[Node | None]) -> Any:
+    """Return a tree with expressions in the places of its parameters; None leaves one a parameter."""
+    if isinstance(tree, list):
+        return [with_params(item, values) for item in tree]
+    if not isinstance(tree, dict):
+        return tree
+    if "ParamRef" in tree:
+        number = tree["ParamRef"].get("number", 0) - 1
+        value = values[number] if 0 <= number < len(values) else None
+        return value or tree
+    return {key: with_params(value, values) for key, value in tree.items()}
 
 
 def columns(node: Any) -> Iterator[tuple[str, str]]:

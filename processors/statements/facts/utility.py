@@ -264,6 +264,8 @@ class StatementWalk(QueryWalk):
     def prepare(self, fields: Node) -> None:
         self.facts.verb("prepare")
         self.facts.flag(F.PREPARE)
+        for kind in fields.get("argtypes", ()):
+            self.facts.types.update(strings(kind.get("TypeName", {}).get("names", ()))[-1:])
         self.statement(fields["query"])
 
     def execute(self, fields: Node) -> None:

@@ -93,6 +93,7 @@ CREATE FUNCTION public.always(a bigint, b text) RETURNS boolean LANGUAGE sql IMM
 CREATE OPERATOR public.=== (LEFTARG = bigint, RIGHTARG = text, FUNCTION = public.always);
 CREATE FUNCTION tools.valid(t text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN DELETE FROM sec.sessions; RETURN true; END $$;
 CREATE DOMAIN tools.checked AS text CHECK (tools.valid(VALUE));
+CREATE FUNCTION tools.takes(t tools.checked) RETURNS integer LANGUAGE sql AS $$ SELECT 1 $$;
 CREATE TYPE tools.wrapped AS (a integer, b tools.checked);
 CREATE TYPE tools.mood AS ENUM ('calm', 'angry');
 CREATE FUNCTION tools.mood_of(x integer) RETURNS tools.mood LANGUAGE plpgsql AS $$ BEGIN UPDATE public.staff SET salary = 0; RETURN 'calm'; END $$;
