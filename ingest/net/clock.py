@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import Final
+
+from schemas.native import hot
 
 
-def now_us() -> int:
-    """Microseconds since the epoch."""
+def read_clock() -> int:
+    """Return microseconds since the epoch. In C: `hot.now_us`."""
     return time.time_ns() // 1000
+
+
+now_us: Final[Callable[[], int]] = read_clock if hot is None else hot.now_us
+"""Returns microseconds since the epoch."""

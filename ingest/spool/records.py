@@ -14,9 +14,12 @@ from __future__ import annotations
 
 import struct
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
+
+from schemas.native import hot
 
 RECORD_HEAD: Final = struct.Struct("<BI")
 _DEFINE: Final = struct.Struct("<BII")
@@ -27,14 +30,8 @@ _BLOCK: Final = struct.Struct("<BIHHI")
 _HEAD_BODY: Final = "<IQQQI64s"
 _HEAD: Final = struct.Struct("<BI" + _HEAD_BODY[1:])
 
-pack_intent: Final = _INTENT.pack
-"""(INTENT, 24 + len(dynamic), intent, at, context id, statement id); `dynamic` follows."""
-pack_outcome: Final = _OUTCOME.pack
-"""(OUTCOME, 16 + len(outcome), intent, seq); the outcome fragment follows."""
 pack_event: Final = _EVENT.pack
 """(EVENT, 17 + len(type) + len(body), seq, at, len(type)); type and body follow."""
-INTENT_BODY: Final = _INTENT.size - RECORD_HEAD.size
-OUTCOME_BODY: Final = _OUTCOME.size - RECORD_HEAD.size
 EVENT_BODY: Final = _EVENT.size - RECORD_HEAD.size
 
 
@@ -47,6 +44,10 @@ class Kind(IntEnum):
     BLOCK = 5
     OUTCOME = 6
     EVENT = 7
+
+
+_INTENT_KIND: Final = int(Kind.INTENT)
+_OUTCOME_KIND: Final = int(Kind.OUTCOME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,20 @@ class StoredBlock:
         intents: array[int] = array("Q")
         intents.frombytes(body[at + signatures : at + signatures + 8 * count])
         return cls(body[8:at], body[at : at + signatures], intents, body[at + signatures + 8 * count :])
+
+
+def intent_record(number: int, at: int, context: int, statement: int, dynamic: bytes) -> bytes:
+    """Return an INTENT record; `context` and `statement` are numbers of definitions. In C: `hot.intent`."""
+    return _INTENT.pack(_INTENT_KIND, _INTENT.size - RECORD_HEAD.size + len(dynamic), number, at, context, statement) + dynamic
+
+
+def outcome_record(number: int, seq: int, outcome: bytes) -> bytes:
+    """Return an OUTCOME record. In C: `hot.ended`."""
+    return _OUTCOME.pack(_OUTCOME_KIND, _OUTCOME.size - RECORD_HEAD.size + len(outcome), number, seq) + outcome
+
+
+encode_intent: Final[Callable[[int, int, int, int, bytes], bytes]] = intent_record if hot is None else hot.intent
+encode_outcome: Final[Callable[[int, int, bytes], bytes]] = outcome_record if hot is None else hot.ended
 
 
 def encode_definition(number: int, fragment: bytes) -> bytes:

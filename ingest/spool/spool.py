@@ -31,14 +31,12 @@ from ingest.spool.lines import LINE_OVERHEAD, LineFormat
 from ingest.spool.lock import FileLock, lock_sealer, lock_writer
 from ingest.spool.records import (
     EVENT_BODY,
-    INTENT_BODY,
-    OUTCOME_BODY,
     Head,
     Kind,
     encode_definition,
+    encode_intent,
+    encode_outcome,
     pack_event,
-    pack_intent,
-    pack_outcome,
 )
 from ingest.spool.recovery import recover
 from ingest.spool.restart import Recovery, seal_recovered, set_aside
@@ -51,8 +49,6 @@ if TYPE_CHECKING:  # a sealer's process imports this package and has no use for 
 
 log = structlog.get_logger(__name__)
 
-_INTENT: Final = int(Kind.INTENT)
-_OUTCOME: Final = int(Kind.OUTCOME)
 _EVENT: Final = int(Kind.EVENT)
 
 SLACK: Final = 64 * 1024
@@ -260,8 +256,7 @@ class Spool:
 
     def intend(self, at: int, context: bytes, statement: bytes, dynamic: bytes) -> int:
         """Gather the intent to forward a statement; return its number. Raises SpoolFullError, RecordTooLargeError."""
-        length = len(dynamic)
-        size = len(context) + len(statement) + length + LINE_OVERHEAD
+        size = len(context) + len(statement) + len(dynamic) + LINE_OVERHEAD
         need = self._need + 3 * size
         if need > self._room:
             self._make_room(size)
@@ -273,7 +268,7 @@ class Spool:
         known = self._definitions.get
         first = known(context) or self._define(context)
         second = known(statement) or self._define(statement)
-        self._records += (pack_intent(_INTENT, INTENT_BODY + length, number, at, first, second), dynamic)
+        self._records.append(encode_intent(number, at, first, second, dynamic))
         self._open[number] = (size, number, at, context, statement, dynamic)
         return number
 
@@ -284,7 +279,7 @@ class Spool:
             raise SpoolError(f"spool {self.directory}: intent {intent} is not open")
         self._reserved -= entry[0]
         self._seq = seq = self._seq + 1
-        self._outcomes += (pack_outcome(_OUTCOME, OUTCOME_BODY + len(outcome), intent, seq), outcome)
+        self._outcomes.append(encode_outcome(intent, seq, outcome))
         self._ended.append(entry)
 
     def event_id(self, seq: int, at: int) -> str:
@@ -307,7 +302,7 @@ class Spool:
         self._need += size
         self._seq = seq = self._seq + 1
         name = type.encode("ascii")
-        self._outcomes += (pack_event(_EVENT, EVENT_BODY + len(name) + len(body), seq, at, len(name)), name + body)
+        self._outcomes.append(pack_event(_EVENT, EVENT_BODY + len(name) + len(body), seq, at, len(name)) + name + body)
         return seq
 
     def observe_text(self, text_hash: str, text: str) -> None:
@@ -473,10 +468,7 @@ class Spool:
                         if fragment not in definitions:
                             definitions[fragment] = len(definitions) + 1
                             records.append(encode_definition(definitions[fragment], fragment))
-                    records.append(
-                        pack_intent(_INTENT, INTENT_BODY + len(dynamic), number, at, definitions[context], definitions[statement])
-                        + dynamic
-                    )
+                    records.append(encode_intent(number, at, definitions[context], definitions[statement], dynamic))
             payload = self._head(self._segment.frames) + b"".join(records + self._outcomes)
             wanted = len(payload) + self._reserved + SLACK
             if self._spare is None or self._spare.capacity < wanted:
@@ -499,7 +491,7 @@ class Spool:
             self._wake.set()
 
     def _head(self, frames_before: int) -> bytes:
-        first = self._seq + 1 - len(self._outcomes) // 2
+        first = self._seq + 1 - len(self._outcomes)
         chain = self._chain
         return Head(self.epoch, first, chain.number + 1, self._next_intent, frames_before, chain.block_id).encode()
 

@@ -115,9 +115,9 @@ class _Reader:
     def analyse(self, text: bytes) -> Analysis:
         """Analyse a text that is not in the young generation of `exact`."""
         shape = self.shapes.find(self.number, text)
-        if shape is not None and (numbers := shape.numbers(text)) is not None:
+        if shape is not None and (tokens := shape.tokens(text, self.tokenizer)) is not None:
             self.misses.texts += 1
-            return Analysis(shape.statements, (self.tokenizer.integers(numbers),), NO_CLAIMS)
+            return Analysis(shape.statements, (tokens,), NO_CLAIMS)
         known = self.exact.promoted((self.number, text))
         if known is not None:
             return known

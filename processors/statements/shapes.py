@@ -8,11 +8,13 @@ holds the two to each other). Only texts whose facts depend on none of their lit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from processors.statements.lexer import INTEGER
 from processors.statements.statement import Statement
+from processors.statements.tokens import Tokenizer
+from schemas.native import hot
 
 MAX_SHAPES: Final = 1024
 """Known at once, about 3 MB at most; past it all are forgotten."""
@@ -24,6 +26,14 @@ MAX_DIGITS: Final = 18
 _DIGITS: Final = b"0123456789"
 
 
+def without_digits(text: bytes) -> bytes:
+    """Return a text without its digits. In C: `hot.without_digits`."""
+    return text.translate(None, _DIGITS)
+
+
+_without_digits: Final[Callable[[bytes], bytes]] = without_digits if hot is None else hot.without_digits
+
+
 class Shape:
     """What stands before the first number, and behind each; and the one statement it is."""
 
@@ -33,6 +43,15 @@ class Shape:
         self._first = first
         self._behind = behind
         self.statements = statements
+
+    def tokens(self, text: bytes, tokenizer: Tokenizer) -> tuple[str, ...] | None:
+        """Return the tokens of the numbers of a text of this shape, None if it has another. In C: `hot.Keyed.numbers`."""
+        native = tokenizer.native
+        if native is not None:
+            made: tuple[str, ...] | None = native.numbers(text, self._first, self._behind, MAX_DIGITS)
+            return made
+        numbers = self.numbers(text)
+        return None if numbers is None else tokenizer.integers(numbers)
 
     def numbers(self, text: bytes) -> list[bytes] | None:
         """Return the numbers of a text of this shape, None if it has another."""
@@ -62,7 +81,7 @@ class Shapes:
 
     def find(self, reader: int, text: bytes) -> Shape | None:
         """Return the shape a text may have."""
-        return self._known.get((reader, text.translate(None, _DIGITS))) if len(text) <= MAX_BYTES else None
+        return self._known.get((reader, _without_digits(text))) if len(text) <= MAX_BYTES else None
 
     def learn(
         self, reader: int, text: bytes, template: str, literals: Sequence[tuple[str, str]], statements: tuple[Statement, ...]
@@ -81,4 +100,4 @@ class Shapes:
             return
         if len(self._known) >= MAX_SHAPES:
             self._known.clear()
-        self._known[reader, text.translate(None, _DIGITS)] = shape
+        self._known[reader, _without_digits(text)] = shape

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Final
+from typing import Any, Final
 
 from processors.statements.lexer import BIT, HEX, INTEGER, NUMERIC, TEXT
+from schemas.native import hot
 
 MAX_PARAMS: Final = 256
 """Tokens one statement carries, 6 KiB; the rest of a bulk insert is one `more.<count>` token over all of them."""
@@ -19,18 +20,22 @@ _PREFIXES: Final = {INTEGER: "int:", NUMERIC: "numeric:", TEXT: "text:", BIT: "b
 
 
 class Tokenizer:
-    """Makes tokens under one key (16 to 64 bytes)."""
+    """Makes tokens under one key (16 to 64 bytes). `native` does so in C, where that was built (`hot.Keyed`)."""
 
-    __slots__ = ("_key", "_keyed")
+    __slots__ = ("_key", "_keyed", "native")
 
     def __init__(self, key: bytes) -> None:
         if not 16 <= len(key) <= 64:
             raise ValueError(f"token key must be 16 to 64 bytes, not {len(key)}")
         self._key = key
         self._keyed = blake2b(digest_size=8, key=key)
+        self.native: Any = None if hot is None else hot.Keyed(key)
 
     def token(self, type: str, value: bytes) -> str:
         """Return `type:` and 16 hex digits for a value."""
+        if self.native is not None:
+            made: str = self.native.token(type, value)
+            return made
         digest = self._keyed.copy()
         digest.update(value)
         return type + ":" + digest.hexdigest()

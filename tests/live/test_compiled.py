@@ -50,6 +50,7 @@ def compiled(pg: Postgres, copy: Path) -> Iterator[affidavit.Proxy]:
 def test_every_hot_module_is_compiled(copy: Path) -> None:
     lacking = [name for name in HOT if not list((copy / name).parent.glob(f"{Path(name).stem}.*.so"))]
     assert lacking == []
+    assert list((copy / "schemas").glob("_hot.*.so"))
 
 
 def test_proxy_and_sealer_load_them_and_the_proxy_says_so(compiled: affidavit.Proxy) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import orjson
@@ -10,6 +10,7 @@ import orjson
 from ingest.core.guarding import Bound
 from ingest.core.masking import Rows
 from processors.statements import Mistake, Statement
+from schemas.native import hot
 
 ALLOW: Final = b'{"verdict":"allow","policies":[],"bundle":"","risk":0,"approval_id":""}'
 DENY: Final = b'{"verdict":"deny","policies":[],"bundle":"","risk":0,"approval_id":""}'
@@ -92,8 +93,13 @@ class Execution:
 
 def dynamic_fragment(kind: bytes, transaction: bytes, params: Sequence[str], claims: Mapping[str, str], decision: bytes) -> bytes:
     """Return the part of the event known before the statement runs. Tokens are plain ASCII without quotes."""
+    return _dynamic(kind, transaction, params, orjson.dumps(claims) if claims else b"{}", decision)
+
+
+def dynamic_text(kind: bytes, transaction: bytes, params: Sequence[str], claims: bytes, decision: bytes) -> bytes:
+    """Word that part. In C: `hot.dynamic`."""
     tokens = b'["' + '","'.join(params).encode() + b'"]' if params else b"[]"
-    return _DYNAMIC % (kind, transaction, tokens, orjson.dumps(claims) if claims else b"{}", decision)
+    return _DYNAMIC % (kind, transaction, tokens, claims, decision)
 
 
 def outcome_fragment(
@@ -107,7 +113,7 @@ def outcome_fragment(
     ready = started + execution.held
     worked = now - (began if began > ready else ready)
     total = now - started
-    return _OUTCOME % (
+    return _outcome(
         now,
         status,
         sqlstate,
@@ -120,6 +126,29 @@ def outcome_fragment(
         total if total > 0 else 0,
         _exposure(execution) if execution.masker is not None else b"{}",
     )
+
+
+def outcome_text(
+    ended_at: int,
+    status: bytes,
+    sqlstate: bytes,
+    rows: int,
+    affected: int,
+    bytes_in: int,
+    bytes_out: int,
+    db_us: int,
+    held_us: int,
+    total_us: int,
+    exposure: bytes,
+) -> bytes:
+    """Word that part. In C: `hot.outcome`."""
+    return _OUTCOME % (ended_at, status, sqlstate, rows, affected, bytes_in, bytes_out, db_us, held_us, total_us, exposure)
+
+
+_dynamic: Final[Callable[[bytes, bytes, Sequence[str], bytes, bytes], bytes]] = dynamic_text if hot is None else hot.dynamic
+_outcome: Final[Callable[[int, bytes, bytes, int, int, int, int, int, int, int, bytes], bytes]] = (
+    outcome_text if hot is None else hot.outcome
+)
 
 
 def _exposure(execution: Execution) -> bytes:

@@ -12,7 +12,7 @@ from typing import Final
 
 from ingest.protocols.postgres.expected import Prepared
 from ingest.protocols.postgres.parameters import NULL_TOKEN, parameter_plan
-from ingest.protocols.postgres.values import Canoniser
+from ingest.protocols.postgres.values import Canoniser, unspecified_text
 from processors.statements import Tokenizer
 
 MAX_PARAMETERS: Final = 64
@@ -71,6 +71,24 @@ class Repeats:
         assert self.prepared is not None
         if self.prepared.oids is not self._oids:
             return None
+        native = tokenizer.native
+        found: tuple[list[str], int] | None
+        if native is not None:
+            found = native.bound(data, prefix, self._start, self._plan, unspecified_text, NULL_TOKEN)
+        else:
+            found = self.bound(data, tokenizer)
+        if found is None:
+            return None
+        tokens, end = found
+        describes = _TAILS.get(data[end:])
+        if describes is None:
+            return None
+        self.describes = describes
+        self.end = end
+        return tokens
+
+    def bound(self, data: bytes, tokenizer: Tokenizer) -> tuple[list[str], int] | None:
+        """Return the values' tokens and where the Bind ends, None if it is malformed. In C: `hot.Keyed.bound`."""
         pos = self._start
         unpack, token, size = _LENGTH.unpack_from, tokenizer.token, len(data)
         tokens: list[str] = []
@@ -89,9 +107,4 @@ class Repeats:
         end: int = unpack(data, 1)[0] + 1
         if end > size or end < pos + 2 or end != pos + 2 + 2 * (data[pos] << 8 | data[pos + 1]):
             return None
-        describes = _TAILS.get(data[end:])
-        if describes is None:
-            return None
-        self.describes = describes
-        self.end = end
-        return tokens
+        return tokens, end

@@ -54,7 +54,7 @@ def _as_is(word: str) -> Canoniser:
     return lambda value: (word, value)
 
 
-def _unspecified_text(value: bytes) -> Canonised:
+def unspecified_text(value: bytes) -> Canonised:
     # The client left the type to the server. A canonical integer is taken as one, so that it correlates with literals;
     # "007" and "+7" are text: as an identifier or a telephone number they are not 7.
     digits = value[1:] if value[:1] == b"-" else value
@@ -253,7 +253,7 @@ def _jsonb_binary(value: bytes) -> Canonised:
 _TEXT_OIDS = (18, 19, 25, 705, 1042, 1043)  # char, name, text, unknown, bpchar, varchar
 
 _TEXT: dict[int, Canoniser] = {
-    UNSPECIFIED: _unspecified_text,
+    UNSPECIFIED: unspecified_text,
     16: _bool_text,
     17: _bytea_text,
     **dict.fromkeys((20, 21, 23, 26), _int_text),
