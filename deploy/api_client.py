@@ -100,7 +100,8 @@ class ApiClient:
         except (orjson.JSONDecodeError, AttributeError):
             detail = ""
         if status == 401:
-            return f"the API at {self._url} does not know this token: {detail or 'unauthorised'}; give a valid one with --token"
+            detail = detail.rstrip(".") or "unauthorised"
+            return f"the API at {self._url} does not know this token: {detail}; give a valid one with --token"
         if status == 403:
             return f"this token may not do that: {detail or 'forbidden'} Roles and groups are given by token create."
         if status in (404, 409):

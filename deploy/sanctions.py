@@ -5,6 +5,7 @@ The trail first: the admin action is in the identity store's outbox before the p
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 
@@ -32,6 +33,12 @@ KILL_HOLDS_US = 86_400_000_000
 
 
 _BATCH = 1000
+MAX_NAME = 200
+_SESSION_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
+
+
+class SanctionError(Exception):
+    """What was asked cannot be about anybody; the text says what to do. Nothing was said."""
 
 
 def _now() -> int:
@@ -41,8 +48,9 @@ def _now() -> int:
 def suspend(config: Config, principal: str, actor: str, reason: str, ttl_seconds: float | None) -> None:
     """Bar a principal, by any name that may be the same person's, and whoever acts for it; end their sessions.
 
-    For `ttl_seconds`, or until resumed.
+    For `ttl_seconds`, or until resumed. Raises SanctionError for what can be no name.
     """
+    _check_name(principal)
     now = _now()
     expires = 0 if ttl_seconds is None else now + int(ttl_seconds * 1_000_000)
     message = PrincipalSuspended(at=now, actor=actor, principal=principal, reason=reason, expires_at=expires)
@@ -51,6 +59,7 @@ def suspend(config: Config, principal: str, actor: str, reason: str, ttl_seconds
 
 def resume(config: Config, principal: str, actor: str, reason: str) -> list[str]:
     """End the suspension of this very name; return other names whose suspensions go on barring the same person."""
+    _check_name(principal)
     message = PrincipalResumed(at=_now(), actor=actor, principal=principal, reason=reason)
     say(config, message, "principal.resume", principal, {"reason": reason})
     return [name for name in suspensions(config) if name != principal and same_person(name, principal)]
@@ -85,10 +94,18 @@ def suspensions(config: Config) -> dict[str, PrincipalSuspended | Unreadable]:
 
 
 def kill_session(config: Config, session_id: str, actor: str, reason: str) -> None:
-    """End one session, on whichever proxy it is."""
+    """End one session, on whichever proxy it is. Raises SanctionError for what can be no session's id."""
+    if not _SESSION_ID(session_id):
+        raise SanctionError(f"{session_id[:60]!r} is no session's id; `affidavit session list --open` shows them")
     now = _now()
     message = SessionKilled(at=now, actor=actor, session_id=session_id, reason=reason, expires_at=now + KILL_HOLDS_US)
     say(config, message, "session.kill", session_id, {"reason": reason})
+
+
+def _check_name(principal: str) -> None:
+    if principal != principal.strip() or not 0 < len(principal) <= MAX_NAME or not principal.isprintable():
+        said = f"give 1 to {MAX_NAME} characters as events name it (`affidavit session list`)"
+        raise SanctionError(f"{principal[:60]!r} can be no principal: {said}")
 
 
 def say(config: Config, message: Message, action: str, target: str, details: dict[str, str]) -> None:

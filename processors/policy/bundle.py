@@ -327,9 +327,30 @@ def _file(data: bytes) -> _File:
 
 
 def _worded(error: ValidationError) -> Iterable[str]:
-    for detail in error.errors(include_url=False, include_input=False):
+    for detail in error.errors(include_url=False):
         where = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in detail["loc"]).lstrip(".")
-        yield f"{where}: {detail['msg'].removeprefix('Value error, ')}"
+        given, context = detail["input"], detail.get("ctx", {})
+        shown = f", not {given!r:.80}" if isinstance(given, str | int | float | bool) else ""
+        match detail["type"]:
+            case "string_type" if isinstance(given, bool):
+                said = f"must be text, and YAML reads this as {str(given).lower()}: put it in quotes"
+            case "string_type":
+                said = f"must be text{shown}: put it in quotes"
+            case "enum" | "literal_error":
+                said = f"must be {context.get('expected')}{shown}"
+            case "missing":
+                said = "is required; add it"
+            case "extra_forbidden":
+                said = "is no member here; docs/policy.md lists them"
+            case "model_type" | "dataclass_type" | "dict_type" | "model_attributes_type":
+                said = f"must be members as `name: value`{shown}"
+            case "list_type" | "tuple_type":
+                said = f"must be a list, each item behind `- `{shown}"
+            case "int_type" | "int_parsing":
+                said = f"must be a whole number{shown}"
+            case _:
+                said = detail["msg"].removeprefix("Value error, ")
+        yield f"{where}: {said}"
 
 
 def _across(files: list[_File]) -> Iterable[str]:

@@ -11,7 +11,7 @@ import yaml
 from deploy.cli import run
 from deploy.policy_commands import analysed, check, load_policy
 from deploy.policy_commands import test as run_cases
-from processors.policy.bundle import BoundRule, CounterRule
+from processors.policy.bundle import BoundRule, CounterRule, PolicyError, read_bundle
 from processors.policy.context import DEFAULTS
 from schemas.events import Verdict
 
@@ -123,3 +123,23 @@ def test_the_commands_print_and_exit_as_they_found(tmp_path: Path, capsys: pytes
     assert "rule a" in capsys.readouterr().err
     assert run(["policy", "check", str(tmp_path / "none.yaml")]) == 1
     assert "cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ("reason: no", "rules[0].reason: must be text, and YAML reads this as false: put it in quotes"),
+        ("reason: 12", "rules[0].reason: must be text, not 12: put it in quotes"),
+        ("effect: denyy", "rules[0].effect: must be 'allow', 'alert', 'mask', 'hold' or 'deny', not 'denyy'"),
+        ("risk: many", "rules[0].risk: must be a whole number, not 'many'"),
+        ("wen: 'true'", "rules[0].wen: is no member here; docs/policy.md lists them"),
+        ("tests: none", "rules[0].tests: must be a list, each item behind `- `, not 'none'"),
+    ],
+)
+def test_a_mistake_in_a_rule_is_told_with_what_stands_there(rule: str, said: str) -> None:
+    lines = {"id": "id: a", "effect": "effect: deny", "when": "when: 'true'", "reason": "reason: because"}
+    lines[rule.partition(":")[0]] = rule
+    text = "bundle: b\nrules:\n  - " + "\n    ".join(lines.values())
+    with pytest.raises(PolicyError) as caught:
+        read_bundle({"b.yaml": text.encode()})
+    assert str(caught.value) == f"b.yaml: {said}"

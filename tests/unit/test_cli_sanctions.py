@@ -1,0 +1,28 @@
+"""What can be nobody's name, and no session's id, is refused before anything is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deploy.cli import run
+
+
+@pytest.mark.parametrize("name", ["", " ", "dana ", " dana", "da\nna", "x" * 201])
+@pytest.mark.parametrize("verb", ["suspend", "resume"])
+def test_no_principal(verb: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "affidavit.yaml"
+    config.write_text("data_dir: data\n")
+    assert run(["principal", verb, name, "-c", str(config)]) == 1
+    assert "can be no principal: give 1 to 200 characters as events name it" in capsys.readouterr().err
+    assert not (tmp_path / "data" / "log" / "log.db").exists()
+
+
+@pytest.mark.parametrize("session", ["", "dana", "01a2262e-d74b-730d-8c9f", "01A2262E-D74B-730D-8C9F-66D70000029E "])
+def test_no_session(session: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "affidavit.yaml"
+    config.write_text("data_dir: data\n")
+    assert run(["session", "kill", session, "-c", str(config)]) == 1
+    assert "is no session's id; `affidavit session list --open` shows them" in capsys.readouterr().err
+    assert not (tmp_path / "data" / "log" / "log.db").exists()
