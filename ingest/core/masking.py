@@ -60,6 +60,12 @@ class Masking(Protocol):
     def changing(self, statement: Any) -> None:
         """A statement is about to change objects of the database."""
 
+    def completed(self, statement: Any) -> None:
+        """A statement succeeded."""
+
+    def failed(self) -> None:
+        """A statement failed."""
+
     def transaction_ended(self) -> None:
         """A transaction ended: what it changed is there for everybody, or was undone."""
 

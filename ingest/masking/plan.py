@@ -30,6 +30,10 @@ class ColumnTags(Protocol):
         """Return whether too little was seen of an untagged column to believe that it holds nothing."""
         ...
 
+    def has(self, table_oid: int) -> bool:
+        """Return whether a table is known."""
+        ...
+
     def lookup(self, table_oid: int, attribute: int) -> frozenset[DataClass] | None:
         """Return the classes of a column, empty for one known to hold nothing; None if the catalogue does not know the column."""
         ...
@@ -90,12 +94,14 @@ def plan_result(
     *,
     formats: tuple[int, ...] | None = None,
     watch: bool = False,
+    own: Callable[[int], frozenset[DataClass] | None] | None = None,
 ) -> tuple[ColumnPlan, ...]:
     """Return a plan for each column of a RowDescription's body; `tags` None means that no catalogue could be read.
 
     `computed` tells the classes behind column n of a count, None if not known. `formats` are those a Bind asked for, which
     a description of the statement does not know: none, one for all, one each. `watch`: also search
-    what is computed of untagged columns. Raises ValueError on a description that is none.
+    what is computed of untagged columns; `own` tells of columns that the catalogue does not know and that are temporary tables'
+    of the session; where it cannot, what is behind them is computed. Raises ValueError on a description that is none.
     """
     count = int.from_bytes(description[:2], "big")
     if formats is not None and len(formats) not in (0, 1, count):
@@ -111,6 +117,10 @@ def plan_result(
         if formats is not None:
             code = formats[n] if len(formats) == count else formats[0] if formats else 0
         classes = computed(n, count) if table == 0 else tags.lookup(table, attribute) if tags is not None else None
+        if own is not None and table and classes is None and tags is not None and not tags.has(table):
+            classes, watch = own(attribute) if attribute > 0 else None, True
+            classes = computed(n, count) if classes is None else classes
+            table = attribute = 0
         watched = watch if table == 0 else tags is not None and tags.watched(table, attribute)
         plan = planned(classes, principal, type_oid, code != 0, table, attribute, watched)
         if plan.treatment is Treatment.MASK and table and tags is not None and tags.is_statement(table, attribute):

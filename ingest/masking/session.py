@@ -19,14 +19,16 @@ from ingest.masking.plan import ColumnPlan, MaskPlan, Treatment, plan_result, pl
 from ingest.masking.refusals import refusal
 from ingest.masking.reports import without_values
 from ingest.masking.rows import MAX_ROW, RowMasker
-from ingest.masking.sight import Sight, changes, doubted
+from ingest.masking.sight import Sight, changes, doubted, look
 from ingest.masking.tags import EVERY, Classes
+from ingest.masking.temporary import Temporary
 from processors.statements import Statement
 from processors.statements.statement import CopyFormat
 from schemas.classes import DataClass
 from schemas.events import Decision, Verdict
 
 _NOTHING: Classes = frozenset()
+_NONE: frozenset[str] = frozenset()
 RULE = "masking"
 """What decisions name where masking itself refuses a statement."""
 
@@ -34,6 +36,11 @@ _FULL = (
     "It fills a table from other columns, and there is no room to remember what the table holds then. It was not executed. Ask"
     " whoever runs the proxy to say what the database's tables hold (CatalogueTagged), or to make room in the register."
 )
+
+
+def _unknown(n: int, count: int) -> Classes | None:
+    """Say of no column what is behind it."""
+    return None
 
 
 def nothing_clear() -> Classes:
@@ -66,12 +73,17 @@ class SessionMasking:
         self._strict = MaskPlan(frozenset(), database.styles, database.default)
         self._plan = self._strict
         self._seen: Classes | None = None
+        self._seen_at: tuple[object, int] | None = None
         self._changing: set[str] = set()
         self._made: dict[str, Table] = {}
         """Temporary tables of this session, by short name: what statements that name them may carry elsewhere."""
 
         self._temporary = 0
-        """How often a temporary table was made or given another name."""
+        """How often a temporary table was made, filled or given another name."""
+
+        self._there = Temporary()
+        self._sights: dict[Statement, Sight | None] = {}
+        """Of statements that name such tables, for as long as these hold the same."""
 
         self._refill: dict[Statement, list[str]] = {}
         """What filled tables that its own transaction had changed, or made in another's place: no snapshot has those yet."""
@@ -95,15 +107,50 @@ class SessionMasking:
     def sight(self, statement: Statement) -> Sight | None:
         """Return what a statement may show."""
         database = self._database
-        found = database.sight(statement)
+        found = self._own_sight(statement) if self._made else database.sight(statement)
         if found is not None and self._granted(statement):
             found = replace(found, granted_by=statement)
         if not (self._changing or database.doubts):
             return found
         stale = database.stale
         if self._changing or stale:
-            return doubted(statement, found, {*self._changing, *stale}, database.tags)
+            changed = {*self._changing, *stale} - (found.temporary if found is not None else _NONE)
+            return doubted(statement, found, changed, database.tags) if changed else found
         return found
+
+    def _own_sight(self, statement: Statement) -> Sight | None:
+        """Return what a statement may show that may name temporary tables of this session."""
+        tags = self._database.tags
+        touched = (*statement.facts.reads, *statement.facts.writes)
+        names = frozenset(name.rpartition(".")[2] for name in touched) & self._made.keys()
+        if not names or tags is None:
+            return self._database.sight(statement)
+        at = tags, self._temporary
+        if at != self._seen_at:
+            self._seen_at = at
+            self._sights.clear()
+        if statement not in self._sights:
+            only = self._there.has(names) and not any(tags.catalogue.find("?", name) for name in names)
+            held = {name: self._made[name].columns() if only else {"": EVERY} for name in names}
+            own = tags.with_made(held, names if only else _NONE)
+            found = look(statement, own)
+            if only and all(own.columns(name) is not None for name in touched):
+                # What an untagged column held that values were copied from may still be found in them.
+                found = replace(found or Sight(rest=_NOTHING, code=False, touched=_NOTHING), temporary=names, watch=True)
+            if len(self._sights) >= MAX_OWN:
+                self._sights.clear()
+            self._sights[statement] = found
+        return self._sights[statement]
+
+    def completed(self, statement: Statement) -> None:
+        """A statement succeeded: a temporary table that it made is there."""
+        tags = self._database.tags if statement.shape.made else None
+        own = tags is not None and all(map(tags.is_own, statement.facts.functions))
+        self._there.completed(statement, own)
+
+    def failed(self) -> None:
+        """A statement failed."""
+        self._there.undone()
 
     def shown(self, sight: Sight) -> MaskPlan:
         """What may be seen now of what a statement shows: by a grant, while it lasts, more than by policy alone."""
@@ -113,7 +160,7 @@ class SessionMasking:
 
     def changing(self, statement: Statement) -> None:
         """A statement is about to run: what it changes is not known any more; what it fills has the classes of its sources."""
-        if statement.changes_objects:
+        if statement.changes_objects and not self._is_own(statement):
             self._changing.update(changes(statement, self._database.tags))
         shape = statement.shape
         if shape.flows or shape.made:
@@ -130,17 +177,30 @@ class SessionMasking:
             self._database.renamed(statement)
             self._rename(statement)
 
+    def _is_own(self, statement: Statement) -> bool:
+        """Tell whether all that a statement drops or alters is a temporary table."""
+        names = frozenset(name.rpartition(".")[2] for name in statement.facts.writes)
+        tags = self._database.tags
+        tables = statement.facts.verbs in (("drop_table",), ("alter_table",), ("truncate",))
+        return (
+            tables
+            and bool(names)
+            and tags is not None
+            and self._there.has(names)
+            and not any(tags.catalogue.find("?", n) for n in names)
+        )
+
     def _carries_more(self, statement: Statement) -> bool:
         found = self._database.carries(statement, self._made)
         return any(table.held and not made.temporary for made, table in found.made) or self._database.adds(found)
 
     def _fill(self, found: Carried) -> None:
+        self._temporary += 1
         for made, columns in found.made:
             short = made.name.rpartition(".")[2]
             if not made.temporary or (short not in self._made and len(self._made) >= MAX_OWN):
                 continue
             columns = columns.copy()
-            self._temporary += 1
             before = self._made.get(short)
             if before is not None:  # it may be there still, whatever becomes of this statement
                 names = columns.names if columns.names == before.names else None
@@ -164,6 +224,7 @@ class SessionMasking:
 
     def transaction_ended(self) -> None:
         """What was changed is there for everybody, or was undone."""
+        self._there.transaction_ended()
         if self._refill:
             self._database.again(self._refill)
             self._refill = {}
@@ -183,10 +244,26 @@ class SessionMasking:
         database = self._database
         principal = self._strict if strict else self.shown(sight)
         tags = None if sight.doubted else database.tags
-        plan = plan_result(description, tags, principal, sight.computed, formats=formats, watch=sight.watch)
+        own = self._columns(sight.temporary) if sight.temporary and not sight.doubted else None
+        computed = sight.computed if own is not None or not sight.temporary else _unknown
+        plan = plan_result(description, tags, principal, computed, formats=formats, watch=sight.watch, own=own)
         if not sight.doubted and any(not c.known and c.table for c in plan):
             database.unknown_column()
         return RowMasker(plan, database.scanner, database.tokenizer, database.name_of, principal.clear, database.observed)
+
+    def _columns(self, names: frozenset[str]) -> Callable[[int], Classes | None] | None:
+        """Return what tells the classes of a temporary table's column by its number, None if one of these is not there.
+
+        Of several tables, which of them a column is of is not known by that.
+        """
+        if not self._there.has(names):
+            return None
+        held = self._made[next(iter(names))].held if len(names) == 1 else None
+
+        def of(attribute: int) -> Classes | None:
+            return held.get(0, _NOTHING) | held.get(attribute, _NOTHING) if held is not None else None
+
+        return of
 
     def copied(self, sight: Sight, form: CopyFormat | None, header: bytes, encoding: str, strict: bool = False) -> CopyMasker:
         """Return what masks the rows of a COPY. Raises ValueError where they cannot be cut into fields for certain."""
@@ -194,7 +271,8 @@ class SessionMasking:
             raise ValueError("the rows of a COPY come in another format than it asked for")
         count = int.from_bytes(header[1:3], "big")
         principal = self._strict if strict else self.shown(sight)
-        plan = [planned(sight.computed(n, count), principal, 25, False, watched=sight.watch) for n in range(count)]
+        computed = sight.computed if self._there.has(sight.temporary) else _unknown
+        plan = [planned(computed(n, count), principal, 25, False, watched=sight.watch) for n in range(count)]
         return CopyMasker(plan, form, encoding, self._database.scanner, self._database.name_of, principal.clear)
 
     def counter(self, sight: Sight) -> RowMasker:

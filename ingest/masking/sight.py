@@ -75,7 +75,8 @@ class Sight:
     `exact`: `front` has every column. `code`: messages may come from code, and say anything. `leaks` are the classes that would
     get to where nothing masks them, None if that cannot be told, and `reasons` how. `by_name`: it shows what something of a name
     shows. `watch`: it touches untagged columns of which too little was seen. `doubted`: the snapshot has not the objects as they
-    are now. `granted_by`: the session has grants, and what they let this statement show counts.
+    are now. `temporary`: it names temporary tables of the session by these short names, whose columns are among these while they
+    are there. `granted_by`: the session has grants, and what they let this statement show counts.
     """
 
     front: tuple[Classes | None, ...] = ()
@@ -90,6 +91,7 @@ class Sight:
     doubted: bool = False
     reasons: tuple[tuple[Leak, Classes], ...] = ()
     granted_by: Statement | None = None
+    temporary: frozenset[str] = frozenset()
 
     def computed(self, n: int, count: int) -> Classes | None:
         """Return the classes behind column `n` of `count`."""
@@ -213,11 +215,13 @@ def _tells(statement: Statement, tags: CatalogueTags | None) -> bool:
 def doubted(statement: Statement, found: Sight | None, changed: set[str], tags: CatalogueTags | None) -> Sight | None:
     """Return the sight of a statement while objects are not as the snapshot has them: of what uses them, nothing is certain."""
     facts = statement.facts
-    touched = {name.rpartition(".")[2] for name in (*facts.reads, *facts.writes)} & changed
+    made = {made.name for made in statement.shape.made if made.temporary}  # whatever had its name before
+    touched = {name.rpartition(".")[2] for name in (*facts.reads, *facts.writes) if name not in made} & changed
     called = {name.rpartition(".")[2] for name in facts.functions}
     new = bool(called & changed) or tags is None or not called <= tags.catalogue.functions.keys() | tags.catalogue.builtins
     calls = new or tags is None or not called.isdisjoint(tags.catalogue.functions)
-    values = VALUES in changed and bool(facts.reads or facts.writes or facts.functions)
+    defines = facts.verbs[:1] and facts.verbs[0].startswith(("create_", "alter_", "drop_"))
+    values = VALUES in changed and bool(facts.reads or facts.functions or (facts.writes and not defines))
     if not touched and not values and not (CODE in changed and (calls or facts.writes)):
         return found
     if TELLS in changed and (new or values or (touched and facts.writes)):
@@ -356,7 +360,7 @@ def _unmasked(target: str, classes: Classes, behind: Iterable[str], tags: Catalo
     if not classes:
         return NOTHING
     table, _, column = target.rpartition(".")
-    if table.startswith("pg_temp"):
+    if table.startswith("pg_temp") or table.rpartition(".")[2] in tags.temporary:
         return NOTHING  # no snapshot has it, and what no snapshot has is masked
     columns = tags.columns(table)
     short = table.rpartition(".")[2]

@@ -168,6 +168,8 @@ class CatalogueTags:
         self.catalogue = catalogue
         self._learned = learned
         self._made: Mapping[str, Mapping[str, Classes]] = {}
+        self.temporary: frozenset[str] = frozenset()
+        """Of the tables made, temporary ones of the session, by short name: what is put into them is known."""
         self.kept: dict[tuple[int, int], Classes] = dict(kept or {})
         self._namer = Namer(tokenizer, ())
         self._scanner = scanner
@@ -180,13 +182,17 @@ class CatalogueTags:
         self._families: dict[int, Mapping[str, Classes]] = {}
         self._open: set[int] = set()
 
-    def with_made(self, made: Mapping[str, Mapping[str, Classes]]) -> CatalogueTags:
+    def with_made(self, made: Mapping[str, Mapping[str, Classes]], temporary: frozenset[str] = frozenset()) -> CatalogueTags:
         """Return these tags as they are where tables of these short names were made that no snapshot has."""
         if not made:
             return self
         other = copy(self)
-        other._made, other._named = made, {}
+        other._made, other._named, other.temporary = made, {}, temporary
         return other
+
+    def has(self, table_oid: int) -> bool:
+        """Return whether a table is known."""
+        return table_oid < SYSTEM_OIDS or table_oid in self._by_oid
 
     def lookup(self, table_oid: int, attribute: int) -> Classes | None:
         """Return the classes of a column as a row description names it; None if the snapshot does not know it."""

@@ -24,7 +24,10 @@ SELECT json_build_object('schema', n.nspname, 'name', c.relname, 'kind', c.relki
   'columns', (SELECT coalesce(json_agg(json_build_array(a.attname, a.attnum, pg_catalog.format_type(a.atttypid, a.atttypmod),
       a.attnotnull, coalesce(pg_catalog.col_description(c.oid, a.attnum), ''), CASE WHEN a.attgenerated <> '' THEN coalesce((
         SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid) FROM pg_catalog.pg_attrdef d
-        WHERE d.adrelid = c.oid AND d.adnum = a.attnum), '') ELSE '' END) ORDER BY a.attnum), '[]')
+        WHERE d.adrelid = c.oid AND d.adnum = a.attnum), '') ELSE '' END, CASE WHEN a.attgenerated = '' THEN coalesce((
+        SELECT x.text FROM (SELECT coalesce((SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid) FROM pg_catalog.pg_attrdef d
+          WHERE d.adrelid = c.oid AND d.adnum = a.attnum), pg_catalog.pg_get_expr(y.typdefaultbin, 0)) AS text
+          FROM pg_catalog.pg_type y WHERE y.oid = a.atttypid) x WHERE x.text ~ '[(]'), '') ELSE '' END) ORDER BY a.attnum), '[]')
     FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
   'kin', (SELECT coalesce(json_agg(k.nspname || '.' || r.relname), '[]')
     FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class r ON r.oid IN (i.inhrelid, i.inhparent) AND r.oid <> c.oid

@@ -33,6 +33,8 @@ class Column:
     comment: str = ""
     generated: str = ""
     """The expression that makes it of others of its row."""
+    default: str = ""
+    """The expression it has where it is given nothing, if that calls something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +230,7 @@ def _parts(
                     r.belongs,
                 ]
             )
-            yield orjson.dumps([[c.name, c.number, c.type, c.not_null, c.comment, c.generated] for c in r.columns])
+            yield orjson.dumps([[c.name, c.number, c.type, c.not_null, c.comment, c.generated, c.default] for c in r.columns])
     for name in sorted(functions):
         for f in functions[name]:
             yield orjson.dumps([f.schema, f.name, f.language, f.volatility, f.body, f.oid, f.definer])

@@ -288,6 +288,8 @@ class PostgresSession:
         execution.done = True
         self._ended += 1
         self.rows += execution.rows
+        if self.masking is not None:
+            self.masking.completed(execution.statement) if status == b"ok" else self.masking.failed()
         if execution.audited:
             outcome = outcome_fragment(execution, now, self.settled_at, status, sqlstate, affected, bytes_out)
             actions.append(Conclude(execution, outcome))
@@ -298,6 +300,8 @@ class PostgresSession:
         execution.done = True
         self._ended += 1
         self.rows += execution.rows
+        if self.masking is not None:
+            self.masking.completed(execution.statement)
         if execution.audited:
             execution.outcome = outcome_fragment(execution, now, self.settled_at, b"ok", b"", affected, bytes_out)
         self.settled_at = now

@@ -47,7 +47,8 @@ class Piece:
     An empty `tree` stands for what the body builds at run time. `over` is the query, or the empty tree for a long count, whose
     every row it is run for; `in_rounds`: it is run until a condition holds; `endless`: it is a loop that nothing ends.
     `counter` is the variable of a counted loop around it whose end is not known; `assigned` the variable that is given its
-    value; `is_raised`: RAISE shows it; `fetches`: it is nothing but a FETCH from a cursor.
+    value, `into` those that its rows' columns are; `bounds`: it says how often a loop runs that gives rows; `is_raised`: RAISE
+    shows it; `fetches`: it is nothing but a FETCH from a cursor. One that stands before the others has nothing but `variables`.
     """
 
     tree: Node
@@ -59,6 +60,9 @@ class Piece:
     assigned: str = ""
     is_raised: bool = False
     fetches: bool = False
+    into: tuple[str, ...] = ()
+    bounds: bool = False
+    variables: frozenset[str] = frozenset()
 
 
 def statements(body: str, language: str) -> Iterator[Piece]:
@@ -108,6 +112,8 @@ def _plpgsql(body: str) -> Iterator[Piece]:
 def _expressions(tree: Any) -> Iterator[Piece]:
     stack: list[tuple[Any, bool, _Around]] = [(tree, False, _Around())]
     count = 0
+    names, gives_rows = _declared(tree)
+    yield Piece({}, fetches=True, variables=names)
     while stack:
         item, dynamic, around = stack.pop()
         if isinstance(item, list):
@@ -137,7 +143,10 @@ def _expressions(tree: Any) -> Iterator[Piece]:
                 if _is_endless(key, value):
                     yield Piece({}, endless=True)
                 inside = around.within(key, value)
-                stack += [(v, False, inside if k == "body" else around) for k, v in value.items()]
+                outside = replace(around, bounds=gives_rows, into=_into(value) if key == "PLpgSQL_stmt_fors" else ())
+                stack += [(v, False, inside if k == "body" else outside) for k, v in value.items()]
+            elif key in ("PLpgSQL_stmt_execsql", "PLpgSQL_var") and ("target" in value or "default_val" in value):
+                stack.append((value, False, replace(around, into=_into(value))))
             elif key == "PLpgSQL_stmt_fetch":
                 yield around.put(Piece({}, fetches=True))
                 stack.append((value, False, around))
@@ -155,11 +164,14 @@ class _Around:
     in_rounds: bool = False
     counter: str = ""
     is_raised: bool = False
+    into: tuple[str, ...] = ()
+    bounds: bool = False
 
     def put(self, piece: Piece) -> Piece:
         if self == _NOTHING_AROUND:
             return piece
-        return replace(piece, over=self.over, in_rounds=self.in_rounds, counter=self.counter, is_raised=self.is_raised)
+        around = replace(piece, over=self.over, in_rounds=self.in_rounds, counter=self.counter, is_raised=self.is_raised)
+        return replace(around, into=self.into, bounds=self.bounds)
 
     def within(self, kind: str, fields: Node) -> _Around:
         """Return what the body of a loop stands in. A loop that is left after few rounds is none."""
@@ -171,6 +183,29 @@ class _Around:
 
 
 _NOTHING_AROUND = _Around()
+
+
+def _declared(tree: Any) -> tuple[frozenset[str], bool]:
+    """Return the names of a body's variables, and whether it gives rows one by one."""
+    names: set[str] = set()
+    gives = False
+    for key, value in walk(tree):
+        if key in ("PLpgSQL_var", "PLpgSQL_rec"):
+            names.add(str(value.get("refname", "")))
+        gives = gives or key == "PLpgSQL_stmt_return_next"
+    return frozenset(names), gives
+
+
+def _into(fields: Node) -> tuple[str, ...]:
+    """Return the variables that a statement, a loop or a declaration gives values to."""
+    if "default_val" in fields:
+        return (fields.get("refname", ""),)
+    for target in (fields.get("target"), fields.get("var")):
+        for key, value in target.items() if isinstance(target, dict) else ():
+            if key == "PLpgSQL_row":
+                return tuple(f.get("name", "") for f in value.get("fields", ()))
+            return (value.get("refname", ""),)
+    return ()
 
 
 _LOOPS = frozenset(f"PLpgSQL_stmt_{kind}" for kind in ("loop", "while", "fori", "fors", "forc"))

@@ -12,13 +12,14 @@ from typing import Any
 
 import orjson
 
-from processors.statements.catalogue import Catalogue, Function, Relation
+from processors.statements.catalogue import Catalogue, Column, Function, Relation
 from processors.statements.dangers import of_setting
 from processors.statements.dangers.objects import records_actions
 from processors.statements.facts import signs
+from processors.statements.facts.assignments import ROW
 from processors.statements.facts.collector import Collector
 from processors.statements.facts.expression import MULTIPLYING
-from processors.statements.facts.scope import Output
+from processors.statements.facts.scope import RESULT, Output
 from processors.statements.facts.trees import within_effort
 from processors.statements.facts.utility import StatementWalk
 from processors.statements.grammar import tree_json
@@ -29,6 +30,7 @@ MAX_STEPS = 2000
 MANY_ROWS = 100_000
 """Rows from which reading a whole table is an export of it."""
 
+_ROW = f"{ROW}."
 _VIEWS = ("v", "m")
 _SYNTAX = ("current_", "local", "session_user", "user", "xml", "json")
 """What the grammar calls functions of its own."""
@@ -58,6 +60,8 @@ class _Resolution:
         self._path = facts.namer.path
         self._code_of: dict[str, Collector] = {}
         """The database's functions that are called, by name without schema, and what their bodies do."""
+        self._triggered: list[str] = []
+        """Tables whose triggers run."""
 
     def run(self) -> None:
         facts = self.facts
@@ -92,6 +96,18 @@ class _Resolution:
                 facts.flag(StatementFlag.OPAQUE)
                 facts.danger(Danger.OPAQUE)
                 return
+        self._rows_of_triggers()
+
+    def _rows_of_triggers(self) -> None:
+        """What triggers give to the rows that they see, tables with triggers are given."""
+        given = [(target, behind) for target, behind in self.facts.flows if target.startswith(_ROW)]
+        for target, behind in given:
+            del self.facts.flows[target, behind]
+            for table in self._triggered:
+                column = target.removeprefix(_ROW)
+                known = {c.name for r in self.catalogue.find(*table.split(".", 1)) for c in r.columns}
+                if column == "*" or column in known:
+                    self.facts.flow(f"{table}.{column}", behind)
 
     def _once(self, what: str, name: str) -> None:
         if (what, name) in self._seen:
@@ -173,13 +189,25 @@ class _Resolution:
             if written or relation.qualified in self.facts.computed:
                 texts += [f"SELECT {e}" for e in relation.expressions]
             if written:
+                if relation.triggers:
+                    self._triggered.append(relation.qualified)
                 self._run(*relation.triggers)
+                for column in relation.columns:
+                    if column.default:
+                        self._default(relation, column)
                 self._cascade(relation)
                 texts += relation.rules
             for text in texts:
                 self._absorb(self._code(("text", text), text, "sql"))
             if relation.kind == "f":
                 self.facts.danger(Danger.FILE_ACCESS if relation.wrapper == "file_fdw" else Danger.NETWORK_EGRESS)
+
+    def _default(self, relation: Relation, column: Column) -> None:
+        """Note that a column may be given what its default's functions give."""
+        made = self._code(("text", column.default), f"SELECT {column.default}", "sql")
+        self._absorb(made)
+        own = [name for name in made.functions if any(not f.extension for f in self.catalogue.find_functions(name))]
+        self.facts.flow(f"{relation.qualified}.{column.name}", frozenset(name + RESULT for name in own))
 
     def _cascade(self, relation: Relation) -> None:
         """Take in what foreign keys do to other tables' rows: they go or change with the rows that they refer to."""

@@ -15,6 +15,7 @@ from processors.statements.dangers import of_setting
 from processors.statements.dangers.settings import of_showing, of_size, takes_memory
 from processors.statements.dangers.statements import of_statement
 from processors.statements.facts import body, loops, signs
+from processors.statements.facts.assignments import ROW, Assignments
 from processors.statements.facts.collector import FOLLOWED_SETTINGS, Collector, Node
 from processors.statements.facts.query import OUTPUT, QUERIES, QueryWalk
 from processors.statements.facts.scope import Output, Scope
@@ -33,6 +34,9 @@ _TARGETS = ("relation", "view", "sequence", "base", "table")
 
 class StatementWalk(QueryWalk):
     """Walks any statement into a Collector."""
+
+    last = Output()
+    """What the query walked last gives."""
 
     def statement(self, node: Node) -> None:
         """Record one statement's facts."""
@@ -54,6 +58,7 @@ class StatementWalk(QueryWalk):
             self._specified(kind, fields)
 
     def _result(self, output: Output, fields: Node) -> None:
+        self.last = output
         into, self.facts.made = fields.get("intoClause") or self.facts.made, {}
         if fields.get("intoClause", {}).get("rel", {}).get("relpersistence", "t") != "t":
             self._copied({"SelectStmt": fields})
@@ -358,7 +363,11 @@ class StatementWalk(QueryWalk):
                 raise body.OpaqueBodyError("too deep")
             if language.lower() == "plpgsql" and len(text) <= body.MAX_BODY_CHARS:
                 self.facts.types |= body.words(text)
+            given = Assignments()
             for piece in body.statements(text, language):
+                if piece.variables:
+                    given.variables = piece.variables
+                    continue
                 pieces.append(piece)
                 if piece.endless:
                     self.facts.danger(Danger.RESOURCE_EXHAUSTION)
@@ -368,13 +377,18 @@ class StatementWalk(QueryWalk):
                 elif piece.tree:
                     self.facts.in_rounds = piece.in_rounds
                     if piece.is_expression:
-                        self.select(piece.tree["SelectStmt"], None, OUTPUT)
+                        given.take(piece, self.select(piece.tree["SelectStmt"], None, OUTPUT))
                     else:
+                        self.last = Output()
                         self.statement(piece.tree)
+                        given.take(piece, self.last)
                         changed += [kind for kind in loops.CHANGES if kind in piece.tree]
                     self.facts.in_rounds = False
                     loops.of_piece(piece, self.facts)
             loops.of_rounds(pieces, self.facts)
+            self.facts.counted |= given.counted
+            for column, behind in given.row().items():
+                self.facts.flow(f"{ROW}.{column}", behind)
             if Danger.BULK_EXPORT in self.facts.dangers:
                 # A variable may hold the keys of a whole table, and pick its rows by them.
                 self.facts.danger(*(loops.CHANGES[kind] for kind in changed))
