@@ -37,6 +37,7 @@ HOT = (
     "ingest/masking/rows.py",
     "ingest/masking/database.py",
     "ingest/masking/session.py",
+    "ingest/net/busy_poll.py",
     "ingest/net/clock.py",
     "ingest/net/connection.py",
     "ingest/net/gate.py",

@@ -17,6 +17,7 @@ from ingest.core.actions import Action, Cancel, Close, Conclude, Forward, Intend
 from ingest.core.guarding import Answer, Judgement
 from ingest.identity.tokens import Credential
 from ingest.net.arrival import WRITE_HIGH_WATER, Arrival
+from ingest.net.busy_poll import BusyPoll
 from ingest.net.described import Described
 from ingest.net.gate import Gate
 from ingest.net.server_side import ServerSide
@@ -59,6 +60,7 @@ class Connection(asyncio.Protocol):
         # Of the worker's, what each statement needs, by itself: read as typed fields where this is compiled.
         self._spool: Spool = worker.spool
         self._gate: Gate = worker.gate
+        self._busy_poll: BusyPoll = worker.busy_poll
         self._clock: Callable[[], int] = worker.clock
         self.listener = listener
         self.session: PostgresSession | None = None
@@ -210,6 +212,7 @@ class Connection(asyncio.Protocol):
             # Sent first, recorded after: the client need not wait for our book-keeping, and the intent is on record.
             self.write_client(data)
             self._conclude(session.answered(data, answer, now))
+            self._busy_poll.sent(self, False)
         else:
             self.apply(session.parse(SERVER, data, now))
         if self._crowded and len(session.expected) < EASED:
@@ -270,6 +273,7 @@ class Connection(asyncio.Protocol):
             return
         self._out.append(data)
         self._send()
+        self._busy_poll.sent(self, True)
 
     def _conclude(self, execution: Execution) -> None:
         """Record how one statement ended."""

@@ -36,6 +36,7 @@ from ingest.identity.throttle import Throttle
 from ingest.identity.tokens import Refusal, TokenStore, TokenStoreError
 from ingest.masking import DatabaseMasking, MaskingGuard, SessionMasking
 from ingest.masking.tags import EVERY, Override
+from ingest.net.busy_poll import BusyPoll, processors
 from ingest.net.cancel import CancelKeys
 from ingest.net.catalogue import CatalogueWatch, read_catalogue
 from ingest.net.certificates import configured_certificate, generated_certificate
@@ -116,6 +117,8 @@ class Worker:
             destination=Destination(self._place, data / "keys"),
         )
         self.gate = Gate(self.spool, config.audit.durability, loop)
+        spare = processors() > config.proxy.workers  # a poll must not take the processor from what it waits for
+        self.busy_poll = BusyPoll(loop, config.proxy.busy_poll_us if spare else 0)
         self.control = Control(self._open_log, loop, now_us, load_control_trust(data / "keys"), refused=self._control_refused)
         self.grants = GrantBook(self.control, config.identity.max_grant_stale_seconds)
         self.policy: PolicyFiles | None = None

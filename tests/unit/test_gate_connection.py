@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ingest.net.busy_poll import BusyPoll
 from ingest.net.connection import Connection
 from ingest.net.gate import Gate
 from ingest.spool import SpoolError
@@ -36,7 +37,9 @@ def test_what_comes_while_a_group_syncs_waits_for_the_next(tmp_path: Path) -> No
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
-        worker: Any = SimpleNamespace(spool=spool, gate=Gate(spool, Durability.FSYNC, loop), clock=lambda: 1)
+        worker: Any = SimpleNamespace(
+            spool=spool, gate=Gate(spool, Durability.FSYNC, loop), busy_poll=BusyPoll(loop, 0), clock=lambda: 1
+        )
         c = Connection(worker, SimpleNamespace(tls_mode="disable"))  # type: ignore
         c._server = SimpleNamespace(transport=SimpleNamespace(write=lambda d: sent.append((d, frames(), len(syncs)))))
 
@@ -71,6 +74,7 @@ def test_a_closing_connection_whose_commit_fails_leaves_no_server_open(tmp_path:
         worker: Any = SimpleNamespace(
             spool=spool,
             gate=Gate(spool, Durability.WRITE, loop),
+            busy_poll=BusyPoll(loop, 0),
             clock=lambda: 1,
             cancel_keys=None,
             forget=lambda c: None,
