@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -103,6 +103,8 @@ class BlockStore:
         self._cached = 0
         self._next_file = next_file
         self._file: BlocksFile | None = None
+        self.news = Event()
+        """Set when a block was sealed, for whoever waits for one."""
         self._lock = Lock()
         self._zstd = zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_checksum=True)
 
@@ -144,6 +146,7 @@ class BlockStore:
             self.unacked_bytes += len(payload)
             self.number, self.block_id = header.number, header.block_id
             self.sealed += 1
+        self.news.set()
         return header
 
     def _file_for(self, size: int) -> BlocksFile:

@@ -39,7 +39,11 @@ NEAR_END: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class SealRules:
-    """When a block is closed, how large files are, and whether everything is put on disk before it is shipped."""
+    """When a block is closed, how large files are, and whether everything is put on disk before it is shipped.
+
+    A block that is not full is closed once the one before it is `interval_us` old: what comes alone waits for nothing, what comes
+    all the time makes a block each interval.
+    """
 
     interval_us: int
     max_events: int
@@ -64,6 +68,7 @@ class Sealer:
     ) -> None:
         """Look what is sealed already. `before`: what an earlier sealer of this spool counted. Raises SpoolError."""
         self.source, self.durable, self.problem = source, rules.durable, ""
+        self.interval_us = rules.interval_us
         self._directory, self._rules = directory, rules
         blocks, self._covered = recover_blocks(directory)
         if blocks.damage:
@@ -97,6 +102,8 @@ class Sealer:
         """Lines in no block yet, and the intent that each one concludes (0: none)."""
         self._queue_bytes = 0
         self._since = 0
+        self._closed_at = 0
+        """When the first of these lines was read, and when the last block was closed."""
 
     def step(self, now: int, flush: bool = False) -> bool:
         """Read what was written, seal full blocks, and with `flush` or past the interval all lines; return whether it read any.
@@ -115,8 +122,9 @@ class Sealer:
                     self._seal_full(now)
             except DamagedError as error:
                 damage = error
-            self._since = min(self._since, now)  # the clock may have been set back: nobody waits until it is there again
-            if self._lines and (flush or now - self._since >= self._rules.interval_us):
+            # The clock may have been set back: nobody waits until it is there again.
+            self._since, self._closed_at = min(self._since, now), min(self._closed_at, now)
+            if self._lines and (flush or now - self._closed_at >= self._rules.interval_us):
                 self._seal_some(now, len(self._lines))
             if not self._lines:
                 self._since = 0
@@ -229,6 +237,7 @@ class Sealer:
             intents = array("Q", [number for number in concludes[:count] if number])
             batch = Batch(self._epoch, self.sealed_seq + 1, lines[:count], intents)
             self.blocks.seal(batch, now)
+            self._closed_at = now
             self.seals.observe(now - (self._since or now))
             del lines[:count], concludes[:count]
             self._queue_bytes -= size
@@ -247,6 +256,12 @@ class Sealer:
                 sync_path(self._path)
         while self._passed and self._passed[0][1] <= self.sealed_seq:
             self._passed.popleft()[0].unlink(missing_ok=True)
+
+    def rest(self, now: int, longest_us: int) -> int:
+        """Return for how many µs there is nothing to do but to look for what was written, which is done after `longest_us`."""
+        if not self._lines:
+            return longest_us
+        return max(0, min(longest_us, self._closed_at + self._rules.interval_us - now))
 
     # -- life ---------------------------------------------------------------------------------------------------------------
 

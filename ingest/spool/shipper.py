@@ -46,14 +46,17 @@ class Ships(Protocol):
 
 
 class Shipper(Thread):
-    """Ships one spool to one log until stopped. `last_latency_us` is from sealing to acknowledgement, of the newest block."""
+    """Ships one spool to one log until stopped, each block as it is sealed.
+
+    `last_latency_us` is from sealing to acknowledgement, of the newest block.
+    """
 
     def __init__(
         self,
         spool: Ships,
         log: Log,
         clock: Callable[[], int],
-        poll_seconds: float = 0.02,
+        poll_seconds: float = 1.0,
         latencies: Latencies | None = None,
     ) -> None:
         super().__init__(name=f"shipper {spool.source}", daemon=True)
@@ -66,7 +69,11 @@ class Shipper(Thread):
     def run(self) -> None:
         """Ship until `stop`."""
         wait = FIRST_WAIT_SECONDS
-        while not self._ending.is_set():
+        while True:
+            news = self._spool.blocks.news
+            news.clear()
+            if self._ending.is_set():  # not before: `stop` sets both, this one first
+                break
             try:
                 shipped = self.step()
             except LogUnavailableError as error:
@@ -80,7 +87,7 @@ class Shipper(Thread):
                 continue
             wait = FIRST_WAIT_SECONDS
             if not shipped:
-                self._ending.wait(self._poll)
+                news.wait(self._poll)
 
     def step(self) -> int:
         """Ship the oldest blocks once; return how many. Raises LogError, SpoolError, OSError with nothing acknowledged."""
@@ -109,6 +116,7 @@ class Shipper(Thread):
         while self.is_alive() and self._spool.blocks.unacked_blocks and time.monotonic() < deadline:
             self._ending.wait(0.005)
         self._ending.set()
+        self._spool.blocks.news.set()
         self._log.interrupt()  # brokers that are away would be waited for
         if self.is_alive():
             self.join()

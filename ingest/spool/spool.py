@@ -67,11 +67,9 @@ accepted. It bounds what the next start must hold in memory."""
 MAX_TEXT_HASHES = 20_000
 """Hashes of long texts remembered per epoch; past it they are forgotten and texts recorded again, which is harmless."""
 
-TEND_SECONDS = 0.02
-"""How often the spool's thread looks for what is to be sealed, where it seals itself."""
-
 WATCH_SECONDS = 0.1
-"""How often it looks after the sealer's process, where that seals; each look takes the interpreter from the event loop."""
+"""How often the spool's thread looks for what is to be sealed, twice in an interval at least, or after the sealer's process where
+that seals; each look takes the interpreter from the event loop."""
 
 SEALER_PATIENCE_SECONDS = 15.0
 """How long a start waits for the sealer of a writer that died to finish."""
@@ -413,7 +411,9 @@ class Spool:
         self._refresh()
 
     def _run(self) -> None:
-        seconds = TEND_SECONDS if isinstance(self._keeper, OwnSealer) else WATCH_SECONDS
+        seconds = WATCH_SECONDS
+        if isinstance(self._keeper, OwnSealer):
+            seconds = min(seconds, self._rules.interval_us / 2e6)
         while not self._closed:
             self._wake.wait(seconds)
             self._wake.clear()

@@ -23,6 +23,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
+from time import monotonic
 from typing import Any
 
 import structlog
@@ -42,6 +43,8 @@ __all__ = ["MAX_BLOCKS", "EmbeddedRuntime", "PipelineError", "Status"]
 log = structlog.get_logger(__name__)
 
 FIRST_WAIT_SECONDS, LAST_WAIT_SECONDS = 0.1, 10.0
+REST_SHARE = 0.5
+"""Rest after a batch that is not full, at least, as a share of what it took: else time goes into more and smaller inserts."""
 SWEEP_US = 3_600_000_000
 """How often principals that did nothing for a month are looked for."""
 
@@ -100,7 +103,8 @@ class EmbeddedRuntime:
         linger_seconds: float = 0.25,
         stored: Stored | None = None,
     ) -> None:
-        """`keys_dir` defaults to `keys` beside `state_path`; `linger_seconds` is the wait between polls of an idle log.
+        """`keys_dir` defaults to `keys` beside `state_path`; `linger_seconds` lie at least between the beginnings of two batches
+        that are not full.
 
         `stored` is told of each batch, see `work.Stored`.
         """
@@ -115,6 +119,7 @@ class EmbeddedRuntime:
         self._uncertain = False
         """Whether rows of this batch may be there already: a plan runs again, or the state file is new and the log is not."""
         self._partitions = self._folding = 0
+        self._told = False
         self._folded_at = 0
         self._swept_at = clock()
         self._turn = 0
@@ -132,8 +137,13 @@ class EmbeddedRuntime:
         wait = FIRST_WAIT_SECONDS
         try:
             while not stop.is_set():
+                began = monotonic()
                 try:
                     done = self.step(activity.ACTIVITY_SECONDS)
+                    wait = FIRST_WAIT_SECONDS
+                    self._status.state = "running" if done else "idle"
+                    if done < self._max_blocks:
+                        self._rest(stop, done, monotonic() - began)
                 except _PASSING as error:
                     self._status.state, self._status.retries = "retrying", self._status.retries + 1
                     if str(error) != self._status.last_error:
@@ -141,16 +151,23 @@ class EmbeddedRuntime:
                     self._status.last_error = str(error)
                     stop.wait(wait)
                     wait = min(wait * 2, LAST_WAIT_SECONDS)
-                    continue
-                wait = FIRST_WAIT_SECONDS
-                self._status.state = "running" if done else "idle"
-                if done < self._max_blocks:
-                    stop.wait(self._linger)
         except (PipelineError, StoreError, ArchiveError, LogError, StateError) as error:
             self._status.state, self._status.last_error = "stopped", str(error)
             log.error("pipeline stopped", error=str(error))
             raise error if isinstance(error, PipelineError) else PipelineError(str(error)) from error
         self._status.state = "stopped"
+
+    def _rest(self, stop: Event, done: int, took: float) -> None:
+        """After a batch, let blocks gather; where there was nothing to do, wait for the next one."""
+        if done:
+            stop.wait(max(self._linger - took, took * REST_SHARE))
+            self._told = False
+        elif self._partitions != 1 or self._told:
+            # Several cannot be waited for at once; and what was told of may be gone again, by the retention.
+            stop.wait(self._linger)
+            self._told = False
+        else:
+            self._told = self._log.wait(EVENTS.name, self._file.positions.get(0, 0), self._linger)
 
     def step(self, activity_seconds: float = 0.0) -> int:
         """Take one batch through, and activity that waits; return how many log records these were, 0 if there was nothing to do.

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 
 from ingest.spool import Spool, SpoolError
 from ingest.spool.frames import FRAME_OVERHEAD, scan
+from ingest.spool.keeper import OwnSealer
 from schemas.events import EVENT_TYPES, SpoolDamaged
 from tests.support.spools import CONTEXT, OK_OUTCOME, STATEMENT, Clock, Reader, abandon, dynamic, open_spool, small
 
@@ -165,6 +166,8 @@ def test_a_segment_cut_short_is_noticed_when_another_follows(tmp_path: Path) -> 
 
     folder = tmp_path / "second"
     spool = open_spool(folder, clock, small(max_events_per_block=100))
+    assert isinstance(spool._keeper, OwnSealer)
+    spool._keeper.sealer._closed_at = clock()  # so that the lines wait for their block
     first = spool._segment.path
     for i in range(9):
         spool.conclude(spool.intend(clock(), CONTEXT, STATEMENT, dynamic(f"n{i}", 20_000)), OK_OUTCOME)

@@ -235,6 +235,23 @@ def test_the_log_stores_a_compressed_block_as_it_is(tmp_path: Path) -> None:
     spool.close(1)
 
 
+def test_what_comes_alone_waits_for_nothing_and_what_comes_soon_after_for_the_interval(tmp_path: Path) -> None:
+    clock = Clock()
+    spool = open_spool(tmp_path, clock)
+    assert isinstance(spool._keeper, OwnSealer)
+    sealer = spool._keeper.sealer
+    interval = spool.settings.seal_interval_ms * 1000
+    began = clock.now
+    blocks = []
+    for after in (0, 1, interval - 1, interval, interval + 1, 2 * interval - 1, 3 * interval):
+        spool.record("ProxyStarted", began + after, STARTED)
+        spool.commit()
+        sealer.step(began + after)
+        blocks.append(sealer.blocks.number)
+    assert blocks == [1, 1, 1, 2, 2, 2, 3]
+    spool.close(clock())
+
+
 def test_a_clock_set_back_by_an_hour_holds_up_no_block(tmp_path: Path) -> None:
     clock, reader = Clock(), Reader()
     spool = open_spool(tmp_path, clock)
@@ -245,6 +262,9 @@ def test_a_clock_set_back_by_an_hour_holds_up_no_block(tmp_path: Path) -> None:
         now = clock.now + hours * 3_600_000_000
         spool.record("ProxyStarted", now, STARTED)
         spool.commit()
+        sealer.step(now, flush=True)
+        spool.record("ProxyStarted", now, STARTED)
+        spool.commit()
         assert sealer.step(now), "it was read, and waits for its interval"
         before = sealer.blocks.number
         sealer.step(now - 3_600_000_000)
@@ -253,5 +273,5 @@ def test_a_clock_set_back_by_an_hour_holds_up_no_block(tmp_path: Path) -> None:
         assert sealer.blocks.number == before + 1
     assert min(sealer.seals.numbers()) >= 0
     reader.drain(spool)
-    assert len(reader.lines) == 3
+    assert len(reader.lines) == 6
     spool.close(clock())
