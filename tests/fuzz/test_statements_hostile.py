@@ -13,7 +13,8 @@ import time
 import pytest
 
 from processors.statements import Analyser, Lexing, Tokenizer
-from schemas.events import StatementFlag
+from processors.statements.catalogue import Function, build
+from schemas.events import Danger, StatementFlag
 
 SIZE = 256 * 1024
 SECONDS = 5.0
@@ -149,3 +150,18 @@ def test_the_whole_set_stays_within_a_process_of_500_mb() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=240, check=False)
     assert done.stdout.strip() == str(len(CASES)), done.stderr[-500:]
+
+
+def test_functions_that_call_each_other_cost_little() -> None:
+    """Each of 300 calls thirty others with the next key, and all lead back: the first call of one reads them all."""
+    names = [f"f{n}" for n in range(300)]
+    bodies = [" ".join(f"PERFORM {names[(n * 7 + k * 13) % 300]}(a + 1);" for k in range(30)) for n in range(300)]
+    functions = [
+        Function("public", name, "plpgsql", "v", f"BEGIN {body} DELETE FROM t WHERE id = a; END", oid=20_000 + n)
+        for n, (name, body) in enumerate(zip(names, bodies, strict=True))
+    ]
+    lexing = Lexing(catalogue=build([], functions))
+    began = time.process_time()
+    [statement] = Analyser(Tokenizer(b"k" * 32)).analyse(b"SELECT f1(1)", lexing).statements
+    assert time.process_time() - began < SECONDS
+    assert Danger.MASS_DELETE in statement.facts.dangers

@@ -7,7 +7,7 @@ several objects means all of them. A body that cannot be read is opaque if it ma
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -91,12 +91,12 @@ class _Resolution:
                 self._once("call anywhere", name)
             changed = len(self._seen) > before
             self._exports()
-            self._recursions()
             if len(self._seen) > MAX_STEPS:
                 facts.flag(StatementFlag.OPAQUE)
                 facts.danger(Danger.OPAQUE)
                 return
         self._rows_of_triggers()
+        self._recursions()
 
     def _rows_of_triggers(self) -> None:
         """What triggers give to the rows that they see, tables with triggers are given."""
@@ -120,18 +120,20 @@ class _Resolution:
 
     def _recursions(self) -> None:
         """Find functions that come back to themselves with the next key: what they change of a row, they change of all."""
-        for inner in list(self._code_of.values()):
-            for stepped in inner.stepped & self._code_of.keys():
-                reached: dict[str, Collector] = {}
-                stack = [stepped]
-                while stack:
-                    name = stack.pop()
-                    if name in self._code_of and name not in reached:
-                        reached[name] = self._code_of[name]
-                        stack += [f.rpartition(".")[2].lower() for f in reached[name].functions]
-                if any(code is inner for code in reached.values()):
-                    verbs = {verb for code in reached.values() for verb in code.verbs}
-                    self.facts.danger(*(danger for verb, danger in _EACH.items() if verb in verbs))
+        calls = {
+            name: {short for f in code.functions if (short := f.rpartition(".")[2].lower()) in self._code_of}
+            for name, code in self._code_of.items()
+        }
+        circles = circles_of(calls)
+        stack = [n for n, code in self._code_of.items() if any(circles[n] == circles.get(s) for s in code.stepped & calls[n])]
+        reached: set[str] = set()
+        while stack:
+            name = stack.pop()
+            if name not in reached:
+                reached.add(name)
+                stack += calls[name]
+        verbs = {verb for name in reached for verb in self._code_of[name].verbs}
+        self.facts.danger(*(danger for verb, danger in _EACH.items() if verb in verbs))
 
     def _exports(self) -> None:
         for name in self._whole:
@@ -367,6 +369,37 @@ class _Resolution:
         facts.settings.update(dict.fromkeys(inner.settings))
         self._operators(inner.operators, self._path)
         self._types(inner.types)
+
+
+def circles_of(calls: Mapping[str, set[str]]) -> dict[str, int]:
+    """Return for each name a number that those share which reach each other (strongly connected components, after Kosaraju)."""
+    order: list[str] = []
+    seen: set[str] = set()
+    for start in calls:
+        stack = [(start, iter(calls[start]))] if start not in seen else []
+        seen.add(start)
+        while stack:
+            name, rest = stack[-1]
+            following = next((n for n in rest if n not in seen), None)
+            if following is None:
+                order.append(name)
+                stack.pop()
+            else:
+                seen.add(following)
+                stack.append((following, iter(calls[following])))
+    callers: dict[str, list[str]] = {name: [] for name in calls}
+    for name, called in calls.items():
+        for other in called:
+            callers[other].append(name)
+    found: dict[str, int] = {}
+    for number, start in enumerate(reversed(order)):
+        pending = [start]
+        while pending:
+            name = pending.pop()
+            if name not in found:
+                found[name] = number
+                pending += callers[name]
+    return found
 
 
 def is_syntax(name: str) -> bool:
