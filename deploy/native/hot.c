@@ -1,7 +1,7 @@
 /* What each statement needs word for word, in C: beside the Python it stands in for, and with the same results.
  *
  *     outcome, dynamic    the two fragments of an event that are its own     ingest/protocols/postgres/executions.py
- *     write_frame         one frame into a write-ahead segment               ingest/spool/segments.py, frames.py
+ *     frame               one frame of a write-ahead segment                 ingest/spool/frames.py
  *     intent, ended       records of a statement                             ingest/spool/records.py
  *     Keyed               tokens of values: BLAKE2b (RFC 7693), 8 bytes      processors/statements/tokens.py
  *     bound               the values of a Bind that is a repetition          ingest/protocols/postgres/repeats.py
@@ -15,11 +15,9 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#include <errno.h>
 #include <stdint.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 /* -- Text that grows ------------------------------------------------------------------------------------------------- */
 
@@ -200,59 +198,31 @@ static void put32(unsigned char *at, uint32_t value) {
 
 #define HEADER 24
 
-static PyObject *write_frame(PyObject *module, PyObject *const *args, Py_ssize_t count) {
-    if (expects("write_frame", count, 5) < 0)
+static PyObject *frame(PyObject *module, PyObject *const *args, Py_ssize_t count) {
+    if (expects("frame", count, 3) < 0)
         return NULL;
-    long fd = PyLong_AsLong(args[0]);
-    long long at = PyLong_AsLongLong(args[1]);
-    unsigned long epoch = PyLong_AsUnsignedLong(args[2]), number = PyLong_AsUnsignedLong(args[3]);
+    unsigned long long epoch = PyLong_AsUnsignedLongLong(args[0]), number = PyLong_AsUnsignedLongLong(args[1]);
     char *payload;
     Py_ssize_t length;
-    if (PyErr_Occurred() || PyBytes_AsStringAndSize(args[4], &payload, &length) < 0)
+    if (PyErr_Occurred() || PyBytes_AsStringAndSize(args[2], &payload, &length) < 0)
         return NULL;
     if (epoch > UINT32_MAX || number > UINT32_MAX || (size_t)length > 0x7FFFFFFF) {
         PyErr_SetString(PyExc_OverflowError, "a frame's epoch, number or length is too large");
         return NULL;
     }
-    size_t size = HEADER + (size_t)length + 1, written = 0;
-    unsigned char own[4096], *frame = size <= sizeof own ? own : PyMem_Malloc(size);
-    if (frame == NULL)
-        return PyErr_NoMemory();
-    memcpy(frame, "\xfa\x41\x46\xf1", 4);
-    put32(frame + 8, (uint32_t)length);
-    put32(frame + 12, (uint32_t)epoch);
-    put32(frame + 16, (uint32_t)number);
-    put32(frame + 4, crc(frame + 8, 12));
-    put32(frame + 20, crc((unsigned char *)payload, (size_t)length));
-    memcpy(frame + HEADER, payload, (size_t)length);
-    frame[size - 1] = '\n';
-    int problem = 0;
-    while (written < size) {
-        ssize_t more;
-        Py_BEGIN_ALLOW_THREADS
-        more = pwrite((int)fd, frame + written, size - written, (off_t)(at + (long long)written));
-        problem = more < 0 ? errno : more == 0 ? EIO : 0;
-        Py_END_ALLOW_THREADS
-        if (problem == EINTR) {
-            problem = PyErr_CheckSignals() < 0 ? -1 : 0;
-            if (problem)
-                break;
-            continue;
-        }
-        if (problem)
-            break;
-        written += (size_t)more;
-    }
-    if (frame != own)
-        PyMem_Free(frame);
-    if (problem) {
-        if (problem > 0) {
-            errno = problem;
-            PyErr_SetFromErrno(PyExc_OSError);
-        }
+    PyObject *made = PyBytes_FromStringAndSize(NULL, HEADER + length + 1);
+    if (made == NULL)
         return NULL;
-    }
-    return PyLong_FromSize_t(size);
+    unsigned char *at = (unsigned char *)PyBytes_AS_STRING(made);
+    memcpy(at, "\xfa\x41\x46\xf1", 4);
+    put32(at + 8, (uint32_t)length);
+    put32(at + 12, (uint32_t)epoch);
+    put32(at + 16, (uint32_t)number);
+    put32(at + 4, crc(at + 8, 12));
+    put32(at + 20, crc((unsigned char *)payload, (size_t)length));
+    memcpy(at + HEADER, payload, (size_t)length);
+    at[HEADER + length] = '\n';
+    return made;
 }
 
 static void put64(unsigned char *at, uint64_t value) {
@@ -629,7 +599,7 @@ static PyType_Spec keyed_spec = {"schemas._hot.Keyed", sizeof(Keyed), 0, Py_TPFL
 static PyMethodDef functions[] = {
     {"outcome", (PyCFunction)(void (*)(void))outcome, METH_FASTCALL, "Return the part of an event known at its end."},
     {"dynamic", (PyCFunction)(void (*)(void))dynamic, METH_FASTCALL, "Return the part of an event known before it runs."},
-    {"write_frame", (PyCFunction)(void (*)(void))write_frame, METH_FASTCALL, "Write one frame; return its size."},
+    {"frame", (PyCFunction)(void (*)(void))frame, METH_FASTCALL, "Return the bytes of one frame."},
     {"intent", (PyCFunction)(void (*)(void))intent, METH_FASTCALL, "Return an INTENT record."},
     {"ended", (PyCFunction)(void (*)(void))ended, METH_FASTCALL, "Return an OUTCOME record."},
     {"now_us", now_us, METH_NOARGS, "Return microseconds since the epoch."},

@@ -13,9 +13,12 @@ else that does not check is *damage*.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 from zlib import crc32
+
+from schemas.native import hot
 
 MAGIC: Final = b"\xfaAF\xf1"
 _HEADER: Final = struct.Struct("<4sIIIII")
@@ -58,11 +61,15 @@ class Scan:
     torn_at: int | None
 
 
-def encode_frame(epoch: int, number: int, payload: bytes) -> bytes:
-    """Return the bytes of one frame."""
+def frame_bytes(epoch: int, number: int, payload: bytes) -> bytes:
+    """Return the bytes of one frame. In C: `hot.frame`."""
     length = len(payload)
     header = _HEADER_OF(MAGIC, crc32(_CHECKED_OF(length, epoch, number)), length, epoch, number, crc32(payload))
     return b"%b%b\n" % (header, payload)
+
+
+encode_frame: Final[Callable[[int, int, bytes], bytes]] = frame_bytes if hot is None else hot.frame
+"""Returns the bytes of one frame: of an epoch, its number, its payload."""
 
 
 def scan(data: bytes) -> Scan:

@@ -5,35 +5,16 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Final
 
 from ingest.spool.errors import SpoolError, SpoolFullError
 from ingest.spool.frames import FRAME_OVERHEAD, encode_frame
-from schemas.native import hot
 
 WAL, BLOCKS = "wal", "blocks"
 _NAME = re.compile(r"(wal|blocks)-(\d{8,})\.log\Z")
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NOT_SUPPORTED = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.ENODEV}
 _MIB = 1024 * 1024
-
-
-def write_frame(fd: int, at: int, epoch: int, number: int, payload: bytes) -> int:
-    """Write one frame at `at`; return its size. Raises OSError. In C: `hot.write_frame`."""
-    frame = encode_frame(epoch, number, payload)
-    size = len(frame)
-    written = os.pwrite(fd, frame, at)
-    while written < size:
-        more = os.pwrite(fd, frame[written:], at + written)
-        if more == 0:
-            raise OSError(errno.EIO, "file does not take more bytes")
-        written += more
-    return size
-
-
-_write_frame: Final[Callable[[int, int, int, int, bytes], int]] = write_frame if hot is None else hot.write_frame
 
 
 class Segment:
@@ -52,7 +33,15 @@ class Segment:
 
     def append(self, epoch: int, payload: bytes) -> int:
         """Write one frame with one `pwrite`; return the offset of its payload. On OSError nothing counts as written."""
-        self.tail = tail = self.tail + _write_frame(self.fd, self.tail, epoch, self.frames, payload)
+        frame = encode_frame(epoch, self.frames, payload)
+        at, size = self.tail, len(frame)
+        written = os.pwrite(self.fd, frame, at)
+        while written < size:
+            more = os.pwrite(self.fd, frame[written:], at + written)
+            if more == 0:
+                raise OSError(errno.EIO, "file does not take more bytes", str(self.path))
+            written += more
+        self.tail = tail = at + size
         self.frames += 1
         return tail - len(payload) - 1
 

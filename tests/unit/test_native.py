@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from hashlib import blake2b
-from pathlib import Path
 from struct import pack
 from types import ModuleType
 
@@ -20,9 +18,8 @@ from ingest.protocols.postgres.expected import Prepared
 from ingest.protocols.postgres.parameters import NULL_TOKEN
 from ingest.protocols.postgres.repeats import Repeats
 from ingest.protocols.postgres.values import unspecified_text
-from ingest.spool.frames import encode_frame, scan
+from ingest.spool.frames import frame_bytes
 from ingest.spool.records import intent_record, outcome_record
-from ingest.spool.segments import write_frame
 from processors.statements import Analyser, Lexing, Tokenizer
 from processors.statements.shapes import MAX_DIGITS, Shape, without_digits
 from tests.support import compiled_copy
@@ -57,40 +54,14 @@ def test_what_is_known_before_is_worded_alike(
     assert hot.dynamic(kind, transaction, params, claims, b"{}") == dynamic_text(kind, transaction, params, claims, b"{}")
 
 
-@pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 450, 4071, 4072, 100_000])
-def test_frames_are_written_alike(hot: ModuleType, tmp_path: Path, size: int) -> None:
-    payload = os.urandom(size)
-    found = []
-    for name, write in (("c", hot.write_frame), ("python", write_frame)):
-        path = tmp_path / name
-        fd = os.open(path, os.O_RDWR | os.O_CREAT)
-        try:
-            assert write(fd, 0, 4_000_000_000, 0, b"first") == len(encode_frame(4_000_000_000, 0, b"first"))
-            end = len(encode_frame(4_000_000_000, 0, b"first"))
-            assert write(fd, end, 3, 1, payload) == len(encode_frame(3, 1, payload))
-        finally:
-            os.close(fd)
-        found.append(path.read_bytes())
-    assert found[0] == found[1]
-    assert [frame.payload for frame in scan(found[0]).frames] == [b"first", payload]
-
-
-def test_a_frame_that_cannot_be_written_is_an_error_with_its_number(hot: ModuleType, tmp_path: Path) -> None:
-    path = tmp_path / "read-only"
-    path.touch()
-    fd = os.open(path, os.O_RDONLY)
-    full = os.open("/dev/full", os.O_WRONLY)
-    try:
-        for write in (hot.write_frame, write_frame):
-            for where in (fd, full):
-                with pytest.raises(OSError) as refused:
-                    write(where, 0, 1, 1, b"payload")
-                assert refused.value.errno == (9 if where == fd else 28)
-    finally:
-        os.close(fd)
-        os.close(full)
-    with pytest.raises(OverflowError):
-        hot.write_frame(0, 0, 2**32, 1, b"")
+@given(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1), st.binary(max_size=100))
+@example(4_000_000_000, 0, b"")
+@example(1, 2, bytes(range(256)) * 400)
+def test_frames_are_made_alike(hot: ModuleType, epoch: int, number: int, payload: bytes) -> None:
+    assert hot.frame(epoch, number, payload) == frame_bytes(epoch, number, payload)
+    for numbers in ((2**32, 0), (0, 2**32), (-1, 0), (0, -1)):
+        with pytest.raises(OverflowError):
+            hot.frame(*numbers, payload)
 
 
 @given(st.integers(0, 2**64 - 1), st.integers(-(2**63), 2**63 - 1), st.integers(0, 2**32 - 1), st.binary())
@@ -201,7 +172,7 @@ def test_wrong_arguments_are_errors_and_not_crashes(hot: ModuleType) -> None:
         lambda: hot.outcome(1, "", b"", 1, 1, 1, 1, 1, 1, 1, b""),
         lambda: hot.dynamic(b"", b"", None, b"", b""),
         lambda: hot.dynamic(b"", b"", [1], b"", b""),
-        lambda: hot.write_frame(1, 1, 1, 1, "text"),
+        lambda: hot.frame(1, 1, "text"),
         lambda: hot.intent(1, 1, 1, 1, "text"),
         lambda: hot.ended(1, "1", b""),
         lambda: hot.without_digits("1"),
