@@ -20,7 +20,8 @@ Validator = Callable[[bytes], bool]
 class Detector:
     """`pattern` is RE2 syntax on bytes without capturing groups, and never matches a zero byte, which separates cells.
 
-    `isolated`: a match that is part of a longer dashed or dotted code (a UUID, a version) does not count.
+    `isolated`: a match that is part of a longer dashed or dotted code (a UUID, a version) does not count; `octets`: nor one that
+    is a part of more groups of two hexadecimal digits with colons between them, as fingerprints of keys have.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Detector:
     validate: Validator | None = None
     labels: tuple[str, ...] = ()
     isolated: bool = True
+    octets: bool = False
 
     @property
     def searched(self) -> str:
@@ -38,7 +40,7 @@ class Detector:
         if not self.labels:
             return f"({self.pattern})"
         labels = "|".join(label.replace(" ", r"[ _.-]?") for label in self.labels)
-        number = r"(?:(?:no|nr|num|number|nummer|numero|is|was)\b[^0-9A-Za-z\x00]{1,4}){0,2}"
+        number = r"(?:(?:no|nr|n|num|number|nummer|numero|is|was)\b[^0-9A-Za-z\x00]{1,4}){0,2}"
         return rf"(?i:\b(?:{labels})[^0-9A-Za-z\x00]{{1,6}}{number})({self.pattern})"
 
 

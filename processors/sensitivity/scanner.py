@@ -7,6 +7,7 @@ matches. A group whose sentinel is missing is searched pattern by pattern, which
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -119,6 +120,10 @@ class Scanner:
                     found.append(Span(at, begin, min(begin + end - start, len(values[at])), detector.data_class, detector.name))
 
 
+_OCTET_BEFORE = re.compile(rb"(?:^|[^0-9A-Za-z])[0-9A-Fa-f]{2}:\Z")
+_OCTET_BEHIND = re.compile(rb":[0-9A-Fa-f]{2}(?![0-9A-Za-z])")
+
+
 def _outermost(found: list[Span]) -> list[Span]:
     """Order spans, and drop those inside another: the four-digit groups of a card hold no identity number."""
     found.sort(key=lambda s: (s.cell, s.start, -s.end))  # stable: of two equal spans the earlier detector's is kept
@@ -131,6 +136,8 @@ def _outermost(found: list[Span]) -> list[Span]:
 
 def _counts(detector: Detector, text: bytes, start: int, end: int) -> bool:
     if detector.isolated and not _isolated(text, start, end):
+        return False
+    if detector.octets and (_OCTET_BEFORE.search(text[max(start - 4, 0) : start]) or _OCTET_BEHIND.match(text[end : end + 4])):
         return False
     value = text[start:end]
     if ((b" " in value and detector.data_class in CHECKSUMMED) or value.startswith(b"00")) and not _apart(text, start, end):

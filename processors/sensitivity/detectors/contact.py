@@ -22,6 +22,11 @@ def is_ip(value: bytes) -> bool:
     return not (address.is_unspecified or address.is_loopback or value.startswith((b"255.", b"0.")))
 
 
+def is_mac(value: bytes) -> bool:
+    """Whether it is no filler; in groups of four, as Cisco writes them, only with a letter, for dates and versions look alike."""
+    return len(set(value)) > 3 and (b"." not in value or not value.replace(b".", b"").isdigit())
+
+
 DETECTORS = (
     Detector(
         name="email",
@@ -49,9 +54,9 @@ DETECTORS = (
     Detector(
         name="phone_labelled",
         data_class=DataClass.PHONE,
-        pattern=r"\b0?[0-9]{2,5}(?:[ /.-]?[0-9]{2,5}){1,4}\b",
+        pattern=r"\b0?[0-9]{2,5}(?:(?: ?[/.-] ?| )?[0-9]{2,5}){1,4}\b",
         labels=("phone", "tel", "telephone", "mobile", "cell", "telefon", "handy", "telefono", "telefone", "mobil"),
-        must=("tel: 030 901820", "Phone: 020 7946 0958", "mobile 07700 900123"),
+        must=("tel: 030 901820", "Tel.: 030 / 901820", "Phone: 020 7946 0958", "mobile 07700 900123"),
         must_not=("hotel: 030 901820", "tel: 12", "030 901820"),
         validate=is_phone,
     ),
@@ -68,16 +73,18 @@ DETECTORS = (
         data_class=DataClass.IP_ADDRESS,
         pattern=r"\b(?:(?:[0-9a-fA-F]{1,4}:){7}[0-9a-fA-F]{1,4}|(?:[0-9a-fA-F]{1,4}:){1,6}(?::[0-9a-fA-F]{1,4}){1,6})\b",
         must=("2001:db8::8a2e:370:7334", "2001:0db8:85a3:0000:0000:8a2e:0370:7334"),
-        must_not=("12:30:45", "::1", "a:b"),
+        must_not=("12:30:45", "::1", "a:b", "3F:1A:2b:3c:4D:5e:6f:70:81:92"),
         validate=is_ip,
+        octets=True,
     ),
     Detector(
         name="mac_address",
         data_class=DataClass.DEVICE_ID,
-        pattern=r"\b(?:[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}|[0-9A-Fa-f]{2}(?:-[0-9A-Fa-f]{2}){5})\b",
-        must=("00:1A:2b:3c:4D:5e", "00-1A-2B-3C-4D-5E"),
-        must_not=("00:1A:2b:3c:4D", "00:00:00:00:00:00", "12-13-14-15-16-17-18"),
-        validate=lambda value: len(set(value)) > 3,
+        pattern=r"\b(?:[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}|[0-9A-Fa-f]{2}(?:-[0-9A-Fa-f]{2}){5}|[0-9A-Fa-f]{4}(?:\.[0-9A-Fa-f]{4}){2})\b",
+        must=("00:1A:2b:3c:4D:5e", "00-1A-2B-3C-4D-5E", "001a.2b3c.4d5e", "MAC:00:1A:2b:3c:4D:5e"),
+        must_not=("00:1A:2b:3c:4D", "00:00:00:00:00:00", "12-13-14-15-16-17-18", "2024.1201.3344", "00:1A:2b:3c:4D:5e:6f:70"),
+        validate=is_mac,
+        octets=True,
     ),
     Detector(
         name="street_english",
@@ -89,9 +96,10 @@ DETECTORS = (
     Detector(
         name="street_german",
         data_class=DataClass.ADDRESS,
-        pattern=r"(?:[A-Z\x80-\xff][a-z\x80-\xff-]{1,30}(?:stra(?:\xc3\x9f|ss)e|str\.|weg|gasse|allee|platz|damm|ufer)|[A-Z\x80-\xff][a-z\x80-\xff]{1,30}(?:-[A-Z][a-z\x80-\xff]{1,20})?[ -](?:Stra(?:\xc3\x9f|ss)e|Weg|Allee|Platz)) [1-9][0-9]{0,3} ?[a-z]?\b",
-        must=("Hauptstraße 12", "Lindenweg 3a", "Willy-Brandt-Allee 20", "Bergstrasse 7"),
-        must_not=("Hauptstraße", "unterwegs 12", "Weg 12"),
+        pattern=r"(?:[A-Z\x80-\xff][a-z\x80-\xff-]{1,30}(?:stra(?:\xc3\x9f|ss)e|str\.|weg|gasse|allee|platz|damm|ufer)|[A-Z\x80-\xff][a-z\x80-\xff]{1,30}(?:-[A-Z][a-z\x80-\xff]{1,20})?[ -](?:Stra(?:\xc3\x9f|ss)e|Weg|Allee|Platz)) [1-9][0-9]{0,3} ?[a-z]?\b"
+        r"|\b(?:Am|An|Auf|Im|In|Zum|Zur|Unter|Hinter)(?: de[mnr])? [A-Z\x80-\xff][a-z\x80-\xff-]{1,30}(?: [A-Z\x80-\xff][a-z\x80-\xff-]{1,30})? [1-9][0-9]{0,3} ?[a-z]?, ?[0-9]{4,5} [A-Z\x80-\xff]",
+        must=("Hauptstraße 12", "Am Markt 4, 50667 Köln", "Lindenweg 3a", "Willy-Brandt-Allee 20", "Bergstrasse 7"),
+        must_not=("Hauptstraße", "unterwegs 12", "Weg 12", "Am Montag 12, 2024"),
     ),
     Detector(
         name="street_romance",

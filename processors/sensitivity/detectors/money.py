@@ -34,8 +34,8 @@ DETECTORS = (
     Detector(
         name="iban",
         data_class=DataClass.BANK_ACCOUNT,
-        pattern=r"\b[A-Z]{2}[0-9]{2}(?:(?: [A-Z0-9]{4}){2,7}(?: [A-Z0-9]{1,3})?|[A-Z0-9]{11,30})\b",
-        must=("DE89370400440532013000", "GB82 WEST 1234 5698 7654 32", "to NL91ABNA0417164300 today"),
+        pattern=r"\b(?:[A-Z]{2}[0-9]{2}(?:(?: [A-Z0-9]{4}){2,7}(?: [A-Z0-9]{1,3})?|[A-Z0-9]{11,30})|[a-z]{2}[0-9]{2}(?:(?: [a-z0-9]{4}){2,7}(?: [a-z0-9]{1,3})?|[a-z0-9]{11,30}))\b",
+        must=("de89370400440532013000", "DE89370400440532013000", "GB82 WEST 1234 5698 7654 32", "to NL91ABNA0417164300 today"),
         must_not=("DE88370400440532013000", "XX89370400440532013000", "AB12CDEFGHIJKLMNOP"),
         validate=_iban,
     ),
@@ -51,9 +51,9 @@ DETECTORS = (
     Detector(
         name="imei",
         data_class=DataClass.DEVICE_ID,
-        pattern=r"\b[0-9]{15}\b",
+        pattern=r"\b(?:[0-9]{15}|[0-9]{2}-[0-9]{6}-[0-9]{6}-[0-9])\b",
         labels=("imei", "device id", "handset"),
-        must=("IMEI: 490154203237518",),
+        must=("IMEI: 490154203237518", "IMEI 49-015420-323751-8"),
         must_not=("IMEI: 490154203237519", "490154203237518"),
         validate=_imei,
     ),

@@ -125,8 +125,14 @@ DETECTORS = (
     Detector(
         name="password_assignment",
         data_class=_CREDENTIAL,
-        pattern=r"(?i:\b(?:[a-z0-9_]{0,20}(?:password|passwd|passphrase|secret|api[_-]?key)|pwd|kennwort|passwort)[\"']?\s{0,2}[:=]\s{0,2}[\"']?)[^\s\x00,;\"']{6,128}",
-        must=("password: hunter2x", '{"api_key": "9f8e7d6c5b"}'),
+        pattern=r"(?i:\b(?:[a-z0-9_]{0,20}(?:password|passwd|passphrase|secret|api[_-]?key)|pwd|kennwort|passwort|mot de passe|contrase(?:\xc3\xb1|n)a|senha|wachtwoord|has(?:\xc5\x82|l)o|l(?:\xc3\xb6|o)senord)\\{0,2}[\"']?\s{0,2}[:=]\s{0,2}\\{0,2}[\"']?)[^\s\x00,;\"']{6,128}",
+        must=(
+            "password: hunter2x",
+            '{"api_key": "9f8e7d6c5b"}',
+            "mot de passe : hunter2x",
+            "contraseña: hunter2x",
+            r"{\"pwd\": \"hunter2x\"}",
+        ),
         must_not=("password: ********", "your password was changed"),
         validate=is_password,
         isolated=False,
