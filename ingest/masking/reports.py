@@ -36,6 +36,8 @@ _SERVERS = frozenset(
     )
 )
 """Where the server's own messages come from, as it names its source, that hold but names where code runs as well."""
+_SKIPPING = frozenset((b"DropErrorMsgNonExistent", b"does_not_exist_skipping"))
+"""Where it says of names in the statement that there is nothing to drop."""
 _NAMING = frozenset((b"23", b"25", b"26", b"28", b"34", b"3D", b"3F", b"40", b"42", b"55", b"57"))
 """Classes of SQLSTATE whose messages name objects."""
 _QUOTED = re.compile(rb'"([^"]*)"')
@@ -58,7 +60,7 @@ def without_values(body: bytes, text: str, code: bool) -> bytes:
         if kind not in _ALWAYS:
             continue
         if kind == ord("M"):
-            value = _WHOLE if raised else _message(value, sqlstate, text)
+            value = _WHOLE if raised else _message(value, b"42" if routine in _SKIPPING else sqlstate, text)
         elif kind == ord("D"):
             value = HIDDEN if raised else _detail(value)
         elif raised and kind in b"Hstcdn":

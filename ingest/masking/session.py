@@ -5,6 +5,7 @@ What a principal may see is asked anew when the policy changes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -28,6 +29,8 @@ from schemas.classes import DataClass
 from schemas.events import Decision, Verdict
 
 _NOTHING: Classes = frozenset()
+_CHANGE = re.compile(rb'"([^"]+)",[IUD]')
+_KEY = re.compile(rb',"([^"]+)"=')
 _NONE: frozenset[str] = frozenset()
 RULE = "masking"
 """What decisions name where masking itself refuses a statement."""
@@ -287,8 +290,26 @@ class SessionMasking:
         return without_values(body, text, sight.code) if sight.touched != _NOTHING else body
 
     def payload(self, value: bytes) -> bytes:
-        """Return what a notification may say: nothing where value detection finds something."""
-        return b"[masked]" if not self.plan.clear >= EVERY and self._database.scanner.holds(value) else value
+        """Return what a notification may say: nothing where value detection finds something, or a changed row's key is masked."""
+        clear = self.plan.clear
+        hidden = not clear >= EVERY and (self._database.scanner.holds(value) or not self._is_clear_key(value, clear))
+        return b"[masked]" if hidden else value
+
+    def _is_clear_key(self, value: bytes, clear: Classes) -> bool:
+        """Whether all columns may be shown of a key as `triggered_change_notification` tells it: `"table",U,"column"='value'`."""
+        change = _CHANGE.match(value)
+        if change is None:
+            return True
+        tags = self._database.tags
+        table = change[1].decode("utf-8", "replace")
+        found = tags.catalogue.find("?", table) if tags is not None else ()
+        for column in _KEY.findall(value):
+            held = (
+                [tags.held(r)[c.number] for r in found for c in tags.named(r, column.decode("utf-8", "replace"))] if tags else []
+            )
+            if not held or not all(classes <= clear for classes in held):
+                return False
+        return True
 
     def refusal(self, statement: Statement) -> str:
         """Return why a statement must not run, empty if it may."""

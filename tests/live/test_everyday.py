@@ -123,6 +123,65 @@ def test_what_holds_nothing_sensitive_is_not_masked(server: Postgres, proxy: Pro
     assert heard(proxy.app(), UNMASKED) == heard(server.app(), UNMASKED)
 
 
+def test_reports_show_every_cell_but_those_that_are_masked_on_purpose(server: Postgres, proxy: Proxy) -> None:
+    """`warehouse.sql`, run from its text and prepared in binary; what stands behind `-- masked` shows some cells less."""
+    parts = [part for part in (GOLDEN / "warehouse.sql").read_text(encoding="utf-8").split(";\n") if part.strip()]
+    sent = statements("warehouse.sql")
+    assert len(sent) == len(parts) >= 100
+    told = heard(server.app(), sent), heard(proxy.app(), sent)
+    for part, statement, (own, failed), (seen, errors) in zip(parts, sent, *told, strict=True):
+        assert failed == [] and errors == [], statement
+        assert all(as_it_comes(str(a), str(b)) for a, b in zip_longest(own, seen)), statement
+        assert (own == seen) is ("-- masked\n" not in part), statement
+
+
+TEMPORARY = """
+CREATE TEMP TABLE picked AS SELECT id, email, city, newsletter FROM crm.customers WHERE country = 'DE'
+SELECT id, city, newsletter FROM picked ORDER BY id
+DROP TABLE IF EXISTS spent
+CREATE TEMP TABLE spent AS SELECT customer_id, sum(total) AS total, count(*) AS n FROM crm.orders GROUP BY customer_id
+CREATE INDEX ON spent (customer_id)
+ANALYZE spent
+SELECT c.city, sum(s.total) FROM spent s JOIN crm.customers c ON c.id = s.customer_id GROUP BY c.city ORDER BY c.city
+INSERT INTO spent SELECT 999, 1, 1
+UPDATE spent SET n = n + 1 WHERE customer_id = 999 RETURNING *
+SELECT * FROM spent ORDER BY customer_id
+WITH top AS (SELECT * FROM spent ORDER BY total DESC NULLS LAST, customer_id LIMIT 3) SELECT customer_id, n FROM top
+DELETE FROM spent WHERE n < 0
+CREATE TEMP TABLE notes (id serial, day date DEFAULT current_date, word text)
+INSERT INTO notes (word) VALUES ('one'), ('two') RETURNING id, word
+SELECT n.word, s.total FROM notes n LEFT JOIN spent s ON s.customer_id = n.id ORDER BY n.id
+SELECT city, count(*) INTO TEMP cities FROM crm.customers GROUP BY city
+SELECT upper(city) || '!', count FROM cities ORDER BY city
+TRUNCATE notes
+DROP TABLE spent, notes
+CREATE TEMP TABLE spent AS SELECT id FROM crm.orders
+SELECT count(*), max(id) FROM spent
+""".strip().splitlines()
+
+
+@pytest.mark.parametrize("autocommit", [True, False])
+def test_temporary_tables_are_used_as_ever(server: Postgres, autocommit: bool) -> None:
+    """From the moment they are made; what was masked where it came from is masked there, too, and nothing else."""
+    heard_by = []
+    with running_proxy(server, {"policy": {"files": []}}) as bare:  # the starter bundle holds DROP TABLE, of whatever table
+        for target in (server, bare):
+            with psycopg.connect(**target.app(), autocommit=autocommit) as connection:
+                ear = Ear(connection)
+                for statement in TEMPORARY:
+                    ear.say(statement)
+                assert ear.failed == []
+                heard_by.append(ear.heard)
+                rows = connection.execute("SELECT id, city, email, lower(email) FROM picked ORDER BY id").fetchall()
+                with connection.cursor().copy("COPY picked (id, city, email) TO STDOUT") as copy:
+                    copied = [bytes(part) for part in copy]
+                if target is bare:
+                    assert {row[2:] for row in rows} == {("[masked]", "[masked]")} and all(row[1] for row in rows)
+                    assert copied and not any(b"example.org" in line for line in copied)
+                connection.rollback()
+    assert heard_by[0] == heard_by[1]
+
+
 def test_a_refresh_leaves_the_rest_as_known(server: Postgres, proxy: Proxy) -> None:
     seen = []
     for target in (server, proxy):

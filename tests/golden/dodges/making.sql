@@ -312,7 +312,7 @@ CREATE TRIGGER t INSTEAD OF INSERT ON v.m58v FOR EACH ROW EXECUTE FUNCTION v.m58
 --- later
 INSERT INTO v.m58v SELECT id, full_name FROM v.clients;
 SELECT town || '' FROM v.m58
--- a trigger that changes who is told (committed)
+-- a trigger that changes who is told (made by others) (committed)
 CREATE TABLE v.m59 (full_name text PRIMARY KEY, n int);
 INSERT INTO v.m59 SELECT full_name, id FROM v.clients;
 CREATE TRIGGER t AFTER UPDATE ON v.m59 FOR EACH ROW EXECUTE FUNCTION triggered_change_notification();
