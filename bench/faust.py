@@ -13,6 +13,9 @@ turn each of these reads them from the beginning, in a process of its own, into 
 Time and processor time count from a contender's first rows to its last. "Worker core" is processor time of the contender's own
 process; what ClickHouse used for it in its process (inserts, and merges meanwhile) stands beside it. The first ratio is of rows a
 second; the second, of processor time of contender and ClickHouse together, depends less on what else the machine does.
+
+Before them, what an event takes on the broker's disk, in one copy, of blocks shipped one at a time, as by a proxy that is not
+behind.
 """
 
 from __future__ import annotations
@@ -40,7 +43,6 @@ from confluent_kafka import Consumer
 from deploy.logs import configure
 from processors.archive import Archive
 from processors.runtimes.faust_app import FaustRuntime
-from processors.runtimes.work import MAX_BLOCKS
 from processors.sinks.clickhouse import Store, connect
 from processors.steps.work import Batch
 from schemas.config import ClickHouseSettings, KafkaSettings, with_secrets
@@ -52,12 +54,15 @@ from tests.support import clickhouse, kafka
 from tests.support.event_blocks import Source, record
 
 EVENTS_PER_BLOCK, SOURCES = 500, 24
+BLOCKS_AT_ONCE = 64
+"""About what a batch of the worker's holds by its bytes."""
+
 ROOT = Path(__file__).parents[1]
 SINGLE = "single.events"
 """One event a message, for the agent."""
 
 SECONDS = 200.0
-AT_A_TIME = MAX_BLOCKS * EVENTS_PER_BLOCK
+AT_A_TIME = BLOCKS_AT_ONCE * EVENTS_PER_BLOCK
 PLAIN = """CREATE TABLE {database}.published (
     type LowCardinality(String), v UInt32, source LowCardinality(String), epoch UInt32, seq UInt64, event_id UUID, at Int64,
     ended_at Int64, kind LowCardinality(String), transaction LowCardinality(String), params Array(String),
@@ -172,7 +177,7 @@ def bare(o: dict[str, Any], store: Store, settings: KafkaSettings, meter: Meter)
     consumer.subscribe([settings.topic_prefix + EVENTS.name])
     rows = 0
     while True:
-        messages = [m for m in consumer.consume(MAX_BLOCKS, 0.5) if m.error() is None]
+        messages = [m for m in consumer.consume(BLOCKS_AT_ONCE, 0.5) if m.error() is None]
         if not messages:
             continue
         body = b"".join(m.value() or b"" for m in messages)
@@ -304,9 +309,21 @@ class Contest:
         self.figures.setdefault(name, []).append(figures)
         shutil.rmtree(folder)
 
+    def bytes_on_disk(self, each: int) -> float:
+        """Return what an event takes in the topic, of blocks of so many."""
+        settings = self._cluster.settings(topic_prefix=f"size{each}.")
+        self._cluster.make_topics([settings.topic_prefix + EVENTS.name], 1)
+        count = 20_000 // each
+        log = KafkaLog(settings)
+        for block in Source("proxy/0").blocks(count, each):
+            log.append(EVENTS.name, [record(block)])
+        log.close()
+        files = self._cluster.nodes[0].folder.glob(f"data/{settings.topic_prefix}{EVENTS.name}-*/*.log")
+        return sum(file.stat().st_size for file in files) / (count * each)
+
     def _ship(self, log: KafkaLog, blocks: list[Block]) -> None:
-        for at in range(0, len(blocks), MAX_BLOCKS):
-            log.append(EVENTS.name, [record(b) for b in blocks[at : at + MAX_BLOCKS]])
+        for at in range(0, len(blocks), BLOCKS_AT_ONCE):
+            log.append(EVENTS.name, [record(b) for b in blocks[at : at + BLOCKS_AT_ONCE]])
 
     def _contend(self, options: dict[str, Any], folder: Path) -> Figures:
         command = [sys.executable, "-m", "bench.faust", "--contend", orjson.dumps(options, default=str).decode()]
@@ -343,6 +360,8 @@ def main() -> None:
     try:
         with kafka.running() as cluster, clickhouse.serving() as server:
             contest = Contest(cluster, server, folder, blocks)
+            for each in (500, 20):
+                print(f"on the broker's disk {contest.bytes_on_disk(each):6.1f} bytes an event, of blocks of {each}", flush=True)
             for name in names * rounds:
                 contest.run(name)
     finally:

@@ -1,13 +1,13 @@
 """How fast sealed blocks become ClickHouse rows, and how many bytes an event takes at rest.
 
-    python -m bench.pipeline [--quick] [--blocks N] [--events N] [--http]
+    python -m bench.pipeline [--quick] [--blocks N] [--events N] [--sources N] [--http]
 
-Blocks of 500 realistic events of about 1.3 KB (or of `--events`: in small ones, what is paid by the block weighs more) are put in
-the embedded log; then one pipeline works them off: read, hash every line and check the Merkle root, the signature and the chain,
-parse, project, archive with fdatasync, insert into chDB with fsync. CPU is the whole process's, user and system, of all threads,
-so chDB's inserting and merging is in it. The baseline of the same run is what it takes merely to parse the lines as JSON
-(orjson) and to hash them (SHA-256). Then single blocks are shipped to an idle pipeline, and the time from sealing to a row that a
-query finds is taken.
+Blocks of 500 realistic events of about 1.3 KB are put in the embedded log (`--events`, `--sources`: what is paid by the block or
+the source weighs more where these are many). Then one pipeline works them off: read, hash every line and check the Merkle root,
+the signature and the chain, parse, project, archive with fdatasync, insert into chDB with fsync. CPU is the whole process's, user
+and system, over all threads, so chDB's inserting and merging is in it. The baseline of the same run is what it takes merely to
+parse the lines as JSON (orjson) and to hash them (SHA-256). Then single blocks are shipped to an idle pipeline, and the time from
+sealing to a row that a query finds is taken.
 
 With `--http` the store is chDB behind ClickHouse's HTTP interface, in a process of its own: CPU is then the worker's alone, which
 compresses what it sends, and none of the engine's.
@@ -54,6 +54,7 @@ def main() -> None:
     arguments.add_argument("--quick", action="store_true", help="a fifth of the blocks")
     arguments.add_argument("--blocks", type=int, default=0, help="sealed blocks to work off (default 512)")
     arguments.add_argument("--events", type=int, default=500, help="events in a block (default 500, as the sealer's)")
+    arguments.add_argument("--sources", type=int, default=1, help="sources that the blocks are of, in turn (default 1)")
     arguments.add_argument("--http", action="store_true", help="the store is a server, reached by HTTP")
     chosen = arguments.parse_args()
     count = chosen.blocks or (128 if chosen.quick else 512)
@@ -61,16 +62,18 @@ def main() -> None:
     try:
         with contextlib.ExitStack() as stack:
             server = stack.enter_context(serving()) if chosen.http else None
-            _measure(folder, count, chosen.events, server.settings() if server is not None else ClickHouseSettings())
+            _measure(
+                folder, count, chosen.events, chosen.sources, server.settings() if server is not None else ClickHouseSettings()
+            )
     finally:
         shutil.rmtree(folder)
 
 
-def _measure(folder: Path, count: int, each: int, settings: ClickHouseSettings) -> None:
+def _measure(folder: Path, count: int, each: int, several: int, settings: ClickHouseSettings) -> None:
     key = Ed25519PrivateKey.generate()
-    _register(folder / "keys", key)
-    source = Source(key=key)
-    blocks = list(source.blocks(count, each))
+    sources = [Source(f"proxy/{n}", key=key) for n in range(several)]
+    _register(folder / "keys", key, several)
+    blocks = [next(sources[n % several].blocks(1, each)) for n in range(count)]
     events = count * each
     published = sum(len(b.body) for b in blocks)
     baseline = _baseline(blocks) / events
@@ -79,12 +82,14 @@ def _measure(folder: Path, count: int, each: int, settings: ClickHouseSettings) 
     store.migrate()
     archive = Archive(folder / "archive")
     runtime = EmbeddedRuntime(log, store, archive, folder / "pipeline.db", _now)
-    # One batch first, so that imports, caches and the engine's threads are warm.
-    _ship(log, blocks[:WARM_BLOCKS])
-    runtime.step()
-    for at in range(WARM_BLOCKS, count, WARM_BLOCKS):
+    # Some first, so that imports, caches and the engine's threads are warm, and each source's files are open.
+    warm = max(WARM_BLOCKS, several)
+    _ship(log, blocks[:warm])
+    while runtime.step():
+        pass
+    for at in range(warm, count, WARM_BLOCKS):
         _ship(log, blocks[at : at + WARM_BLOCKS])
-    timed = (count - WARM_BLOCKS) * each
+    timed = (count - warm) * each
     wall, cpu = time.perf_counter(), time.process_time()
     while runtime.step():
         pass
@@ -94,24 +99,25 @@ def _measure(folder: Path, count: int, each: int, settings: ClickHouseSettings) 
         sys.exit(f"{events} events went in, {rows['query_events']} rows came out")
 
     print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, chDB {store.client.server_version}")
-    print(f"{count} blocks of {each} events, {published / events:.0f} bytes a line\n")
+    print(f"{count} blocks of {each} events, {several} sources, {published / events:.0f} bytes a line\n")
     print(f"CPU against parsing and hashing alone    {cpu / timed / baseline:6.2f} x  ({baseline * 1e6:.2f} µs an event)")
     print(f"events a second and core                 {timed / cpu:10,.0f}  ({cpu / timed * 1e6:.1f} µs CPU an event)")
     print(f"events a second, wall                    {timed / wall:10,.0f}  ({cpu / wall:.2f} cores busy)")
     for name, seconds in _stages(blocks[: 2 * WARM_BLOCKS], each, key).items():
         print(f"  of which {name:29} {seconds * 1e6:10.2f} µs CPU an event")
     _print_sizes(store, folder, events, published)
-    _print_latency(runtime, log, store, source)
+    _print_latency(runtime, log, store, sources[0])
     runtime.close()
     archive.close()
     store.close()
     log.close()
 
 
-def _register(folder: Path, key: Ed25519PrivateKey) -> None:
+def _register(folder: Path, key: Ed25519PrivateKey, several: int) -> None:
     folder.mkdir()
     pem = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    (folder / "proxy_0.pub").write_bytes(pem)
+    for n in range(several):
+        (folder / f"proxy_{n}.pub").write_bytes(pem)
 
 
 def _ship(log: SqliteLog, blocks: list[Block]) -> None:
@@ -135,7 +141,7 @@ def _baseline(blocks: list[Block]) -> float:
 def _stages(blocks: list[Block], each: int, key: Ed25519PrivateKey) -> dict[str, float]:
     """CPU seconds an event of each step, over whole batches."""
     records = tuple(Record(EVENTS.name, i, b"", b.body, b.log_headers()) for i, b in enumerate(blocks))
-    state, batch = State(), Batch(records, {"proxy/0": key.public_key().public_bytes_raw()})
+    state, batch = State(), Batch(records, {b.header.source: key.public_key().public_bytes_raw() for b in blocks})
     spent = {}
     gc.disable()  # as the runtime does
     for step in STEPS:

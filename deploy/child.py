@@ -15,6 +15,7 @@ from pathlib import Path
 
 from deploy.config import from_wire
 from deploy.layout import DataDir, write_private
+from deploy.limits import raise_open_files
 from deploy.logs import configure
 from deploy.supervisor import FATAL, AlreadyRunningError, FatalError, owning, pid_file, reason_file
 
@@ -30,6 +31,7 @@ def main(arguments: list[str]) -> int:
     config = from_wire(sys.stdin.buffer.readline())
     threading.Thread(target=_watch, name="supervisor-watch", daemon=True).start()
     log = configure(name)
+    raise_open_files()
     run = DataDir(config.data_dir).run
     try:
         # Patience: the process this one replaces may still be closing its files.

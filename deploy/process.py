@@ -13,6 +13,7 @@ import time
 
 from deploy.config import split_address
 from deploy.layout import DataDir, archive_of
+from deploy.limits import raise_open_files
 from deploy.logs import configure
 from deploy.maintenance import MaintenanceError
 from deploy.supervisor import owning
@@ -31,6 +32,7 @@ def run_process(config: Config) -> int:
 
     os.umask(0o077)
     configure("process")
+    raise_open_files()
     data = DataDir(config.data_dir)
     data.prepare()
     with contextlib.ExitStack() as stack:

@@ -52,8 +52,12 @@ SESSION_SECONDS = 20.0
 FETCH_BYTES = 4 * 1024 * 1024
 """Fetched ahead of each partition, packed as it was shipped: about a batch; a larger block still comes, alone."""
 
-BUFFERED_BLOCKS = 2 * MAX_BLOCKS
-"""Blocks that wait in the worker, and once more as many in Faust: of 500 events each about 80 MB."""
+POLLED_BLOCKS = 64
+BUFFERED_BLOCKS = 2 * POLLED_BLOCKS
+"""Blocks that wait in Faust: of 500 events each about 80 MB."""
+
+WAITING_BYTES = 80 * 1024 * 1024
+"""Bodies that wait in the worker for the batch under way."""
 
 QUIET_SECONDS = 2.0
 """How long nothing may come before the log itself is asked. Without it a record that the stream passes over while it seeks, right
@@ -160,7 +164,7 @@ class FaustRuntime:
         """Work until `stop` is set; raise PipelineError when the worker cannot go on by itself."""
         self._loop, self._busy = asyncio.get_running_loop(), asyncio.Lock()
         server = await self._serve(listen) if listen else None
-        self._waiting: Waiting[tuple[Any, Any]] = Waiting(BUFFERED_BLOCKS)
+        self._waiting: Waiting[tuple[Any, Any]] = Waiting(WAITING_BYTES)
         self._folding.open()
         folding = self._folding.run(self._busy, self._may_fold, _record)
         tasks = [asyncio.create_task(task) for task in (self._ticking(), self._working(), folding)]
@@ -192,7 +196,7 @@ class FaustRuntime:
     async def _project(self, stream: Any) -> None:
         """Hand events on. Not acknowledged here: that is for when store and archive have them."""
         async for event in stream.noack().events():
-            await self._waiting.put(event.message.partition, (stream, event))
+            await self._waiting.put(event.message.partition, (stream, event), 1 + len(event.message.value or b""))
 
     async def _working(self) -> None:
         """Take what waits, as much as a batch may hold: alone when little comes, together when there is a backlog."""
@@ -447,7 +451,7 @@ def _application(settings: KafkaSettings, group: str, partitions: int, session_s
         broker_session_timeout=session_seconds,
         broker_heartbeat_interval=2.0,
         broker_commit_interval=1.0,
-        broker_max_poll_records=MAX_BLOCKS,
+        broker_max_poll_records=POLLED_BLOCKS,
         ConsumerScheduler=ByPartition,
         stream_buffer_maxsize=BUFFERED_BLOCKS,
         stream_wait_empty=False,

@@ -14,30 +14,30 @@ T = TypeVar("T")
 
 
 class Waiting(Generic[T]):
-    """Up to `limit` items, of all partitions together. Of one event loop."""
+    """Items of weights up to `limit` in all, of all partitions together, or one that is heavier. Of one event loop."""
 
     def __init__(self, limit: int) -> None:
-        self._limit, self._count = limit, 0
-        self._by_partition: dict[int, deque[T]] = {}  # in the order of their first items
+        self._limit, self._held = limit, 0
+        self._by_partition: dict[int, deque[tuple[T, int]]] = {}  # in the order of their first items
         self._changed = asyncio.Condition()
 
-    async def put(self, partition: int, item: T) -> None:
+    async def put(self, partition: int, item: T, weight: int = 1) -> None:
         """Add an item, as soon as there is room."""
         async with self._changed:
-            await self._changed.wait_for(lambda: self._count < self._limit)
-            self._by_partition.setdefault(partition, deque()).append(item)
-            self._count += 1
+            await self._changed.wait_for(lambda: not self._held or self._held + weight <= self._limit)
+            self._by_partition.setdefault(partition, deque()).append((item, weight))
+            self._held += weight
             self._changed.notify_all()
 
     async def get(self, most: int) -> tuple[int, list[T]]:
         """Return a partition and up to `most` of its items, in order, as soon as there are any; the rest wait anew."""
         async with self._changed:
-            await self._changed.wait_for(lambda: self._count > 0)
+            await self._changed.wait_for(lambda: self._by_partition)
             partition = next(iter(self._by_partition))
             held = self._by_partition.pop(partition)
             taken = [held.popleft() for _ in range(min(most, len(held)))]
             if held:
                 self._by_partition[partition] = held
-            self._count -= len(taken)
+            self._held -= sum(weight for _, weight in taken)
             self._changed.notify_all()
-            return partition, taken
+            return partition, [item for item, _ in taken]

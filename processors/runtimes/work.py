@@ -34,8 +34,9 @@ from schemas.topics import ACTIVITY, DLQ, EVENTS
 
 log = structlog.get_logger(__name__)
 
-MAX_BLOCKS = 64
-"""Blocks per batch: an insert costs about 40 ms whatever its size, which many blocks share when there is a backlog."""
+MAX_BLOCKS = 512
+"""Blocks per batch, of which large ones are as many as MAX_BYTES holds: an insert costs about 40 ms whatever its size, which many
+blocks share when there is a backlog. More than the limit of dead letters may lie in one batch by as many."""
 
 MAX_BYTES = 48 * 1024 * 1024
 """Bodies per batch; with the Arrow tables made of them, what a batch holds in memory stays under about 200 MB."""

@@ -40,6 +40,9 @@ EVENT_TABLES = ("query_events", "other_events", "texts", "sessions", "approvals"
 REPEAT_AFTER_SECONDS = (0.2, 0.5, 1.0, 2.0)
 """Waits before an insert that was not done is repeated. Past them the pipeline itself waits, longer, and says so."""
 
+SOURCES_AT_ONCE = 100
+"""Asked about in one query, whose text then is about 10 KB."""
+
 GAP_HORIZON = 4_000_000
 """Blocks of a source looked through for gaps: nine days of five a second. The log keeps less: none older can be filled."""
 
@@ -136,18 +139,26 @@ class Store:
 
     def block_ids(self, wanted: Iterable[tuple[str, int]]) -> dict[tuple[str, int], str]:
         """Return the ids of those blocks, of the (source, number) asked for, that the store has."""
-        spans: dict[str, list[int]] = {}
+        spans: dict[str, tuple[int, int]] = {}
         for source, number in wanted:
-            spans.setdefault(source, []).append(number)
+            first, last = spans.get(source, (number, number))
+            spans[source] = min(first, number), max(last, number)
+        asked = [(source, first, last) for source, (first, last) in spans.items()]
         found: dict[tuple[str, int], str] = {}
         with self._worded(f"reading {self.database}.blocks"):
-            for source, numbers in spans.items():
+            for at in range(0, len(asked), SOURCES_AT_ONCE):
+                parameters: dict[str, Any] = {}
+                for n, (source, first, last) in enumerate(asked[at : at + SOURCES_AT_ONCE]):
+                    parameters |= {f"s{n}": source, f"a{n}": first, f"b{n}": last}
+                either = " OR ".join(
+                    f"source = {{s{n}:String}} AND number BETWEEN {{a{n}:UInt64}} AND {{b{n}:UInt64}}"
+                    for n in range(len(parameters) // 3)
+                )
                 rows = self.client.query(
-                    f"SELECT number, toString(block_id) FROM {self.database}.blocks "  # noqa: S608 - a checked name
-                    "WHERE source = {source:String} AND number BETWEEN {first:UInt64} AND {last:UInt64}",
-                    parameters={"source": source, "first": min(numbers), "last": max(numbers)},
+                    f"SELECT source, number, toString(block_id) FROM {self.database}.blocks WHERE {either}",  # noqa: S608 - checked names
+                    parameters=parameters,
                 ).result_rows
-                found.update({(source, int(number)): str(block_id) for number, block_id in rows})
+                found.update({(str(source), int(number)): str(block_id) for source, number, block_id in rows})
         return found
 
     def header(self, source: str, number: int) -> BlockHeader | None:

@@ -36,6 +36,38 @@ def get(port: int, path: str) -> tuple[int, str]:
         connection.close()
 
 
+def test_a_worker_has_room_for_the_files_of_hundreds_of_sources(kafka: Kafka, tmp_path: Path) -> None:
+    """Two for each source, where a shell gives 512 and the system allows more."""
+    prefix, port, sources = "hundreds.", free_port(), 350
+    kafka.make_topics([prefix + t.name for t in TOPICS], 1)
+    settings = kafka.settings(topic_prefix=prefix)
+    log = KafkaLog(settings)
+    for _ in range(2):  # what comes twice is known again, of every source
+        log.append(EVENTS.name, [record(next(Source(f"proxy/{n}").blocks(1, 2))) for n in range(sources)])
+    log.close()
+    config = tmp_path / "affidavit.yaml"
+    listen = {"listen": f"127.0.0.1:{port}"}
+    config.write_text(yaml.safe_dump({"data_dir": "data", "log": kafka.written(settings), "process": listen}))
+    started = "import resource as r; r.setrlimit(r.RLIMIT_NOFILE, (512, r.getrlimit(r.RLIMIT_NOFILE)[1])); "
+    started += "from deploy.cli import main; main()"
+    with (tmp_path / "said").open("w+") as said:
+        worker = subprocess.Popen(
+            [sys.executable, "-c", started, "process", "-c", str(config)], cwd=Path(__file__).parents[2], stdout=said, stderr=said
+        )
+        try:
+
+            def done() -> bool:
+                assert worker.poll() is None, (tmp_path / "said").read_text()[-3000:]
+                page = get(port, "/metrics")[1]
+                return f"events_total {2 * sources:.1f}" in page and f"repeats_total {sources:.1f}" in page
+
+            wait_for(done, "the events of all sources, once", 120)
+            assert len(list(Path(f"/proc/{worker.pid}/fd").iterdir())) > 2 * sources
+        finally:
+            worker.terminate()
+            worker.wait(60)
+
+
 def test_a_worker_shows_what_it_did(kafka: Kafka, tmp_path: Path) -> None:
     prefix, port = "shown.", free_port()
     kafka.make_topics([prefix + t.name for t in TOPICS], 2)

@@ -56,6 +56,25 @@ def test_what_is_full_takes_more_only_when_something_left_and_loses_nothing() ->
     asyncio.run(work())
 
 
+def test_heavy_items_wait_by_weight_and_one_that_is_too_heavy_goes_alone() -> None:
+    async def work() -> None:
+        waiting: Waiting[str] = Waiting(10)
+        await waiting.put(0, "a", 6)
+        await waiting.put(0, "b", 4)
+        more = asyncio.create_task(waiting.put(0, "c", 3))
+        heavy = asyncio.create_task(waiting.put(0, "d", 99))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not more.done()
+        assert await waiting.get(1) == (0, ["a"])
+        await more
+        assert await waiting.get(9) == (0, ["b", "c"])
+        await heavy
+        assert await waiting.get(9) == (0, ["d"])
+
+    asyncio.run(work())
+
+
 def test_a_wait_that_is_given_up_takes_nothing() -> None:
     async def work() -> None:
         waiting: Waiting[int] = Waiting(3)
