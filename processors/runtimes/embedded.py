@@ -42,6 +42,9 @@ __all__ = ["MAX_BLOCKS", "EmbeddedRuntime", "PipelineError", "Status"]
 
 log = structlog.get_logger(__name__)
 
+BACKLOG_BLOCKS = 64
+"""Where so many came at once more are there, and are not waited for."""
+
 FIRST_WAIT_SECONDS, LAST_WAIT_SECONDS = 0.1, 10.0
 REST_SHARE = 0.5
 """Rest after a batch that is not full, at least, as a share of what it took: else time goes into more and smaller inserts."""
@@ -142,7 +145,7 @@ class EmbeddedRuntime:
                     done = self.step(activity.ACTIVITY_SECONDS)
                     wait = FIRST_WAIT_SECONDS
                     self._status.state = "running" if done else "idle"
-                    if done < self._max_blocks:
+                    if done < min(self._max_blocks, BACKLOG_BLOCKS):
                         self._rest(stop, done, monotonic() - began)
                 except _PASSING as error:
                     self._status.state, self._status.retries = "retrying", self._status.retries + 1

@@ -271,6 +271,8 @@ class FaustRuntime:
                 if not given:
                     raise LogUnavailableError(f"{EVENTS.name}, partition {partition}: offset {at} cannot be read yet")
             self._note(work.take(given, partition, uncertain=at < memory.known_until))
+            if memory.state.rejected:
+                work.refuse_past_limit()
         work.refuse_past_limit()  # before these are acknowledged, so that they come again to whoever starts next
 
     def _recovered(self, partition: int) -> tuple[BatchWork, Progress]:

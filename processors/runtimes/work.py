@@ -36,7 +36,10 @@ log = structlog.get_logger(__name__)
 
 MAX_BLOCKS = 512
 """Blocks per batch, of which large ones are as many as MAX_BYTES holds: an insert costs about 40 ms whatever its size, which many
-blocks share when there is a backlog. More than the limit of dead letters may lie in one batch by as many."""
+blocks share when there is a backlog."""
+
+WARY_BLOCKS = 64
+"""Blocks per batch where more would bring the rejected past their limit: at most so many are dead letters beyond it."""
 
 MAX_BYTES = 48 * 1024 * 1024
 """Bodies per batch; with the Arrow tables made of them, what a batch holds in memory stays under about 200 MB."""
@@ -103,7 +106,7 @@ class BatchWork:
         """Offsets of this batch's records that are dead letters already: an insert that is tried again buries nothing again."""
 
     def take(self, records: Sequence[Record], partition: int, uncertain: bool) -> Batch:
-        """Take records of one partition through; return the batch with all that was made of it.
+        """Take records of one partition through, or only the first of them; return the batch with all that was made of it.
 
         `uncertain`: rows of it may be in the store already. Raises what store, archive and log raise; nothing is committed then.
         """
@@ -158,9 +161,11 @@ class BatchWork:
         if self._uncertain or any(h.source not in self._memory.state.sources for h in _headers(records)):
             self._store.catch_up()  # what somebody else wrote last is what matters now
         batch = Batch(tuple(records), keys, self._store.block_ids(_positions(records)))
-        if planned is None:
-            self._memory.begin(Plan(records[0].offset, records[-1].offset, keys, partition))
         state, batch = pipeline.run(self._known(records, keys), batch, self._clock())
+        if planned is None:
+            if state.rejected >= self._max_rejected and len(records) > WARY_BLOCKS:
+                return self._take(records[:WARY_BLOCKS], partition, uncertain)
+            self._memory.begin(Plan(records[0].offset, records[-1].offset, keys, partition))
         self._bury(batch.rejected)
         began = perf_counter_ns()
         self._archive.append([a.block for a in batch.blocks])

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from deploy.cli import run
 from processors.archive import Archive
+from processors.runtimes.work import WARY_BLOCKS
 from processors.signatures import key_path
 from processors.sinks.clickhouse import connect
 from schemas.config import ClickHouseSettings, StatesKind
@@ -279,17 +280,20 @@ def test_poison_goes_to_the_dead_letters_and_past_the_limit_the_worker_stops(sit
     assert ["lines" in reason for reason in site.dead_letters()] == [True]
     for _ in range(2):
         site.log.append(EVENTS.name, [NewRecord(b"proxy/0", b"nonsense\n", {})])
-    site.log.append(EVENTS.name, [NewRecord(b"proxy/0", b"nonsense\n", {})] * 3)
+    site.log.append(EVENTS.name, [NewRecord(b"proxy/0", b"nonsense\n", {})] * 500)
     worker = site.start(most_rejected=3)
     assert "limit 3" in site.until(worker, lambda s: "stopped" in s)["stopped"]
     assert worker.wait(60) == 3
+    buried = len(site.dead_letters())
+    assert 3 <= buried <= 3 + WARY_BLOCKS
     worker = site.start(most_rejected=3)  # a supervisor starts it again: it must not drain more away
     assert "limit 3" in site.until(worker, lambda s: "stopped" in s)["stopped"]
     assert worker.wait(60) == 3
+    assert len(site.dead_letters()) == buried
     assert site.command("pipeline", "resume") == 0
-    worker = site.start(most_rejected=3)
+    worker = site.start(most_rejected=1000)
     site.until(worker, site.drained)
-    assert site.stop(worker)["rejected"] < 3
+    assert site.stop(worker)["rejected"] == 503 - buried
 
 
 def test_dead_letters_are_replayed_when_the_key_is_mended_and_workers_go_on(site: Site) -> None:
