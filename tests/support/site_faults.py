@@ -14,7 +14,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from confluent_kafka.admin import AdminClient
@@ -22,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from processors.sinks.clickhouse import Store, connect
 from schemas.dead_letters import letters
-from schemas.log import Log, NewRecord, Record
+from schemas.log import Log, LogError, NewRecord, Record
 from schemas.log.kafka import KafkaLog
 from schemas.topics import EVENTS
 from tests.support.event_blocks import Source, record
@@ -38,6 +40,7 @@ ARRIVE_SECONDS = 240.0
 """Until the parts that were down are up again on a busy machine, and what waited is shipped and stored."""
 
 HOUR = 3600
+T = TypeVar("T")
 
 
 class Site:
@@ -162,6 +165,18 @@ class Site:
         return f"{len(ran)} statements ran, {len(self.stored())} rows, none lost, none twice; {said.strip().splitlines()[-1]}"
 
 
+def patiently(ask: Callable[[], T]) -> T:
+    """Return the log's answer, asked again for a minute: brokers that came back a moment ago may not know their topics yet."""
+    deadline = time.monotonic() + 60.0
+    while True:
+        try:
+            return ask()
+        except LogError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+
+
 class Faults:
     """Each method is one fault, over when it returns. `clocks` are of the proxy and the worker, `disk` is the archive's."""
 
@@ -252,8 +267,8 @@ class Faults:
 
     def _newest(self) -> Iterator[Record]:
         log = self.site.log
-        for partition in range(log.partitions(EVENTS.name)):
-            end = log.end_offset(EVENTS.name, partition)
+        for partition in range(EVENTS.partitions):
+            end = patiently(partial(log.end_offset, EVENTS.name, partition))
             yield from reversed(log.read(EVENTS.name, max(0, end - 20), 20, partition=partition))
 
     def topic_again(self) -> None:
@@ -268,7 +283,7 @@ class Faults:
         for gone in (*admin.delete_topics([changelog]).values(), *admin.delete_consumer_groups([group]).values()):
             gone.result(60)
         wait_for(lambda: changelog not in admin.list_topics(timeout=60).topics, "the changelog to be gone", 60, 0.2)
-        ends = {str(p): self.site.log.end_offset(EVENTS.name, p) for p in range(EVENTS.partitions)}
+        ends = {str(p): patiently(partial(self.site.log.end_offset, EVENTS.name, p)) for p in range(EVENTS.partitions)}
         self.apart.start("process")
 
         def read_again() -> bool:
