@@ -197,6 +197,7 @@ class TestRepeats:
         store.insert("t", rows(1, 2), "token-a")
         assert found(store) == [1, 2]
         assert plain.seen()["tokens"][before:] == ["token-a"] * 3
+        assert plain.seen()["queued"][before:] == ["0"] * 3  # returned means written
 
     def test_repeating_is_bounded(self, plain: Server, store: Store) -> None:
         plain.fail(too_many=100)

@@ -60,6 +60,7 @@ class Faults:
     requests: int = 0  # counted: queries taken
     inserts: int = 0  # counted: inserts done
     tokens: list[str] = field(default_factory=list)  # noted: the deduplication token of each insert that was tried
+    queued: list[str] = field(default_factory=list)  # noted: whether each may be written after it was answered (async_insert)
 
 
 class RefusedError(Exception):
@@ -234,6 +235,7 @@ class Answering(BaseHTTPRequestHandler):
             else:
                 with server.lock:
                     server.faults.tokens.append(parameters.get("insert_deduplication_token", ""))
+                    server.faults.queued.append(parameters.get("async_insert", ""))
                 if server.struck("too_many"):
                     raise RefusedError(202, "Too many simultaneous queries. (TOO_MANY_SIMULTANEOUS_QUERIES)")
                 if server.struck("drop"):
