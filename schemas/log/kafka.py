@@ -265,7 +265,14 @@ class KafkaLog:
             low, high = asker.get_watermark_offsets(TopicPartition(name, partition), timeout=seconds)
             return int(low), int(high)
 
-        low, high = sliced(ask, self._serve, self._read_telling, what, self._settings.timeout_seconds)
+        try:
+            low, high = sliced(ask, self._serve, self._read_telling, what, self._settings.timeout_seconds)
+        except LogError as error:
+            if not isinstance(error, LogUnavailableError):
+                # What brokers that had just started did not know yet, this client goes on believing for minutes.
+                self._asker = None
+                asker.close()
+            raise
         return low, high
 
     def _serve(self) -> None:

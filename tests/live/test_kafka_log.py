@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
 from pathlib import Path
@@ -11,10 +12,11 @@ import pytest
 
 from schemas.log import LogError, LogUnavailableError, NewRecord
 from schemas.log.kafka import KafkaLog
+from schemas.topics import EVENTS
 from tests.support.certificates import issue
 from tests.support.issuer import Issuer, published
-from tests.support.kafka import SCRAM_PASSWORD, SCRAM_USER, Kafka
-from tests.support.ports import free_port
+from tests.support.kafka import SCRAM_PASSWORD, SCRAM_USER, Kafka, running
+from tests.support.ports import free_port, wait_for
 
 LOGIN = {"mechanism": "SCRAM-SHA-512", "username": SCRAM_USER, "password": SCRAM_PASSWORD}
 
@@ -171,3 +173,25 @@ def test_a_stopped_broker_loses_nothing_confirmed_and_repeats_leave_no_hole(kafk
     values = [int(r.value) for r in log.read("paused", 0, 100)]
     assert list(dict.fromkeys(values)) == [0, 1, 2, 3], f"a hole or another order: {values}"
     log.close()
+
+
+def test_all_brokers_started_anew_are_believed_as_soon_as_they_know_their_topics() -> None:
+    """For a while they say that there is no such topic, which the client then went on believing for minutes."""
+    with running(3, {"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": "500"}) as cluster:
+        cluster.make_topics(["anew." + EVENTS.name], EVENTS.partitions)
+        log = KafkaLog(cluster.settings(topic_prefix="anew.", timeout_seconds=2.0))
+
+        def answers() -> bool:
+            with contextlib.suppress(LogError):
+                return [log.end_offset(EVENTS.name, p) for p in range(EVENTS.partitions)] == [0] * EVENTS.partitions
+            return False
+
+        wait_for(answers, "all brokers to know the new topic", 60, poll=0.2)
+        for node in cluster.nodes:
+            cluster.signal(node, signal.SIGKILL)
+        for node in cluster.nodes:
+            cluster.kill(node)
+        for node in cluster.nodes:
+            cluster.launch(node)
+        wait_for(lambda: all(answers() for _ in range(5)), "the brokers to answer for every partition", 60, poll=0.2)
+        log.close()
