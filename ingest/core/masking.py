@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 
@@ -56,6 +56,9 @@ class Masking(Protocol):
 
     def sight(self, statement: Any) -> Any:
         """Return what a statement may show to this session."""
+
+    def saying(self, sight: Any, said: Sequence[bytes]) -> Any:
+        """Return the sight of an EXPLAIN whose text has these constants, as the client encodes them."""
 
     def changing(self, statement: Any) -> None:
         """A statement is about to change objects of the database."""

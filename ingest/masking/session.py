@@ -13,9 +13,11 @@ from typing import Any
 import orjson
 
 from ingest.core.guarding import Answer, Emergency, Hold, Judgement, Request, SessionGuard
+from ingest.core.masking import Rows
 from ingest.masking.copies import CopyMasker
 from ingest.masking.database import DatabaseMasking
 from ingest.masking.lineage import CARRIES_NOTHING, MAX_OWN, Carried, Table
+from ingest.masking.own_words import OwnWords
 from ingest.masking.plan import ColumnPlan, MaskPlan, Treatment, plan_result, planned
 from ingest.masking.refusals import refusal
 from ingest.masking.reports import without_values
@@ -161,6 +163,10 @@ class SessionMasking:
         granted = self._granted(sight.granted_by) if sight.granted_by is not None else _NOTHING
         return MaskPlan(plan.clear | granted, plan.styles, plan.default) if granted else plan
 
+    def saying(self, sight: Sight, said: Sequence[bytes]) -> Sight:
+        """Return the sight of an EXPLAIN whose text has these constants, as the client encodes them."""
+        return replace(sight, said=tuple(said))
+
     def changing(self, statement: Statement) -> None:
         """A statement is about to run: what it changes is not known any more; what it fills has the classes of its sources."""
         if statement.changes_objects and not self._is_own(statement):
@@ -242,7 +248,7 @@ class SessionMasking:
             return False
         return sight.watch or sight.touched is None or not sight.touched <= clear or sight.rest is None
 
-    def rows(self, sight: Sight, description: bytes, formats: tuple[int, ...] | None = None, strict: bool = False) -> RowMasker:
+    def rows(self, sight: Sight, description: bytes, formats: tuple[int, ...] | None = None, strict: bool = False) -> Rows:
         """Return what masks the rows of a RowDescription's body. Raises ValueError."""
         database = self._database
         principal = self._strict if strict else self.shown(sight)
@@ -252,7 +258,8 @@ class SessionMasking:
         plan = plan_result(description, tags, principal, computed, formats=formats, watch=sight.watch, own=own)
         if not sight.doubted and any(not c.known and c.table for c in plan):
             database.unknown_column()
-        return RowMasker(plan, database.scanner, database.tokenizer, database.name_of, principal.clear, database.observed)
+        made = RowMasker(plan, database.scanner, database.tokenizer, database.name_of, principal.clear, database.observed)
+        return OwnWords(made, sight.said) if sight.said else made
 
     def _columns(self, names: frozenset[str]) -> Callable[[int], Classes | None] | None:
         """Return what tells the classes of a temporary table's column by its number, None if one of these is not there.

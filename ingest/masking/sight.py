@@ -76,7 +76,8 @@ class Sight:
     get to where nothing masks them, None if that cannot be told, and `reasons` how. `by_name`: it shows what something of a name
     shows. `watch`: it touches untagged columns of which too little was seen. `doubted`: the snapshot has not the objects as they
     are now. `temporary`: it names temporary tables of the session by these short names, whose columns are among these while they
-    are there. `granted_by`: the session has grants, and what they let this statement show counts.
+    are there. `granted_by`: the session has grants, and what they let this statement show counts. `said`: constants that
+    the client itself wrote into an EXPLAIN.
     """
 
     front: tuple[Classes | None, ...] = ()
@@ -92,6 +93,7 @@ class Sight:
     reasons: tuple[tuple[Leak, Classes], ...] = ()
     granted_by: Statement | None = None
     temporary: frozenset[str] = frozenset()
+    said: tuple[bytes, ...] = ()
 
     def computed(self, n: int, count: int) -> Classes | None:
         """Return the classes behind column `n` of `count`."""

@@ -327,6 +327,19 @@ class Analyser:
         decoded = decode(text, self._select(lexing).codec)
         return "" if decoded is None else name_in(decoded, place, kind)
 
+    def constants(self, text: bytes, lexing: Lexing) -> list[bytes]:
+        """Return the values of a text's strings and numbers, in its encoding; none where that is not certain, or it is long."""
+        reader = self._select(lexing)
+        decoded = None if reader.doubtful or len(text) > MAX_EXACT_BYTES else decode(text, reader.codec)
+        if decoded is None or reader.codec is None:
+            return []
+        found: list[bytes] = []
+        for _, common, rare, tag, _, _, _ in reader.find(decoded):
+            if common or rare:
+                value = (common_literal(common, reader.escaping) if common else rare_literal(rare, tag))[1]
+                found.append(value.encode(reader.codec, "ignore"))
+        return found
+
     def mistake(self, text: bytes, lexing: Lexing) -> Mistake | None:
         """Return what is wrong with a text that the grammar refuses, None where it does not or that is not certain."""
         reader = self._select(lexing)

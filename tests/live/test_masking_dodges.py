@@ -496,6 +496,8 @@ def test_everyday_work_is_not_hindered(shop: Postgres, masking: Proxy) -> None:
         "SELECT total FROM masked.deeper ORDER BY total", "SHOW search_path", "SELECT relname FROM pg_class WHERE relname = 'people'",
         "SELECT column_name FROM information_schema.columns WHERE table_name = 'people' ORDER BY 1", "SELECT masked.nothing()",
         "SELECT current_user IS NOT NULL, pg_backend_pid() > 0, version() <> ''", "EXPLAIN (COSTS OFF) SELECT * FROM masked.orders",
+        "EXPLAIN (COSTS OFF) SELECT id FROM masked.people WHERE email = 'ada@example.org' AND full_name IN ('Ada Lovelace', 'Bo Yu')",
+
         f"SELECT city, (SELECT sum(total) FROM masked.orders o WHERE o.person = p.id) {P} p ORDER BY 1", "VALUES (1, 'x'), (2, 'y')",
         "INSERT INTO masked.orders VALUES (90, 1, 1, 'new') RETURNING id, label", "UPDATE masked.orders SET total = total + 1 RETURNING total",
         "UPDATE masked.people SET email = lower(email) WHERE id = 1", "DELETE FROM masked.orders WHERE id = 3",

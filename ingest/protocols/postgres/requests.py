@@ -107,6 +107,7 @@ class Requests(Framing):
         params: list[str] | tuple[str, ...],
         size: int,
         decision: bytes = ALLOW,
+        sql: bytes = b"",
     ) -> Execution:
         """Make the execution of one statement and, unless it passes unaudited, its intent."""
         session = self._session
@@ -118,7 +119,7 @@ class Requests(Framing):
             session.objects_changed()
         if execution.audited:
             self._intend(execution, kind, params, analysis.claims, decision)
-        self._see(execution, decision)
+        self._see(execution, decision, sql)
         session.statements += 1
         return execution
 
@@ -129,8 +130,8 @@ class Requests(Framing):
             execution.held = max(0, self._now - execution.started)
         return execution
 
-    def _see(self, execution: Execution, decision: bytes) -> None:
-        """Look what an execution that is about to run may show."""
+    def _see(self, execution: Execution, decision: bytes, sql: bytes = b"") -> None:
+        """Look what an execution that is about to run may show; of `sql`, the text it stands in, a plan may repeat constants."""
         masking = self._session.masking
         if masking is None:
             return
@@ -147,6 +148,8 @@ class Requests(Framing):
             execution.sight = sight
             execution.strict = decision.startswith(_MASK)
             execution.hides = masking.hides(sight, execution.strict)
+            if sql and execution.hides and StatementFlag.EXPLAIN in execution.statement.facts.flags:
+                execution.sight = masking.saying(sight, self._session.analyser.constants(sql, self._session.lexing))
 
     def _sight_by_name(self, statement: Statement, sight: Any, masking: Masking) -> Any:
         """What a statement shows that declares, prepares, fetches or executes something of a name."""
@@ -273,16 +276,16 @@ class Requests(Framing):
                 if any(j.stops for j in judgements):
                     return self._stop_batch(analysis, judgements, b"simple", size)
             executions = [
-                self._admit(analysis, n, b"simple", analysis.params[n], 0 if n else size, j.fragment)
+                self._admit(analysis, n, b"simple", analysis.params[n], 0 if n else size, j.fragment, sql)
                 for n, j in enumerate(judgements)
             ]
             for execution, judgement in zip(executions, judgements, strict=True):
                 self._bind_to(execution, judgement)
         elif len(analysis.statements) == 1:
-            executions = [self._admit(analysis, 0, b"simple", analysis.params[0], size)]
+            executions = [self._admit(analysis, 0, b"simple", analysis.params[0], size, sql=sql)]
         else:
             executions = [
-                self._admit(analysis, n, b"simple", analysis.params[n], size if n == 0 else 0)
+                self._admit(analysis, n, b"simple", analysis.params[n], size if n == 0 else 0, sql=sql)
                 for n in range(len(analysis.statements))
             ]
         if session.skipping:
@@ -560,7 +563,7 @@ class Requests(Framing):
             session.objects_changed()
         if execution.audited:
             self._intend(execution, kind, portal.params, prepared.claims, decision)
-        self._see(execution, decision)
+        self._see(execution, decision, prepared.text[:MAX_KEPT_TEXT])
         session.statements += 1
         if session.skipping:
             self._never_run([execution])
