@@ -127,7 +127,7 @@ class SessionMasking:
         """Return what a statement may show that may name temporary tables of this session."""
         tags = self._database.tags
         touched = (*statement.facts.reads, *statement.facts.writes)
-        names = frozenset(name.rpartition(".")[2] for name in touched) & self._made.keys()
+        names = frozenset(name.rpartition(".")[2] for name in touched).intersection(self._made)
         if not names or tags is None:
             return self._database.sight(statement)
         at = tags, self._temporary
