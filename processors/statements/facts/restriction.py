@@ -162,13 +162,13 @@ def _equals(node: Node) -> bool:
 
 _DEAD = re.compile(r"(?:is_)?(?:soft_?)?(?:deleted|removed|archived|discarded)(?:_?(?:at|on|date|time|by))?\Z", re.IGNORECASE)
 _ALIVE = re.compile(r"(?:is_)?(?:active|enabled|alive)\Z", re.IGNORECASE)
-"""Columns by whose names nearly all rows are alike: none is deleted yet, all are in use."""
+"""Columns by whose names nearly all rows are alike: none is deleted yet, all are in use. That counts for changes alone."""
 
 
 def _is_usual(column: str, target: Target, facts: Collector, *, truth: bool) -> bool:
     """Tell whether a boolean column has this value in nearly all rows: by statistics, or by its name."""
     share = facts.share_of(target.name, column, truth=truth)
-    return share >= NEARLY_ALL if share is not None else bool((_ALIVE if truth else _DEAD).match(column))
+    return share >= NEARLY_ALL if share is not None else bool(facts.writes and (_ALIVE if truth else _DEAD).match(column))
 
 
 def _null_test(fields: Node, target: Target, facts: Collector, *, negated: bool) -> bool:
@@ -180,7 +180,7 @@ def _null_test(fields: Node, target: Target, facts: Collector, *, negated: bool)
         return False  # what JSON does not hold is NULL in every row
     if wants_null and "ColumnRef" in fields.get("arg", {}):
         share = facts.share_of(target.name, column, truth=None)
-        return share < NEARLY_ALL if share is not None else not _DEAD.match(column)
+        return share < NEARLY_ALL if share is not None else not (facts.writes and _DEAD.match(column))
     return wants_null or (target.nullable is not None and column in target.nullable)
 
 
