@@ -69,8 +69,8 @@ class Masking(Protocol):
     def failed(self) -> None:
         """A statement failed."""
 
-    def transaction_ended(self) -> None:
-        """A transaction ended: what it changed is there for everybody, or was undone."""
+    def transaction_ended(self, busy: bool) -> None:
+        """A transaction ended: what it changed is there for everybody, or was undone; `busy`: more was sent already."""
 
     def hides(self, sight: Any, strict: bool) -> bool:
         """Return whether something of it is hidden from this session."""

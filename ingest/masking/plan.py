@@ -101,7 +101,7 @@ def plan_result(
     `computed` tells the classes behind column n of a count, None if not known. `formats` are those a Bind asked for, which
     a description of the statement does not know: none, one for all, one each. `watch`: also search
     what is computed of untagged columns; `own` tells of columns that the catalogue does not know and that are temporary tables'
-    of the session; where it cannot, what is behind them is computed. Raises ValueError on a description that is none.
+    of the session, beside what is behind them as computed. Raises ValueError on a description that is none.
     """
     count = int.from_bytes(description[:2], "big")
     if formats is not None and len(formats) not in (0, 1, count):
@@ -118,8 +118,10 @@ def plan_result(
             code = formats[n] if len(formats) == count else formats[0] if formats else 0
         classes = computed(n, count) if table == 0 else tags.lookup(table, attribute) if tags is not None else None
         if own is not None and table and classes is None and tags is not None and not tags.has(table):
-            classes, watch = own(attribute) if attribute > 0 else None, True
-            classes = computed(n, count) if classes is None else classes
+            classes, watch = computed(n, count), True
+            held = own(attribute) if attribute > 0 else None
+            if held is not None and classes is not None:  # it may be of another table that was made anew meanwhile
+                classes = classes | held
             table = attribute = 0
         watched = watch if table == 0 else tags is not None and tags.watched(table, attribute)
         plan = planned(classes, principal, type_oid, code != 0, table, attribute, watched)

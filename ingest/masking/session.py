@@ -22,9 +22,9 @@ from ingest.masking.plan import ColumnPlan, MaskPlan, Treatment, plan_result, pl
 from ingest.masking.refusals import refusal
 from ingest.masking.reports import without_values
 from ingest.masking.rows import MAX_ROW, RowMasker
-from ingest.masking.sight import Sight, changes, doubted, look
+from ingest.masking.sight import Leak, Sight, changes, doubted, look
 from ingest.masking.tags import EVERY, Classes
-from ingest.masking.temporary import Temporary
+from ingest.masking.temporary import ANY, Temporary
 from processors.statements import Statement
 from processors.statements.statement import CopyFormat
 from schemas.classes import DataClass
@@ -33,7 +33,9 @@ from schemas.events import Decision, Verdict
 _NOTHING: Classes = frozenset()
 _CHANGE = re.compile(rb'"([^"]+)",[IUD]')
 _KEY = re.compile(rb',"([^"]+)"=')
+_INHERIT = re.compile(r"(?<!NO )\bINHERIT\b", re.IGNORECASE)
 _NONE: frozenset[str] = frozenset()
+_ANY = (ANY,)
 RULE = "masking"
 """What decisions name where masking itself refuses a statement."""
 
@@ -61,7 +63,8 @@ def nothing_granted(statement: Statement) -> Classes:
 class SessionMasking:
     """Masks for one session (`ingest.core.masking.Masking`).
 
-    `clear` tells what it may see at the moment, `granted` what grants let one statement show beside that.
+    `clear` tells what it may see at the moment, `granted` what grants let one statement show beside that. `temporary_first`: its
+    search_path names `pg_temp` nowhere, so that names without a schema mean temporary tables before others.
     """
 
     max_row = MAX_ROW
@@ -71,6 +74,7 @@ class SessionMasking:
         database: DatabaseMasking,
         clear: Callable[[], Classes] = nothing_clear,
         granted: Callable[[Statement], Classes] = nothing_granted,
+        temporary_first: bool = True,
     ) -> None:
         self._database = database
         self._clear = clear
@@ -86,8 +90,8 @@ class SessionMasking:
         self._temporary = 0
         """How often a temporary table was made, filled or given another name."""
 
-        self._there = Temporary()
-        self._sights: dict[Statement, Sight | None] = {}
+        self._there = Temporary(temporary_first)
+        self._sights: dict[Statement, tuple[bool, Sight | None]] = {}
         """Of statements that name such tables, for as long as these hold the same."""
 
         self._refill: dict[Statement, list[str]] = {}
@@ -107,12 +111,16 @@ class SessionMasking:
         """What is known of the database's objects and the session's own: not equal to what it was where one may be another."""
         tags = self._database.tags
         uncertain = bool(self._changing) or (self._database.doubts and bool(self._database.stale))
-        return object() if uncertain or tags is None else (tags.catalogue.version, self._temporary)
+        return object() if uncertain or tags is None else (tags.catalogue.version, self._temporary, self._there.lost)
 
     def sight(self, statement: Statement) -> Sight | None:
         """Return what a statement may show."""
         database = self._database
+        if len(statement.facts.verbs) > 1 or statement.facts.dangers or statement.settings:
+            self._there.judged(statement)
         found = self._own_sight(statement) if self._made else database.sight(statement)
+        if statement.facts.verbs == ("alter_table",) and _INHERIT.search(statement.text):
+            found = self._joined(statement, found)
         if found is not None and self._granted(statement):
             found = replace(found, granted_by=statement)
         if not (self._changing or database.doubts):
@@ -120,8 +128,22 @@ class SessionMasking:
         stale = database.stale
         if self._changing or stale:
             changed = {*self._changing, *stale} - (found.temporary if found is not None else _NONE)
-            return doubted(statement, found, changed, database.tags) if changed else found
+            if changed and (seen := doubted(statement, found, changed, database.tags)) is not found:
+                self._there.doubt(_ANY)  # what it does, or fills them with, is not known
+                return seen
         return found
+
+    def _joined(self, statement: Statement, found: Sight | None) -> Sight | None:
+        """Return the sight of a temporary table's getting a parent: who reads the parent from then on reads its rows as well."""
+        tags, held = self._database.tags, _NOTHING
+        for name in (written.rpartition(".")[2] for written in statement.facts.writes):
+            if tags is not None and tags.catalogue.find("?", name):
+                continue
+            if name in self._made and self._is_certain(frozenset((name,)), statement):
+                held = held.union(*self._made[name].held.values())
+            elif name in self._made or (name not in self._changing and name not in self._database.stale):
+                held = EVERY  # made by a function, or nobody knows what
+        return Sight(leaks=held, touched=held, reasons=((Leak.COPIED, held),)) if held else found
 
     def _own_sight(self, statement: Statement) -> Sight | None:
         """Return what a statement may show that may name temporary tables of this session."""
@@ -134,9 +156,11 @@ class SessionMasking:
         if at != self._seen_at:
             self._seen_at = at
             self._sights.clear()
-        if statement not in self._sights:
-            only = self._there.has(names) and not any(tags.catalogue.find("?", name) for name in names)
-            held = {name: self._made[name].columns() if only else {"": EVERY} for name in names}
+        only = self._is_certain(names, statement)
+        known = self._sights.get(statement)
+        if known is None or known[0] != only:
+            held = {name: table.columns() for name, table in self._filled(statement, names).items()}
+            held = held if only else {name: {"": EVERY} for name in names}
             own = tags.with_made(held, names if only else _NONE)
             found = look(statement, own)
             if only and all(own.columns(name) is not None for name in touched):
@@ -144,8 +168,25 @@ class SessionMasking:
                 found = replace(found or Sight(rest=_NOTHING, code=False, touched=_NOTHING), temporary=names, watch=True)
             if len(self._sights) >= MAX_OWN:
                 self._sights.clear()
-            self._sights[statement] = found
-        return self._sights[statement]
+            self._sights[statement] = known = only, found
+        return known[1]
+
+    def _is_certain(self, names: frozenset[str], statement: Statement) -> bool:
+        """Tell whether these names can only mean temporary tables of this session in a statement."""
+        tags = self._database.tags
+        return (
+            tags is not None
+            and self._there.has(names)
+            and not any(tags.catalogue.find("?", name) for name in names)
+            and names.isdisjoint(name.rpartition(".")[2] for name in statement.shape.qualified)
+        )
+
+    def _filled(self, statement: Statement, names: frozenset[str]) -> dict[str, Table]:
+        """Return what temporary tables hold once a statement has run: it may show what it puts there."""
+        tables = {name: self._made[name].copy() for name in names}
+        if statement.shape.flows:
+            _give(tables, self._database.carries(statement, self._made))
+        return tables
 
     def completed(self, statement: Statement) -> None:
         """A statement succeeded: a temporary table that it made is there."""
@@ -170,7 +211,10 @@ class SessionMasking:
     def changing(self, statement: Statement) -> None:
         """A statement is about to run: what it changes is not known any more; what it fills has the classes of its sources."""
         if statement.changes_objects and not self._is_own(statement):
-            self._changing.update(changes(statement, self._database.tags))
+            names = changes(statement, self._database.tags)
+            self._changing.update(names)
+            if statement.facts.verbs != ("drop_table",):
+                self._there.doubt((*names, *(newer for _, column, newer in statement.shape.renames if not column)))
         shape = statement.shape
         if shape.flows or shape.made:
             found = self._database.carries(statement, self._made)
@@ -189,15 +233,8 @@ class SessionMasking:
     def _is_own(self, statement: Statement) -> bool:
         """Tell whether all that a statement drops or alters is a temporary table."""
         names = frozenset(name.rpartition(".")[2] for name in statement.facts.writes)
-        tags = self._database.tags
         tables = statement.facts.verbs in (("drop_table",), ("alter_table",), ("truncate",))
-        return (
-            tables
-            and bool(names)
-            and tags is not None
-            and self._there.has(names)
-            and not any(tags.catalogue.find("?", n) for n in names)
-        )
+        return tables and bool(names) and not statement.facts.reads and self._is_certain(names, statement)
 
     def _carries_more(self, statement: Statement) -> bool:
         found = self._database.carries(statement, self._made)
@@ -215,10 +252,7 @@ class SessionMasking:
                 names = columns.names if columns.names == before.names else None
                 columns = Table(names, {0: _NOTHING.union(*before.held.values(), *columns.held.values())})
             self._made[short] = columns
-        for target, column, classes in found.given:
-            table = self._made.get(target.rpartition(".")[2])
-            for place in table.places(column) if table is not None else ():
-                table.add(place, classes)  # type: ignore[union-attr]
+        _give(self._made, found)
 
     def _rename(self, statement: Statement) -> None:
         for name, column, newer in statement.shape.renames:
@@ -231,15 +265,15 @@ class SessionMasking:
             if not column and not newer.endswith("."):
                 self._made[newer] = every
 
-    def transaction_ended(self) -> None:
-        """What was changed is there for everybody, or was undone."""
-        self._there.transaction_ended()
+    def transaction_ended(self, busy: bool = False) -> None:
+        """What was changed is there for everybody, or was undone; `busy`: some of it may be another's that was sent already."""
+        self._there.transaction_ended(busy)
         if self._refill:
             self._database.again(self._refill)
             self._refill = {}
         if self._changing:
             self._database.changed(self._changing)
-            self._changing = set()
+            self._changing = self._changing if busy else set()
 
     def hides(self, sight: Sight, strict: bool = False) -> bool:
         """Whether something that a statement may show is hidden from this session."""
@@ -329,6 +363,14 @@ class SessionMasking:
         if clear >= EVERY:
             return ""
         return refusal(sight, clear)
+
+
+def _give(tables: Mapping[str, Table], found: Carried) -> None:
+    """Note in tables, by short name, what they are given."""
+    for target, column, classes in found.given:
+        table = tables.get(target.rpartition(".")[2])
+        for place in table.places(column) if table is not None else ():
+            table.add(place, classes)  # type: ignore[union-attr]
 
 
 class MaskingGuard:

@@ -175,6 +175,8 @@ VALUES = "(*)"
 """Among changed names: what runs code and stands in no statement by its name, as operators, casts and domains."""
 TELLS = "(!)"
 """Among changed names: code that may carry values to where nothing masks them."""
+RENAMED = "(=)"
+"""Among changed names: relations got others' names, so that a name may mean what the snapshot has under another."""
 
 
 _SAME_AFTER = frozenset(("refresh_materialized_view", "create_index", "drop_index", "create_statistics", "create_sequence"))
@@ -192,6 +194,11 @@ def changes(statement: Statement, tags: CatalogueTags | None) -> set[str]:
         return set()
     names = {name.rpartition(".")[2] for name in facts.writes}
     verb = facts.verbs[0] if facts.verbs else ""
+    if verb == "alter_table":  # its rows are those of the tables that it is made a part of, too
+        names.update(name.rpartition(".")[2] for name in facts.reads)
+    for _, column, newer in statement.shape.renames:
+        if not column:
+            names |= {RENAMED, newer}
     relations = verb.startswith(
         ("create_table", "create_view", "create_mat", "create_index", "alter_table", "drop_table", "truncate")
     )
@@ -230,9 +237,10 @@ def doubted(statement: Statement, found: Sight | None, changed: set[str], tags: 
         return Sight(leaks=EVERY, doubted=True)
     leaks = found.leaks if found is not None else NOTHING
     carries = statement.shape.flows or any(name.rpartition(".")[2] in _SETTERS or of_function(name) for name in facts.functions)
+    carries = carries or (bool(facts.writes) and StatementFlag.EXECUTE in facts.flags)
     if carries and leaks is not None:
         tables = tags is not None and all(r.kind in "rpf" for name in touched for r in tags.catalogue.find("?", name))
-        known = tags.any_of(facts.reads) if tags is not None and tables and CODE not in changed else None
+        known = tags.any_of(facts.reads) if tags is not None and tables and changed.isdisjoint((CODE, RENAMED)) else None
         leaks = leaks | (EVERY if known is None else known)
     return Sight(leaks=leaks, doubted=True)
 

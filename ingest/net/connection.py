@@ -157,7 +157,7 @@ class Connection(asyncio.Protocol):
             )
             if (watch := worker.catalogue(database)) is not None:
                 guard.sizes = watch.measured
-        worker.mask(session, database)
+        worker.mask(session, database, asked.parameters)
         if (stopped := self._stopped(session, asked.parameters, now)) is not None:
             text = stopped.message.replace("statement", "setting asked for at login", 1)
             self._arrival.refuse("42501", text, "startup_settings", hint=stopped.hint, claimed=asked)

@@ -15,7 +15,7 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -35,6 +35,7 @@ from ingest.guard.loading import PolicyFiles
 from ingest.identity.throttle import Throttle
 from ingest.identity.tokens import Refusal, TokenStore, TokenStoreError
 from ingest.masking import DatabaseMasking, MaskingGuard, SessionMasking
+from ingest.masking.session import nothing_clear, nothing_granted
 from ingest.masking.tags import EVERY, Override
 from ingest.net.busy_poll import BusyPoll, processors
 from ingest.net.cancel import CancelKeys
@@ -234,8 +235,8 @@ class Worker:
             )
         return watch
 
-    def mask(self, session: PostgresSession, database: DatabaseSettings) -> None:
-        """Mask what a session sees, unless the configuration wants no masking."""
+    def mask(self, session: PostgresSession, database: DatabaseSettings, asked: Mapping[str, str]) -> None:
+        """Mask what a session sees that asked for these parameters, unless the configuration wants no masking."""
         settings = self.config.masking
         if not settings.enabled:
             return
@@ -251,7 +252,9 @@ class Worker:
                 LineageRegister(self.config.data_dir / "lineage.db", database.alias),
             )
         guard = session.guard
-        masking = SessionMasking(shared, guard.clear, guard.granted) if isinstance(guard, PolicyGuard) else SessionMasking(shared)
+        policy = (guard.clear, guard.granted) if isinstance(guard, PolicyGuard) else (nothing_clear, nothing_granted)
+        first = "pg_temp" not in " ".join(asked.values()).replace("\\", "").lower()
+        masking = SessionMasking(shared, *policy, temporary_first=first)
         session.mask(masking)
         if isinstance(guard, PolicyGuard):
             guard.classes = shared.classes

@@ -76,7 +76,8 @@ class Shape:
     order) of inserts that name no columns. `mixed`: the value of an output is made of several columns. `changes` are (table,
     what its condition compares) of each UPDATE and DELETE. `called` are the functions that its own text calls, without those
     that triggers, views and other code call; None where these are not told apart. `handed` are columns that it gives to
-    functions and operators of the database's own. `code` is what it makes.
+    functions and operators of the database's own. `code` is what it makes. `qualified` are relations that it names with their
+    schemas: no temporary ones.
     """
 
     outputs: tuple[frozenset[str] | str | None, ...] | None = None
@@ -96,6 +97,7 @@ class Shape:
     called: frozenset[str] | None = None
     handed: frozenset[str] = frozenset()
     code: Code = NO_CODE
+    qualified: frozenset[str] = frozenset()
 
 
 UNSHAPED = Shape()

@@ -33,6 +33,9 @@ class Tags:
         }
         return classes.get(attribute) if table_oid == 1 else None
 
+    def has(self, table_oid: int) -> bool:
+        return table_oid == 1
+
     def is_statement(self, table_oid: int, attribute: int) -> bool:
         return False
 
@@ -100,6 +103,20 @@ def test_in_doubt_masked() -> None:
     assert [c.treatment for c in planned(*columns, computed=frozenset())] == [Treatment.PASS, Treatment.PASS]
     assert [c.treatment for c in planned(*columns, computed=frozenset((C.FREE_TEXT,)))] == [Treatment.PASS, Treatment.DETECT]
     assert {c.treatment for c in planned(*columns, principal=MaskPlan(clear=frozenset(C)))} == {Treatment.PASS}
+
+
+def test_what_nobody_knows_beside_a_temporary_table_has_its_own_classes_too() -> None:
+    columns = ((9, 1, TEXT, 0), (9, 2, TEXT, 0))  # one of the session's, or another that was made anew meanwhile
+
+    def seen(*behind: frozenset[C] | None) -> list[Treatment]:
+        def own(attribute: int) -> frozenset[C]:
+            return frozenset()
+
+        plan = plan_result(description(*columns), Tags(), MaskPlan(), lambda n, count: behind[n], own=own)
+        return [c.treatment for c in plan]
+
+    assert seen(frozenset(), frozenset((C.EMAIL,))) == [Treatment.WATCH, Treatment.MASK]
+    assert seen(None, frozenset()) == [Treatment.MASK, Treatment.WATCH]
 
 
 def test_what_a_principal_may_see() -> None:

@@ -699,7 +699,7 @@ class Requests(Framing):
             self._portals.clear()
         self.names.cursors.transaction_ended()
         if self._session.masking is not None:
-            self._session.masking.transaction_ended()
+            self._session.masking.transaction_ended(bool(self._session.expected))
 
     # Messages too long to gather
 

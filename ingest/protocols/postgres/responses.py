@@ -568,6 +568,8 @@ class Responses:
         self._out = 0
         if status == b"I":
             session.transaction_ended()
+        elif status == b"E" and session.masking is not None:
+            session.masking.failed()  # a Parse or Bind may have, which no execution tells of
         session.settle(status)
 
     # Answers that end nothing

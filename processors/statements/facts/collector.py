@@ -206,6 +206,7 @@ class Collector:
         self.renames: dict[tuple[str, str, str], None] = {}
         self.inserted: dict[tuple[str, tuple[frozenset[str] | str, ...]], None] = {}
         self.handed: set[str] = set()
+        self.qualified: set[str] = set()
         self.code = NO_CODE
 
     def verb(self, verb: str) -> None:
@@ -223,7 +224,10 @@ class Collector:
         self.relation_names.update(n for n in (schema, name, range_var.get("catalogname")) if n)
         if schema is None and range_var.get("relpersistence") == "t":
             schema = "pg_temp"
-        return self.namer.relation(schema, name)
+        found = self.namer.relation(schema, name)
+        if schema and not schema.startswith("pg_temp"):
+            self.qualified.add(found)
+        return found
 
     def changes_objects(self) -> bool:
         """Tell whether it changes rows, objects or rights."""
@@ -375,6 +379,7 @@ class Collector:
             self.called_here,
             frozenset(self.handed),
             self.code,
+            frozenset(self.qualified),
         )
 
     def takes(self, keys: Iterable[str] | None) -> None:
@@ -434,6 +439,7 @@ class Collector:
         for name, roles in inner.columns.items():
             self.use([name], *roles)
         self.relation_names |= inner.relation_names
+        self.qualified |= inner.qualified
         self.read_locations |= inner.read_locations
         self.pattern_locations |= inner.pattern_locations
         self.read_all = self.read_all or inner.read_all

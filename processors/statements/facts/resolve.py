@@ -251,6 +251,7 @@ class _Resolution:
         if written:
             self.facts.writes.update(inner.reads)
         self.facts.reads.update(inner.reads)
+        self.facts.qualified |= inner.qualified
         self._run(*inner.functions)
         self._operators(inner.operators, frozenset())
         self._types(inner.types)
@@ -362,6 +363,7 @@ class _Resolution:
         facts.counted |= inner.counted
         facts.takes(inner.keys)
         facts.per_row |= inner.per_row
+        facts.qualified |= inner.qualified
         facts.code_reads |= inner.reads.keys()
         facts.code_writes |= inner.writes.keys()
         facts.dangers |= inner.dangers

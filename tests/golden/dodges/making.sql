@@ -618,3 +618,67 @@ SAVEPOINT one;
 INSERT INTO m125 SELECT full_name FROM v.clients;
 ALTER TABLE m125 RENAME COLUMN a TO z;
 SELECT z, z || '' FROM m125
+-- a temporary table filled while it is shown
+CREATE TEMP TABLE m126 (id int, a text);
+INSERT INTO m126 SELECT id, full_name FROM v.clients RETURNING a, a || '';
+CREATE TEMP TABLE m126b (id int, a text);
+INSERT INTO m126b VALUES (1, 'x');
+UPDATE m126b m SET a = c.full_name FROM v.clients c WHERE c.id = m.id RETURNING m.a || ''
+-- a temporary table filled by a CTE that is shown
+CREATE TEMP TABLE m127 (id int, a text);
+WITH x AS (INSERT INTO m127 SELECT id, full_name FROM v.clients RETURNING a) SELECT a || '', left(a, 3) FROM x
+-- a temporary table of the name that another table got
+ALTER TABLE v.clients RENAME TO m128;
+CREATE TEMP TABLE m128 AS SELECT 'x'::text AS full_name;
+SELECT full_name, full_name || '' FROM v.m128
+-- a temporary table from one that took another's name
+ALTER TABLE v.orders RENAME TO m129;
+ALTER TABLE v.clients RENAME TO orders;
+CREATE TEMP TABLE m129 AS SELECT full_name AS a FROM v.orders;
+SELECT a, a || '' FROM m129
+-- an insertion from a table that took another's name
+ALTER TABLE v.orders RENAME TO m130;
+ALTER TABLE v.clients RENAME TO orders;
+INSERT INTO v.sink (w) SELECT full_name FROM v.orders;
+SELECT w, w || '' FROM v.sink
+-- an insertion prepared before that
+PREPARE p131 AS INSERT INTO v.sink (w) SELECT label FROM v.orders;
+ALTER TABLE v.orders RENAME TO m131;
+ALTER TABLE v.clients RENAME full_name TO label;
+ALTER TABLE v.clients RENAME TO orders;
+EXECUTE p131;
+SELECT w, w || '' FROM v.sink;
+DEALLOCATE p131
+-- a temporary table that becomes a part of another
+CREATE TEMP TABLE m132 (LIKE v.orders);
+INSERT INTO m132 (id, label) SELECT id + 10, full_name FROM v.clients;
+ALTER TABLE m132 INHERIT v.orders;
+SELECT label, label || '' FROM v.orders
+-- a temporary table that a function displaces (made by others)
+CREATE FUNCTION v.m133() RETURNS int LANGUAGE plpgsql AS 'BEGIN ALTER TABLE m133 RENAME TO m133x; ALTER TABLE m133b RENAME TO m133; RETURN 1; END';
+--- later
+CREATE TEMP TABLE m133 AS SELECT city AS a FROM v.clients;
+CREATE TEMP TABLE m133b AS SELECT full_name AS a FROM v.clients;
+INSERT INTO v.sink (w) SELECT a FROM m133;
+SELECT v.m133();
+SELECT a, a || '' FROM m133;
+INSERT INTO v.sink (w) SELECT a FROM m133;
+SELECT w || '' FROM v.sink
+-- a temporary table that a cursor's function displaces (made by others)
+CREATE FUNCTION v.m134() RETURNS int LANGUAGE plpgsql AS 'BEGIN ALTER TABLE m134 RENAME TO m134x; ALTER TABLE m134b RENAME TO m134; RETURN 1; END';
+--- later
+DECLARE s CURSOR FOR SELECT v.m134();
+CREATE TEMP TABLE m134 AS SELECT city AS a FROM v.clients;
+CREATE TEMP TABLE m134b AS SELECT full_name AS a FROM v.clients;
+FETCH s;
+SELECT a, a || '' FROM m134
+-- a temporary table that a deferred trigger displaces (made by others)
+CREATE TABLE v.m135 (n int);
+CREATE FUNCTION v.m135() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN ALTER TABLE m135a RENAME TO m135x; ALTER TABLE m135b RENAME TO m135a; RETURN NULL; END';
+CREATE CONSTRAINT TRIGGER t AFTER INSERT ON v.m135 DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION v.m135();
+--- later
+INSERT INTO v.m135 VALUES (1);
+CREATE TEMP TABLE m135a AS SELECT city AS a FROM v.clients;
+CREATE TEMP TABLE m135b AS SELECT full_name AS a FROM v.clients;
+SET CONSTRAINTS ALL IMMEDIATE;
+SELECT a, a || '' FROM m135a
