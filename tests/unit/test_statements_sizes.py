@@ -10,7 +10,9 @@ from ingest.guard.guard import Guard
 from processors.policy import read_bundle, subject_values
 from processors.policy.decide import Policy
 from processors.statements import Analyser, Lexing
+from processors.statements.catalogue import Column, Relation, build
 from processors.statements.sizes import Change, Size, Sizes, change_of
+from schemas.events import Danger
 from schemas.events.base import Database, Principal, PrincipalKind
 from tests.support.pg_conversation import TOKENIZER
 
@@ -100,3 +102,44 @@ def test_a_decision_that_is_remembered_follows_the_statistics() -> None:
     assert not session.judge(statement, {}, 1).stops
     sizes = (3, {})
     assert not session.judge(statement, {}, 1).stops
+
+
+STAFF = (
+    Column("id", 1, "integer", True), Column("on_duty", 2, "boolean"), Column("email", 3, "text"), Column("active", 4, "integer"),
+    Column("archived", 5, "text"), Column("deleted_at", 6, "date"),
+)  # fmt: skip
+MEASURED = Size(100_000, nulls={"email": 0.01, "on_duty": 0.0}, keys={"id": (1, 100_000)}, truths={"on_duty": 0.97})
+LARGE = build(
+    [Relation("public", "staff", "r", 20001, 100_000, columns=STAFF)], [],
+    builtins=[(1, "coalesce")], sizes={"staff": {"public": MEASURED}},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "on_duty = 't'", "on_duty IN (true)", "on_duty IN ('yes', NULL)", "on_duty = ANY('{t}')", "on_duty = ANY(ARRAY[true])",
+        "on_duty::int = 1", "on_duty IS NOT DISTINCT FROM true", "coalesce(on_duty, true) = 'true'::boolean", "email IS NOT NULL",
+        "id > 1 + 1", "id > greatest(1, 2)", "active = 1", "deleted_at IS NOT DISTINCT FROM NULL", "archived = 'N'",
+        "EXISTS (SELECT FROM teams t WHERE t.lead <> staff.id)",
+    ],
+)  # fmt: skip
+def test_what_holds_of_nearly_all_rows_does_so_however_it_is_written(condition: str) -> None:
+    assert is_mass(condition)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "on_duty = 'f'", "on_duty IN (false)", "on_duty = ANY('{f}')", "NOT on_duty", "id > 99000 + 900", "id = 1 + 1", "email = 't'",
+        "archived = 1", "active = 0", "deleted_at = '2024-01-01'", "active AND email = 'x'", "on_duty = (SELECT false)",
+    ],
+)  # fmt: skip
+def test_what_leaves_most_out_restricts(condition: str) -> None:
+    assert not is_mass(condition)
+
+
+def is_mass(condition: str) -> bool:
+    lexing = Lexing(search_path=("public",), catalogue=LARGE)
+    [statement] = Analyser(TOKENIZER).analyse(f"UPDATE staff SET a = 1 WHERE {condition}".encode(), lexing).statements
+    return Danger.MASS_UPDATE in statement.facts.dangers

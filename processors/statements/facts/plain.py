@@ -135,14 +135,22 @@ def bare(node: Any) -> Any:
     return node
 
 
-def constant_of(node: Any, facts: Collector) -> Any:
+def constant_of(node: Any, facts: Collector, depth: int = 8) -> Any:
     while isinstance(node, dict) and "TypeCast" in node:
         node = node["TypeCast"].get("arg", {})
     if isinstance(node, dict) and "A_Const" in node:
         return facts.constant(node["A_Const"])
-    if isinstance(node, dict) and "A_Expr" in node and "lexpr" not in node["A_Expr"]:
-        value = constant_of(node["A_Expr"].get("rexpr", {}), facts)
-        return -value if isinstance(value, int | float) else None
+    if isinstance(node, dict) and "A_Expr" in node and depth > 0:
+        fields = node["A_Expr"]
+        right = constant_of(fields.get("rexpr", {}), facts, depth - 1)
+        if not isinstance(right, int | float) or isinstance(right, bool):
+            return None
+        name = (strings(fields.get("name", ())) or [""])[-1]
+        if "lexpr" not in fields:
+            return -right
+        left = constant_of(fields["lexpr"], facts, depth - 1) if name in ("+", "-") else None
+        if isinstance(left, int | float) and not isinstance(left, bool):
+            return left + right if name == "+" else left - right
     return None
 
 

@@ -171,6 +171,42 @@ def _is_usual(column: str, target: Target, facts: Collector, *, truth: bool) -> 
     return share >= NEARLY_ALL if share is not None else bool(facts.writes and (_ALIVE if truth else _DEAD).match(column))
 
 
+_TRUTHS = {
+    "t": True,
+    "true": True,
+    "y": True,
+    "yes": True,
+    "on": True,
+    "f": False,
+    "false": False,
+    "n": False,
+    "no": False,
+    "off": False,
+}
+
+
+def _equates_usual(column: str, value: Any, target: Target, facts: Collector) -> bool:
+    """Tell whether a column is set equal to what it is in nearly all rows; where it is no such column, no literal is read."""
+    named = facts.writes and (_ALIVE.match(column) or _DEAD.match(column))
+    if not named and facts.share_of(target.name, column, truth=True) is None:
+        return False
+    items = value.get("A_ArrayExpr", {}).get("elements", [value]) if isinstance(value, dict) else []
+    for item in items:
+        while isinstance(item, dict) and "TypeCast" in item:
+            item = item["TypeCast"].get("arg", {})
+        facts.asks_values = facts.asks_values or "ParamRef" in item
+        constant = constant_of(item, facts) if "A_Const" in item else ...
+        if constant is None:
+            share = facts.share_of(target.name, column, truth=None)
+            if share >= NEARLY_ALL if share is not None else bool(named and _DEAD.match(column)):
+                return True
+        words = constant.strip(" {}").lower().split(",") if isinstance(constant, str) else [str(constant).lower()]
+        truths = [_TRUTHS.get(w.strip(' "'), {"1": True, "0": False}.get(w)) for w in words]
+        if any(truth is not None and _is_usual(column, target, facts, truth=truth) for truth in truths):
+            return True
+    return False
+
+
 def _null_test(fields: Node, target: Target, facts: Collector, *, negated: bool) -> bool:
     column = own_column(fields.get("arg", {}), target)
     wants_null = (fields.get("nulltesttype", "IS_NULL") == "IS_NULL") != negated
@@ -181,7 +217,9 @@ def _null_test(fields: Node, target: Target, facts: Collector, *, negated: bool)
     if wants_null and "ColumnRef" in fields.get("arg", {}):
         share = facts.share_of(target.name, column, truth=None)
         return share < NEARLY_ALL if share is not None else not (facts.writes and _DEAD.match(column))
-    return wants_null or (target.nullable is not None and column in target.nullable)
+    share = facts.share_of(target.name, column, truth=None)
+    few = share is not None and 1 - share >= NEARLY_ALL
+    return wants_null or (not few and target.nullable is not None and column in target.nullable)
 
 
 def _operator(fields: Node, target: Target, facts: Collector, depth: int, *, negated: bool) -> bool:
@@ -284,7 +322,7 @@ def _equates(column: Node, value: Any, target: Target, facts: Collector, depth: 
         names = {own_column(c, target, facts) for c in column["RowExpr"].get("args", ())}
         if not names - {None}:
             return False
-    elif None in names:
+    elif None in names or any(_equates_usual(c, value, target, facts) for c in names if c):
         return False
     if has_query(value):
         return _is_choice(value, target, facts, depth)
@@ -312,6 +350,8 @@ def _compares(fields: Node, name: str, target: Target, facts: Collector, depth: 
         return False
     if has_query(value):
         return _is_choice(value, target, facts, depth)
+    if "MinMaxExpr" in value:
+        return all(_compares({**fields, "rexpr": a}, name, target, facts, depth) for a in value["MinMaxExpr"].get("args", ()))
     upward = name.startswith(">")
     facts.asks_values = facts.asks_values or any(True for _ in params(value))
     constant = constant_of(value, facts)
@@ -497,6 +537,8 @@ def _is_correlated(query: Node, target: Target) -> bool:
         return False
     for arm in arms:
         fields = arm.get("A_Expr", {})
+        if strings(fields.get("name", ()))[-1:] == ["<>"]:  # every row is unlike some other
+            continue
         sides = [list(columns(fields.get("lexpr", {}))), list(columns(fields.get("rexpr", {})))]
         outer = [[c for q, c in side if (q in target.aliases and q not in inner) or not q] for side in sides]
         local = [[c for q, c in side if q in inner or not q] for side in sides]
