@@ -2,8 +2,9 @@
 
 A partition's progress (next offset, unfinished plan, counters) is a record of the table `progress`, with a topic as changelog: it
 is confirmed before anything is inserted, and whoever gets the partition next recovers it. A worker that was paused for
-longer than its membership lasts sees that after the confirmation and inserts nothing; one that is paused later inserts under the
-token which its successor used too. Sources' chains are read from the store (see `processors.runtimes.work`).
+longer than its membership lasts sees that after the confirmation and inserts nothing; one that was cut off from the brokers sees
+there what another published meanwhile, and takes that up; one that is paused or cut off later inserts under the token which its
+successor used too. Sources' chains are read from the store (see `processors.runtimes.work`).
 
 Offsets are acknowledged after store and archive have the blocks. Progress, not the stream, decides what comes next: records that
 come again are passed over, records that the stream left out are read from the log, at the latest when all is quiet. The only
@@ -19,7 +20,7 @@ import ssl
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import faust
 import orjson
@@ -45,6 +46,7 @@ from schemas.log.kafka import KafkaLog
 from schemas.topics import ACTIVITY, EVENTS
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
 SESSION_SECONDS = 20.0
 """A worker not heard of for this long loses its partitions to the others."""
@@ -110,6 +112,7 @@ class FaustRuntime:
         `faust_dir` is for Faust to make: it makes folders for tables wherever these are kept, by default in the current one.
         """
         self._settings, self._store, self._archive, self._clock = settings, store, archive, clock
+        self._group = group
         self._keys_dir, self._max_rejected = keys_dir, max_rejected
         self._log = KafkaLog(settings)
         partitions, folded = _counts(self._log, group)
@@ -287,21 +290,44 @@ class FaustRuntime:
         return work, memory
 
     def _put(self, partition: int, data: bytes) -> None:
-        """Have the brokers confirm a progress record; then see that we are still heard of. Called in the worker's thread."""
+        """Have the brokers confirm a progress record; then see that we are still heard of, and that nobody else was before us.
+
+        Called in the worker's thread. What was confirmed counts, whatever is raised then: the partition is taken up anew.
+        """
         sending = _send(self._table.changelog_topic, partition, [(_key(partition), data)])
-        _confirmed(self._loop, sending, f"progress of partition {partition}")
+        offset = _confirmed(self._loop, sending, f"progress of partition {partition}")[0].offset
+        self._hear_others(partition, offset)
+        self._furthest.heard(partition, data, offset)
         if time.monotonic() - self._tick > self._session / 2:
-            raise LogUnavailableError("this worker was paused; it must hear first which partitions it still has")
-        if partition not in self._owned:
-            raise LogUnavailableError(f"partition {partition} went to another worker")
-        self._furthest.heard(partition, data)
+            problem = "this worker was paused; it must hear first which partitions it still has"
+        elif partition not in self._owned:
+            problem = f"partition {partition} went to another worker"
+        elif self._furthest.of(partition) != data:
+            problem = f"another worker has gone on with partition {partition}: what it began comes first"
+        else:
+            return
+        self._works.pop(partition, None)
+        raise LogUnavailableError(problem)
+
+    def _hear_others(self, partition: int, offset: int) -> None:
+        """Take what stands in the changelog between what was heard last and our record at `offset`."""
+        topic, at = f"{self._group}-progress-changelog", self._furthest.end(partition)
+        while at < offset and (found := self._log.read(topic, at, MAX_BLOCKS, MAX_BYTES, partition)):
+            for record in found:
+                if record.offset < offset:
+                    self._hear(partition, record.value, record.offset)
+            at = found[-1].offset + 1
 
     async def _heard(self, event: Any) -> None:
         """Take what the changelog of `progress` brings."""
+        self._hear(event.message.partition, event.message.value or b"", event.message.offset)
+
+    def _hear(self, partition: int, data: bytes, offset: int) -> None:
         try:
-            self._furthest.heard(event.message.partition, orjson.dumps(event.value))
+            self._furthest.heard(partition, orjson.dumps(orjson.loads(data)), offset)
         except (ValueError, TypeError) as error:
-            log.error("a record of the changelog of progress cannot be read", key=str(event.key)[:100], error=str(error))
+            where = {"partition": partition, "offset": offset}
+            log.error("a record of the changelog of progress cannot be read", error=str(error), **where)
 
     def _may_fold(self) -> bool:
         return self._tabled and not self._leaving and self._failure is None
@@ -396,27 +422,26 @@ class FaustRuntime:
 
 
 def _confirmed(
-    loop: asyncio.AbstractEventLoop, sending: Coroutine[Any, Any, None], what: str, seconds: float = CONFIRM_SECONDS
-) -> None:
-    """Run it in the event loop and wait for it. Called in a thread. What took too long sends nothing more."""
+    loop: asyncio.AbstractEventLoop, sending: Coroutine[Any, Any, T], what: str, seconds: float = CONFIRM_SECONDS
+) -> T:
+    """Run it in the event loop and return what it returns. Called in a thread. What took too long sends nothing more."""
     done = asyncio.run_coroutine_threadsafe(sending, loop)
     try:
-        done.result(seconds)
+        return done.result(seconds)
     except Exception as error:  # aiokafka's and Faust's own types, and the time running out
         done.cancel()
         raise LogUnavailableError(f"{what} not confirmed: {type(error).__name__} {error}") from error
 
 
-async def _send(topic: Any, partition: int, records: Sequence[tuple[str, bytes | None]]) -> None:
-    """Give records (key, JSON; None: a tombstone) to Faust's producer, in order, and wait for the brokers."""
+async def _send(topic: Any, partition: int, records: Sequence[tuple[str, bytes | None]]) -> list[Any]:
+    """Give records (key, JSON; None: a tombstone) to Faust's producer, in order; return what the brokers say of each."""
     sent = []
     for key, data in records:
         # As JSON a tombstone would be the word null, which compaction keeps.
         value: dict[str, Any] = {"value": None, "value_serializer": "raw"} if data is None else {"value": orjson.loads(data)}
         sent.append(await topic.send(key=key, partition=partition, force=True, **value))
     await asyncio.wait(sent)  # no gather: cancelled, it would cancel what Faust looks at when the brokers answer
-    for each in sent:
-        each.result()
+    return [each.result() for each in sent]
 
 
 def _counts(log: KafkaLog, group: str) -> tuple[int, int]:

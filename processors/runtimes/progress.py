@@ -1,7 +1,8 @@
 """What a Faust worker knows of how far each partition is: the records of the table `progress`.
 
 What is furthest counts, not what stands last in the changelog: a worker that was cut off from the others for a while may publish
-a record behind its successor's, as in stage 2 (`processors.runtimes.folding`).
+a record behind its successor's, as in stage 2 (`processors.runtimes.folding`). Of several plans made at the same place the
+first on the changelog counts: who made another sees it there before inserting anything, and takes that one up.
 """
 
 from __future__ import annotations
@@ -63,21 +64,28 @@ class Furthest:
     """The furthest record of each partition, of those that were published here and those that the changelog brought."""
 
     def __init__(self) -> None:
-        self._records: dict[int, bytes] = {}
+        self._records: dict[int, tuple[tuple[int, bool], int, bytes]] = {}
+        self._ends: dict[int, int] = {}
 
-    def heard(self, partition: int, data: bytes) -> None:
-        """Take a record. Raises ValueError where it is none."""
+    def heard(self, partition: int, data: bytes, offset: int) -> None:
+        """Take a record that is at `offset` of the changelog. Raises ValueError where it is none."""
         try:
             place = _place(data)
         except (KeyError, TypeError) as error:
             raise ValueError(f"no record of progress: {error!r}") from error
         known = self._records.get(partition)
-        if known is None or place >= _place(known):
-            self._records[partition] = data
+        if known is None or (place, -offset) >= (known[0], -known[1]):
+            self._records[partition] = place, offset, data
+        self._ends[partition] = max(self.end(partition), offset + 1)
 
     def of(self, partition: int) -> bytes | None:
         """Return a partition's record; None if it never had one."""
-        return self._records.get(partition)
+        known = self._records.get(partition)
+        return None if known is None else known[2]
+
+    def end(self, partition: int) -> int:
+        """Return the offset behind the last record that was heard of a partition."""
+        return self._ends.get(partition, 0)
 
 
 def _place(data: bytes) -> tuple[int, bool]:

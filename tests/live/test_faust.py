@@ -255,6 +255,32 @@ def test_progress_that_comes_late_behind_newer_takes_nobody_back(site: Site) -> 
     site.check(blocks)
 
 
+def test_what_another_worker_began_meanwhile_is_ended_before_our_own(site: Site) -> None:
+    """A plan stands on the changelog ahead of ours that we did not hear of: its maker may be inserting, under its own token."""
+    source = Source("proxy/0")
+    blocks = [source.seal([source.query() for _ in range(5)]) for _ in range(40)]
+    site.ship(blocks[:10])
+    worker = site.start()
+    status = site.until(worker, site.drained)
+    (partition, at) = next((int(p), end) for p, end in status["next_offsets"].items() if end)
+    foreign = orjson.dumps({"next": at, "existed": True, "counters": {}, "plan": [at, at + 6, {}, partition]})
+    worker.send_signal(signal.SIGSTOP)
+    another = Producer({"bootstrap.servers": site.cluster.bootstrap()[0]})
+    topic = f"{site.prefix}group-progress-changelog"
+    another.produce(topic, foreign, orjson.dumps(str(partition)), partition=partition)
+    assert another.flush(30) == 0
+    site.ship(blocks[10:])
+    worker.send_signal(signal.SIGCONT)
+    site.until(worker, site.drained)
+    ended = site.stop(worker)
+    assert (ended["blocks"], ended["repeats"]) == (40, 0)
+    said = [orjson.loads(r.value) for r in site.log.read("group-progress-changelog", 0, 1000, partition=partition)]
+    behind = said[said.index(orjson.loads(foreign)) + 1 :]
+    ended_first = next(r for r in behind if r["plan"] is None)
+    assert ended_first["next"] == at + 7, "the other one's, not what we had planned at the same place"
+    site.check(blocks)
+
+
 def test_records_that_the_stream_leaves_out_are_read_all_the_same(site: Site) -> None:
     """The group's offsets say that everything was read; the progress, which decides, says that nothing was."""
     blocks = made(30)

@@ -33,17 +33,30 @@ def test_what_is_furthest_counts_in_whatever_order_it_is_heard() -> None:
     assert len(published) == 4
     for order in (published, published[::-1], [published[2], published[3], published[0]]):
         known = Furthest()
-        for data in order:
-            known.heard(3, data)
+        for offset, data in enumerate(order):
+            known.heard(3, data, offset)
         assert known.of(3) == published[3]
         assert known.of(4) is None
+        assert (known.end(3), known.end(4)) == (len(order), 0)
+
+
+@pytest.mark.parametrize("lasts", [(4, 9), (9, 4)])
+def test_of_plans_made_at_the_same_place_the_first_on_the_changelog_counts(lasts: tuple[int, int]) -> None:
+    """The second one's maker saw the first and inserted nothing of its own, whichever takes more."""
+    plans = [records(lambda memory, last=last: memory.begin(Plan(0, last, {}, 3)))[0] for last in lasts]  # type: ignore[misc]
+    for order in ((7, 8), (8, 7), (7, 8, 7)):  # as recovery hears them, as who comes late does, and again
+        known = Furthest()
+        for offset in order:
+            known.heard(3, plans[offset - 7], offset)
+        assert known.of(3) == plans[0]
+        assert known.end(3) == 9
 
 
 def test_a_plan_is_further_than_what_was_before_it() -> None:
     published = records(two_batches)
     known = Furthest()
     for at in (2, 1):
-        known.heard(3, published[at])
+        known.heard(3, published[at], at)
     recovered = Progress(lambda data: None)
     found = known.of(3)
     assert found is not None
@@ -55,7 +68,7 @@ def test_what_is_no_record_is_refused() -> None:
     known = Furthest()
     for bad in (b"null", b"{}", b"[1]", b"{", b'"a"'):
         with pytest.raises(ValueError):
-            known.heard(0, bad)
+            known.heard(0, bad, 0)
     assert known.of(0) is None
 
 
