@@ -32,7 +32,9 @@ from schemas.control import (
     PrincipalSuspended,
     decode,
     encode,
+    grant_key,
     outdated,
+    principal_key,
     publish,
 )
 from schemas.control_keys import ControlSigner, ControlTrust
@@ -46,24 +48,45 @@ SETTLED_US = 2 * CLOCK_TOLERANCE
 """How old (µs) a message is before it is said again: a newer one that crosses it makes it outdated, wherever it is read."""
 _BATCH = 1000
 _KEPT = (PrincipalSuspended, PrincipalResumed, GrantChanged, CatalogueTagged)
+_KEPT_KEYS = (principal_key(""), grant_key(""), "catalogue/")
 
 log = structlog.get_logger(__name__)
+
+
+class ControlRecordError(Exception):
+    """The file is damaged; the text names it and what to do."""
 
 
 class ControlRecord:
     """The file: the newest believed message of each subject. Thread-safe. Its methods raise sqlite3.Error."""
 
     def __init__(self, path: Path) -> None:
+        """Raise ControlRecordError for a damaged file, OSError and sqlite3.OperationalError for what may pass (a full disk)."""
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         self._lock = threading.Lock()
         self._db = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
+        self._full = False
+        try:
+            self._open()
+        except sqlite3.DatabaseError as error:
+            self._db.close()
+            if isinstance(error, sqlite3.OperationalError):
+                raise
+            raise ControlRecordError(
+                f"{path} is damaged ({error}): put its backup back, or move it away; the control topic is then read anew, and "
+                "what it has lost by then stays lost"
+            ) from error
+
+    def _open(self) -> None:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
+        (found,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise sqlite3.DatabaseError(" ".join(found.split()))
         self._db.execute(
             "CREATE TABLE IF NOT EXISTS standing (key TEXT PRIMARY KEY, at INTEGER NOT NULL, expires_at INTEGER NOT NULL,"
             " value BLOB NOT NULL) WITHOUT ROWID"
         )
-        self._full = False
 
     def keep(self, message: object) -> None:
         """Keep a message of the kinds that are kept, unless it is outdated by what is."""
@@ -102,13 +125,16 @@ class ControlRecord:
 
 
 def newest(reader: Log, trust: ControlTrust) -> dict[str, object]:
-    """Read the whole topic; return what whoever reads it from its beginning knows of each subject. Raises LogError."""
+    """Read the whole topic; return what whoever reads it from its beginning knows of each subject that is kept. Raises LogError.
+
+    What is not kept is passed over unread: each decision ever made is on the topic of Kafka, and a signature costs 0.1 ms.
+    """
     found: dict[str, object] = {}
     offset, end = reader.start_offset(CONTROL.name), reader.end_offset(CONTROL.name)
     while offset < end and (records := reader.read(CONTROL.name, offset, _BATCH)):
         for record in records:
             key = record.key.decode("utf-8", "replace")
-            if trust.problem(record):
+            if not key.startswith(_KEPT_KEYS) or trust.problem(record):
                 continue
             message = decode(key, record.value)
             if message is not None and not outdated(found.get(key), message):

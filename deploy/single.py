@@ -453,7 +453,7 @@ class Node:
 
     def _follow(self, place: LogPlace, stack: contextlib.ExitStack) -> Suspended:
         """Follow the control topic for the API, and say again what it lost."""
-        from deploy.control_record import ControlRecord, Standing
+        from deploy.control_record import ControlRecord, ControlRecordError, Standing
         from deploy.suspended import Suspended
 
         def open_log() -> Log:
@@ -463,7 +463,10 @@ class Node:
             details = {name: str(count) for name, count in sorted(counts.items())}
             self._tokens.note_action(self.source.name, "control.repeat", CONTROL.name, details)
 
-        record = ControlRecord(self._data.control)
+        try:
+            record = ControlRecord(self._data.control)
+        except ControlRecordError as error:
+            raise FatalError(str(error)) from error
         stack.callback(record.close)
         signer, trust = load_control_signer(self._data.keys), load_control_trust(self._data.keys)
         standing = Standing(place.open, record, signer, trust, now_us, told)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deploy import control_record
-from deploy.control_record import SETTLED_US, ControlRecord, Standing, missing, newest
+from deploy.control_record import SETTLED_US, ControlRecord, ControlRecordError, Standing, missing, newest
 from schemas.control import (
     ApprovalDecided,
     CatalogueTagged,
@@ -117,6 +117,16 @@ def test_what_is_on_the_topic_is_kept_and_not_said_again(topic: Open, record: Co
     assert record.holding(NOW) is not None and resumed("erin") in list(record.holding(NOW))
 
 
+def test_decisions_and_ends_of_sessions_cost_no_look_at_their_signatures(topic: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kafka keeps one of each for ever, and the topic is read over every minute."""
+    publish(topic(), [DECISION, suspended("dana"), KILL, grant("g1"), TAG], SIGNER)
+    looked: list[bytes] = []
+    problem = TRUST.problem
+    monkeypatch.setattr(type(TRUST), "problem", lambda _, record: looked.append(record.key) or problem(record))
+    assert newest(topic(), TRUST) == {m.key: m for m in (suspended("dana"), grant("g1"), TAG)}
+    assert looked == [b"principal/dana", b"grant/g1", TAG.key.encode()]
+
+
 def test_what_a_stranger_displaced_and_an_old_grant_played_again_are_mended(topic: Open, record: ControlRecord) -> None:
     for message in (suspended("dana"), grant("g1", at=AGO + SETTLED_US, revoked=True), resumed("erin", at=AGO + SETTLED_US)):
         record.keep(message)
@@ -156,6 +166,21 @@ def test_a_running_node_looks_when_it_is_told_that_the_topic_is_another(topic: O
     wait_for(lambda: newest(log, TRUST) == {"principal/dana": suspended("dana")}, "dana's suspension to be said again")
     looks.close()
     assert looks.told == [{"PrincipalSuspended": 1}]
+
+
+@pytest.mark.parametrize("at", [0, 4096], ids=["no-database", "a-page"])
+def test_a_damaged_record_is_named_with_what_to_do(tmp_path: Path, at: int) -> None:
+    path = tmp_path / "control.db"
+    record = ControlRecord(path)
+    for n in range(500):
+        record.keep(suspended(f"p{n}"))
+    record.close()
+    data = bytearray(path.read_bytes())
+    assert len(data) > 3 * 4096
+    data[at : at + 4096] = b"\xa5" * 4096
+    path.write_bytes(data)
+    with pytest.raises(ControlRecordError, match=r"control\.db is damaged .* put its backup back, or move it away"):
+        ControlRecord(path)
 
 
 def test_the_record_is_bounded_and_outlives_its_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
