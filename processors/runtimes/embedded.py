@@ -126,7 +126,6 @@ class EmbeddedRuntime:
         self._folded_at = 0
         self._swept_at = clock()
         self._turn = 0
-        self._known_until: dict[int, int] | None = {} if self._file.existed else None
         self._status = Status()
         self._count(self._file.state)
 
@@ -236,7 +235,7 @@ class EmbeddedRuntime:
                 records = self._log.read(EVENTS.name, position, self._max_blocks, MAX_BYTES, partition)
                 if records:
                     self._turn = (partition + 1) % count
-                    self._uncertain = position < (self._known_until or {}).get(partition, 0)
+                    self._uncertain = position < self._file.known_until.get(partition, 0)
                     self._status.ends = ends
                     return partition, records
                 ends[partition] = position  # the retention took them: nothing is left to wait for
@@ -256,8 +255,8 @@ class EmbeddedRuntime:
         """Return how many partitions there are, asked once; a topic that gets more is noticed at the next start."""
         if not self._partitions:
             count = self._log.partitions(EVENTS.name)
-            if self._known_until is None:
-                self._known_until = {p: self._log.end_offset(EVENTS.name, p) for p in range(count)}
+            if not self._file.existed:
+                self._file.know({p: self._log.end_offset(EVENTS.name, p) for p in range(count)})
             self._partitions = count
         return self._partitions
 

@@ -43,7 +43,7 @@ class Progress:
     def load(self, data: bytes) -> None:
         """Take up what was recorded."""
         value = orjson.loads(data)
-        self.next_offset, self.existed = value["next"], value["existed"]
+        self.next_offset, self.existed, self.known_until = value["next"], value["existed"], value.get("known_until", 0)
         self.state = State(**{name: value["counters"].get(name, 0) for name in _COUNTERS})
         if value["plan"]:
             first, last, keys, partition = value["plan"]
@@ -54,6 +54,7 @@ class Progress:
             {
                 "next": next_offset,
                 "existed": self.existed or plan is None,
+                "known_until": self.known_until,
                 "counters": {name: getattr(state, name) for name in _COUNTERS},
                 "plan": [plan.first, plan.last, {s: k.hex() for s, k in plan.keys.items()}, plan.partition] if plan else None,
             }

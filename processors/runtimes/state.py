@@ -3,7 +3,7 @@
 Sources' chains, counters and the next offset are committed together, after store and archive have the batch. Before a batch is
 inserted, its plan is committed: which offsets it takes, and which keys it is verified with. A restart after a crash runs that
 very plan again, so that it makes the same inserts. Losing the file loses nothing: the topic read again from the start changes
-nothing.
+nothing, whatever was cut short then and however often this starts again meanwhile: how far that goes is kept as well.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ CREATE TABLE IF NOT EXISTS source (name TEXT PRIMARY KEY, state BLOB NOT NULL) W
 (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID; CREATE TABLE IF NOT EXISTS plan (one INTEGER PRIMARY KEY CHECK
 (one = 1), first INTEGER NOT NULL, last INTEGER NOT NULL, keys BLOB NOT NULL, partition INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS position (partition INTEGER PRIMARY KEY, next_offset INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS known (partition INTEGER PRIMARY KEY, until INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS principal (name TEXT PRIMARY KEY, state BLOB NOT NULL, last_at INTEGER NOT NULL DEFAULT 0)
 WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS activity (partition INTEGER PRIMARY KEY, next_offset INTEGER NOT NULL);
@@ -52,7 +53,7 @@ class Plan:
 
 class StateFile:
     """The open file. `positions` are where each partition's next batch begins, `activity` the same of stage 2; `plan` is a batch
-    that a crash cut short, if any.
+    that a crash cut short, if any. Records of a partition before `known_until` may have been inserted by a file that was lost.
 
     `existed` is false for a new file, until its first commit.
     """
@@ -72,6 +73,7 @@ class StateFile:
             self.state = self._load()
             self.positions = {int(p): int(n) for p, n in self._db.execute("SELECT partition, next_offset FROM position")}
             self.existed = bool(self.positions)
+            self.known_until = {int(p): int(n) for p, n in self._db.execute("SELECT partition, until FROM known")}
             self.activity = {int(p): int(n) for p, n in self._db.execute("SELECT partition, next_offset FROM activity")}
             self.plan = self._plan()
         except (sqlite3.DatabaseError, OSError, ValueError, KeyError) as error:
@@ -79,6 +81,12 @@ class StateFile:
                 f"pipeline state {path} cannot be read: {error}. Move it away: the pipeline then reads the log again "
                 "from its start, which changes nothing in the store"
             ) from error
+
+    def know(self, ends: Mapping[int, int]) -> None:
+        """Record where the partitions ended when this file was new: whether rows before that are there has to be looked up."""
+        with self._transaction():
+            self._db.executemany("INSERT OR REPLACE INTO known VALUES (?, ?)", ends.items())
+        self.known_until = dict(ends)
 
     def begin(self, plan: Plan) -> None:
         """Record what is about to be inserted."""

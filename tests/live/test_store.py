@@ -255,6 +255,26 @@ class TestExactlyOnce:
         for table in ("approvals", "approval_steps"):
             assert real.client.command(f"SELECT count() FROM {real.database}.{table} FINAL") == 1
 
+    @pytest.mark.parametrize("call", range(4))
+    def test_a_lost_state_is_made_up_for_through_restarts(self, bench: Bench, call: int) -> None:
+        """A batch was cut short, its plan is lost with the state, and the next start ends before it is there again."""
+        blocks = mixed(6)
+        bench.ship(blocks[:2])
+        bench.drain()
+        bench.ship(blocks[2:])
+        real = bench.store
+        bench.store = Interrupted(real, call, "after")
+        with pytest.raises(Interruption):
+            bench.drain()
+        bench.store = real
+        (bench.folder / "pipeline.db").unlink()
+        for _ in range(2):
+            runtime = bench.runtime(max_blocks=1)
+            assert runtime.step()
+            runtime.close()
+        bench.drain(max_blocks=3)
+        assert bench.positions() == positions_of(blocks)
+
     def test_rows_whose_token_was_noted_before_a_crash_lost_them_go_in_again(self, bench: Bench) -> None:
         blocks = mixed(2)
         bench.ship(blocks)

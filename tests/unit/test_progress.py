@@ -64,6 +64,21 @@ def test_a_plan_is_further_than_what_was_before_it() -> None:
     assert (recovered.next_offset, recovered.plan) == (10, Plan(10, 19, {"proxy/0": bytes(32)}, 3))
 
 
+def test_how_far_rows_may_be_there_already_is_known_after_a_restart() -> None:
+    """A group without memory begins at the topic's start, and is started again before it is where the lost one was."""
+    published: list[bytes] = []
+    memory = Progress(published.append, known_until=70)
+    memory.begin(Plan(0, 9, {}, 3))
+    memory.commit(State(), 10, 3)
+    for data in published:
+        recovered = Progress(published.append)
+        recovered.load(data)
+        assert recovered.known_until == 70
+    before = Progress(published.append)
+    before.load(published[1].replace(b',"known_until":70', b""))  # an older version's
+    assert (before.next_offset, before.known_until) == (10, 0)
+
+
 def test_what_is_no_record_is_refused() -> None:
     known = Furthest()
     for bad in (b"null", b"{}", b"[1]", b"{", b'"a"'):
