@@ -240,18 +240,16 @@ class BatchWork:
     def _insert_uncertain(self, table: str, rows: pa.Table, token: str, batch: Batch) -> None:
         """Insert rows that an earlier attempt may have inserted, all or some.
 
-        If none are there, the token goes with them, in case a server still has the earlier insert under way. The engine notes a
-        token just before the rows are in place, so a crash between the two makes it drop them now: what is still missing
-        then goes in without a token. Where Keeper notes both at once a token is believed: rows that cannot be seen then are on a
-        replica that is away.
+        The token goes with what lacks, in case a server still has the earlier insert under way, or one month's rows of it: tokens
+        count by partition. The engine notes a token just before the rows are in place, so a crash between the two makes it drop
+        them now: what is still missing then goes in without a token. Where Keeper notes both at once a token is believed: rows
+        that cannot be seen then are on a replica that is away.
         """
         lacking = _lacking(rows, self._held(table, batch))
-        if self._store.tokens_hold_rows:
-            self._store.insert(table, lacking, token)
+        self._store.insert(table, lacking, token)
+        if self._store.tokens_hold_rows or not lacking.num_rows:
             return
-        if lacking.num_rows == rows.num_rows:
-            self._store.insert(table, rows, token)
-            lacking = _lacking(rows, self._held(table, batch))
+        lacking = _lacking(rows, self._held(table, batch))
         if lacking.num_rows:
             log.warning("rows were missing after a crash and are inserted again", table=table, rows=lacking.num_rows)
             self._store.insert(table, lacking, None)

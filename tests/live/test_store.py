@@ -255,6 +255,34 @@ class TestExactlyOnce:
         for table in ("approvals", "approval_steps"):
             assert real.client.command(f"SELECT count() FROM {real.database}.{table} FINAL") == 1
 
+    def test_an_insert_that_is_still_under_way_ends_behind_its_repetition_and_adds_nothing(self, bench: Bench) -> None:
+        """Of an insert of two months the first one's part is there when the batch runs again, the second one's comes later."""
+        source = Source("proxy/0")
+        blocks = []
+        for _ in range(2):
+            blocks.append(source.seal([source.query() for _ in range(4)]))
+            source.now += 40 * 86_400_000_000
+        bench.ship(blocks)
+        late: list[tuple[Any, str]] = []
+
+        class Cut(Interrupted):
+            def insert(self, table: str, rows: Any, token: str | None) -> None:
+                if table == "query_events" and not late:
+                    assert token is not None
+                    late.append((rows, token))
+                    self._store.insert(table, rows.slice(0, 4), token)
+                    raise Interruption
+                self._store.insert(table, rows, token)
+
+        real = bench.store
+        bench.store = Cut(real, 99, "before")
+        with pytest.raises(Interruption):
+            bench.drain()
+        bench.drain()
+        assert bench.positions() == positions_of(blocks)
+        real.insert("query_events", *late[0])
+        assert bench.positions() == positions_of(blocks)
+
     @pytest.mark.parametrize("call", range(4))
     def test_a_lost_state_is_made_up_for_through_restarts(self, bench: Bench, call: int) -> None:
         """A batch was cut short, its plan is lost with the state, and the next start ends before it is there again."""
