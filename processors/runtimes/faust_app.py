@@ -122,6 +122,8 @@ class FaustRuntime:
         self._leaving = False
         self._works: dict[int, tuple[BatchWork, Progress]] = {}
         self._furthest = Furthest()
+        self._doubtful: dict[int, float] = {}
+        """Until when (monotonic) partitions wait that may be somebody else's: by then we hear it, if they are."""
         self._tick = time.monotonic()
         self._failure: PipelineError | None = None
         self._archive_overdue = False
@@ -258,6 +260,8 @@ class FaustRuntime:
 
     def _advance(self, partition: int, records: Sequence[Record] | None) -> None:
         """Work off everything up to the last of `records`. Runs in a thread."""
+        if time.monotonic() < self._doubtful.get(partition, 0.0):
+            raise LogUnavailableError(f"partition {partition} may be another worker's by now: waits to hear whether it is")
         if partition not in self._works:
             self._works[partition] = self._recovered(partition)
         work, memory = self._works[partition]
@@ -307,6 +311,7 @@ class FaustRuntime:
         else:
             return
         self._works.pop(partition, None)
+        self._doubtful[partition] = time.monotonic() + self._session
         raise LogUnavailableError(problem)
 
     def _hear_others(self, partition: int, offset: int) -> None:
@@ -366,6 +371,7 @@ class FaustRuntime:
     async def _revoked(self, app: Any, revoked: set[Any], **_: Any) -> None:
         await self._leave()
         self._works.clear()
+        self._doubtful.clear()
 
     async def _leave(self) -> None:
         """Give all partitions up when nothing of theirs is under way, so that the next owner finds them whole.
