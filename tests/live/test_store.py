@@ -42,7 +42,7 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         if request.param == "docker":
             if reason := clickhouse.docker_missing():
                 pytest.skip(reason)
-            settings = stack.enter_context(clickhouse.real()).settings()
+            settings = stack.enter_context(clickhouse.real())
         elif request.param == "http":
             settings = stack.enter_context(clickhouse.serving()).settings()
         store = connect(settings, tmp_path_factory.mktemp("chdb"))

@@ -21,6 +21,11 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
+import docker
+import docker.errors
+from testcontainers.core.container import DockerContainer
+from testcontainers.core.wait_strategies import HttpWaitStrategy
+
 from schemas.config import ClickHouseSettings
 from tests.support.certificates import Issued
 from tests.support.ports import accepts, free_port, wait_for
@@ -35,10 +40,11 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 @functools.cache
 def docker_missing() -> str:
     """Why there can be no real server in a container; empty if there can."""
-    if shutil.which("docker") is None:
-        return "there is no docker, which a real ClickHouse server would run in"
-    done = subprocess.run(["docker", "version"], capture_output=True, text=True, timeout=20, check=False)
-    return "" if done.returncode == 0 else f"no Docker daemon answers: {done.stderr.strip()[-200:]}"
+    try:
+        docker.from_env(timeout=20).close()
+    except docker.errors.DockerException as error:
+        return f"no Docker daemon answers, which would run a real ClickHouse server: {str(error)[-200:]}"
+    return ""
 
 
 class Server:
@@ -148,41 +154,11 @@ def serving(**options: Any) -> Iterator[Server]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-class DockerServer:
-    """The real server in a container, with one user and password; removed at the end."""
-
-    def __init__(self) -> None:
-        self.port = free_port()
-        command = ["docker", "run", "--rm", "-d", "-p", f"127.0.0.1:{self.port}:8123", "-e", f"CLICKHOUSE_PASSWORD={PASSWORD}"]
-        done = subprocess.run([*command, IMAGE], capture_output=True, text=True, timeout=600, check=True)
-        self._container = done.stdout.strip()
-
-    def settings(self, **others: Any) -> ClickHouseSettings:
-        """Our settings for this server; `others` override."""
-        plain = {"interface": "http", "host": "127.0.0.1", "port": self.port, "password": PASSWORD}
-        return ClickHouseSettings.model_validate({**plain, **others})
-
-    def wait(self) -> DockerServer:
-        """Return when it answers."""
-
-        def ready() -> bool:
-            with contextlib.suppress(OSError), _DIRECT.open(f"http://127.0.0.1:{self.port}/ping", timeout=5) as answer:
-                return bool(answer.status == 200)
-            return False
-
-        wait_for(ready, "ClickHouse in Docker", START_SECONDS, poll=0.2)
-        return self
-
-    def remove(self) -> None:
-        """Remove the container."""
-        subprocess.run(["docker", "rm", "-f", self._container], capture_output=True, timeout=60, check=False)
-
-
 @contextlib.contextmanager
-def real() -> Iterator[DockerServer]:
-    """The real server, where Docker is; see `docker_missing`."""
-    server = DockerServer()
-    try:
-        yield server.wait()
-    finally:
-        server.remove()
+def real() -> Iterator[ClickHouseSettings]:
+    """Our settings for the real server in a container, where Docker is (see `docker_missing`); it is removed at the end."""
+    container = DockerContainer(IMAGE).with_env("CLICKHOUSE_PASSWORD", PASSWORD).waiting_for(HttpWaitStrategy(8123, "/ping"))
+    container.ports["8123/tcp"] = ("127.0.0.1", free_port())  # type: ignore[assignment]  # else it listens on every address
+    with container:
+        port = container.get_exposed_port(8123)
+        yield ClickHouseSettings.model_validate({"interface": "http", "host": "127.0.0.1", "port": port, "password": PASSWORD})
