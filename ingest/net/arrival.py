@@ -250,10 +250,10 @@ class Arrival:
         claimed: LoginRequested | None = None,
         reply: bool = True,
     ) -> None:
-        """Refuse the login: tell the client, note it in the trail, close."""
+        """Refuse the login: note it in the trail, tell the client, close."""
+        self._note_refusal(reason, claimed)
         if reply:
             self._connection.write_client(messages.fatal(sqlstate, text, hint=hint))
-        self._note_refusal(reason, claimed)
         self._connection.close("login_refused")
 
     def _note_refusal(self, reason: str, asked: LoginRequested | None = None) -> None:

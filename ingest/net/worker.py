@@ -300,9 +300,14 @@ class Worker:
         return await self.estimates.of(hold, database, self.password(database))
 
     def note(self, type: str, at: int, body: bytes) -> str:
-        """Record an event of the proxy itself; return its id. Where the spool has no room even for that, say so in the log."""
+        """Record an event of the proxy itself; return its id. Where the spool has no room even for that, say so in the log.
+
+        It is in the spool on return: such events are few, and what a client or the log is told next is then in the trail.
+        """
         try:
-            return self.spool.event_id(self._record_soon(type, at, body), at)
+            event_id = self.spool.event_id(self.spool.record(type, at, body), at)
+            self.spool.commit()
+            return event_id
         except SpoolError as error:
             self.counted.events_lost += 1
             self.log.error("event_lost", event_type=type, reason=str(error))

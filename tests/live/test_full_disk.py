@@ -79,6 +79,7 @@ def test_refusing(pg: Postgres, ledger: None) -> None:
             fill(ballast)
             while refused is None and n < MOST:
                 n, ran = n + 1, n + 1
+                fill(ballast)  # what sealed segments give back is taken as well
                 try:
                     _insert(connection, n)
                 except psycopg.Error as error:
@@ -123,9 +124,11 @@ def test_passing_is_counted(pg: Postgres, ledger: None) -> None:
             n = 0
             while "spool refuses" not in proxy.said() and n < MOST:
                 n += 1
+                fill(ballast)
                 _insert(connection, n)
             for _ in range(20):
                 n += 1
+                fill(ballast)
                 _insert(connection, n)
             assert _held(pg) == set(range(n + 1))
             ballast.unlink()
