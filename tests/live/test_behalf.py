@@ -79,6 +79,16 @@ def test_a_token_may_end_with_a_grant(proxy: Proxy, capsys: pytest.CaptureFixtur
     agent = ("token", "create", "--principal", "copilot", "--kind", "agent", "--grant", grant)
     assert "has no grant" in command(*agent, "--on-behalf-of", "ana", code=1)
     token = command(*agent, "--on-behalf-of", "ivo")
+
+    def in_force() -> bool:
+        try:
+            psycopg.connect(**proxy.app("copilot", token)).close()
+        except psycopg.OperationalError as error:
+            assert "is not in force" in str(error)
+            return False
+        return True
+
+    wait_for(in_force, "the proxy to have the grant")
     with psycopg.connect(**proxy.app("copilot", token), autocommit=True) as connection:
         connection.execute("SELECT 1")
         command("grant", "revoke", grant)
