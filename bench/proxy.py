@@ -190,7 +190,7 @@ def report(mode: str, taken: dict[str, Taken]) -> None:
             f"  {name:<12} {rate[name]:8.0f}   {of_bouncer:>12}   {of_direct:>9}   {spent:>14}   "
             f"{median[name]:15.0f} µs   {added:>15}"
         )
-    theirs = median.get("pgbouncer", 0) - median.get("direct", 0)
+    theirs = median["pgbouncer"] - median["direct"] if {"pgbouncer", "direct"} <= median.keys() else 0
     for name in ("affidavit", "compiled", "polling"):
         if name in median and theirs > 0:
             print(f"  added latency, {name} to PgBouncer: {(median[name] - median['direct']) / theirs:.2f}")
