@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from functools import partial
 from typing import Any
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import parse_qs
 
 import orjson
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Request
 from pydantic import ValidationError
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from query_api.access import require_own_origin
 from query_api.bodies import bounded
@@ -25,7 +25,7 @@ from query_api.routers import approvals as api
 from query_api.routers.approvals import DecisionBody
 from query_api.service import Anyone, CursorText, Service, TheService, service_of
 from query_api.store.approvals import State
-from query_api.ui.render import render
+from query_api.ui.render import render, to_login
 from schemas.events import ApprovalChannel, Principal
 
 PAGE_ROWS = 50
@@ -64,8 +64,7 @@ def _whole(service: Service, identity: Identity, approval_id: str) -> dict[str, 
 def _page(request: Request, service: Service, state: str, cursor: str | None, approval_id: str | None) -> Response:
     identity = service.access.identify(request)
     if identity is None:
-        here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        return RedirectResponse(f"/login?{urlencode({'next': here})}", 303)
+        return to_login(request)
     if not identity.roles & ANYONE:
         return render(request, "refused.html", 403, identity=identity)
     values = _shown(service, identity, state, cursor)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlencode
-
 from fastapi import APIRouter, Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from query_api.identity import READERS
 from query_api.problems import ProblemError
 from query_api.routers.exposure import read_ledger
 from query_api.service import TheService
-from query_api.ui.render import render
+from query_api.ui.render import LONG_RANGES, render, to_login
 
 ROWS = 100
-RANGES = {"-24h": "24 hours", "-7d": "7 days", "-30d": "30 days", "-90d": "90 days"}
 DEFAULT_RANGE = "-7d"
 router = APIRouter(include_in_schema=False)
 
@@ -24,13 +21,12 @@ def page(request: Request, service: TheService, range: str = DEFAULT_RANGE, prin
     """What was shown in clear, to whom."""
     identity = service.access.identify(request)
     if identity is None:
-        here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        return RedirectResponse(f"/login?{urlencode({'next': here})}", 303)
+        return to_login(request)
     if not identity.roles & READERS:
         return render(request, "refused.html", 403, identity=identity)
-    chosen = range if range in RANGES else DEFAULT_RANGE
+    chosen = range if range in LONG_RANGES else DEFAULT_RANGE
     filters = {"principal": principal[:256], "db": db[:256]}
-    values = {"identity": identity, "range": chosen, "choices": RANGES, "asked": filters, "ledger": None, "problem": None}
+    values = {"identity": identity, "range": chosen, "choices": LONG_RANGES, "asked": filters, "ledger": None, "problem": None}
     try:
         ledger, asked = read_ledger(service, identity, chosen, "now", dict(filters), ROWS)
         service.access.record(request, identity, "ui/exposure", asked, len(ledger["principals"]))

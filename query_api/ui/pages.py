@@ -33,19 +33,10 @@ from query_api.times import rfc3339
 from query_api.ui import approvals, exposure, principals, sign_on
 from query_api.ui import format as fmt
 from query_api.ui.chart import HEIGHT, WIDTH, chart
-from query_api.ui.render import render
+from query_api.ui.render import RANGES, render, to_login
 from query_api.ui.sign_on import inside, login_form
 
 PAGE_ROWS = 100
-RANGES = {
-    "-15m": "15 minutes",
-    "-1h": "1 hour",
-    "-6h": "6 hours",
-    "-24h": "24 hours",
-    "-7d": "7 days",
-    "-30d": "30 days",
-    "-90d": "90 days",
-}
 DEFAULT_RANGE = "-24h"
 _STATIC = {
     "app.css": "text/css; charset=utf-8",
@@ -172,8 +163,7 @@ def search(
     """The page; to /login where nobody is logged in."""
     identity = service.access.identify(request)
     if identity is None:
-        here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        return RedirectResponse("/login" if here == "/" else f"/login?{urlencode({'next': here})}", 303)
+        return to_login(request)
     if not identity.roles & READERS:
         if identity.roles & APPROVERS:
             return RedirectResponse("/approvals", 303)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlencode
-
 from fastapi import APIRouter, Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from query_api.identity import READERS
 from query_api.problems import ProblemError
 from query_api.service import TheService
 from query_api.store import principals
-from query_api.ui.render import render
+from query_api.ui.render import LONG_RANGES, render, to_login
 from schemas.events import PrincipalKind
 
 ROWS = 200
-RANGES = {"-24h": "24 hours", "-7d": "7 days", "-30d": "30 days", "-90d": "90 days"}
 DEFAULT_RANGE = "-24h"
 router = APIRouter(include_in_schema=False)
 
@@ -25,17 +22,16 @@ def page(request: Request, service: TheService, range: str = DEFAULT_RANGE, kind
     """Principals with activity in a range."""
     identity = service.access.identify(request)
     if identity is None:
-        here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        return RedirectResponse(f"/login?{urlencode({'next': here})}", 303)
+        return to_login(request)
     if not identity.roles & READERS:
         return render(request, "refused.html", 403, identity=identity)
-    chosen = range if range in RANGES else DEFAULT_RANGE
+    chosen = range if range in LONG_RANGES else DEFAULT_RANGE
     kinds = [str(k) for k in PrincipalKind]
     kind = kind if kind in kinds else ""
     values = {
         "identity": identity,
         "range": chosen,
-        "choices": RANGES,
+        "choices": LONG_RANGES,
         "kind": kind,
         "kinds": kinds,
         "page": None,
