@@ -17,7 +17,7 @@ import os
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import structlog
@@ -36,10 +36,10 @@ from schemas.control import (
     outdated,
     principal_key,
     publish,
+    standing,
 )
 from schemas.control_keys import ControlSigner, ControlTrust
 from schemas.log import Log, LogError
-from schemas.topics import CONTROL
 
 CHECK_SECONDS = 60.0
 MAX_SUBJECTS = 100_000
@@ -48,7 +48,8 @@ SETTLED_US = 2 * CLOCK_TOLERANCE
 """How old (µs) a message is before it is said again: a newer one that crosses it makes it outdated, wherever it is read."""
 _BATCH = 1000
 _KEPT = (PrincipalSuspended, PrincipalResumed, GrantChanged, CatalogueTagged)
-_KEPT_KEYS = (principal_key(""), grant_key(""), "catalogue/")
+KEPT = (principal_key(""), grant_key(""), "catalogue/")
+"""What keys of what is kept begin with."""
 
 log = structlog.get_logger(__name__)
 
@@ -124,26 +125,7 @@ class ControlRecord:
         return full
 
 
-def newest(reader: Log, trust: ControlTrust) -> dict[str, object]:
-    """Read the whole topic; return what whoever reads it from its beginning knows of each subject that is kept. Raises LogError.
-
-    What is not kept is passed over unread: each decision ever made is on the topic of Kafka, and a signature costs 0.1 ms.
-    """
-    found: dict[str, object] = {}
-    offset, end = reader.start_offset(CONTROL.name), reader.end_offset(CONTROL.name)
-    while offset < end and (records := reader.read(CONTROL.name, offset, _BATCH)):
-        for record in records:
-            key = record.key.decode("utf-8", "replace")
-            if not key.startswith(_KEPT_KEYS) or trust.problem(record):
-                continue
-            message = decode(key, record.value)
-            if message is not None and not outdated(found.get(key), message):
-                found[key] = message
-        offset = records[-1].offset + 1
-    return found
-
-
-def missing(record: Iterable[Message], topic: dict[str, object], now: int) -> list[Message]:
+def missing(record: Iterable[Message], topic: Mapping[str, object], now: int) -> list[Message]:
     """Return what of a record is not on the topic, or only older, and was not said just now.
 
     The end of a suspension that is not there either is no news.
@@ -214,7 +196,7 @@ class Standing:
     def _check(self) -> None:
         if self._place is None:
             self._place = self._open()
-        topic = newest(self._place, self._trust)
+        topic = standing(self._place, self._trust, *KEPT)
         for message in topic.values():
             self._record.keep(message)
         now = self._clock()

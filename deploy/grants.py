@@ -8,24 +8,17 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from deploy.layout import DataDir
-from deploy.sanctions import say
+from deploy.sanctions import said, say
 from ingest.identity.tokens import MAX_GROUPS, is_name
 from schemas.config import Config
-from schemas.control import GrantChanged, decode, grant_key, outdated
-from schemas.control_keys import ControlTrust
-from schemas.log import Log
-from schemas.log.place import LogPlace
-from schemas.topics import CONTROL
+from schemas.control import GrantChanged, grant_key
 
 MAX_GRANT_SECONDS = 90 * 86_400
 """What is needed for longer is no grant but a group."""
 MAX_ITEMS = 200
 """Verbs, objects or classes of one grant: people write and read these."""
-_BATCH = 1000
 
 
 class GrantError(Exception):
@@ -84,20 +77,8 @@ def grants(config: Config) -> list[GrantChanged]:
 
     Raises ControlKeyError, LogError.
     """
-    data = DataDir(config.data_dir)
-    data.prepare()
-    trust = data.control_trust(config.log.kind)
-    log = LogPlace.of(config.log, data.log, config.audit.durability).open(reads_only=True)
-    try:
-        newest: dict[str, GrantChanged] = {}
-        for key, message in _messages(log, trust):
-            if message is None:
-                newest.pop(key, None)
-            elif not outdated(newest.get(key), message):
-                newest[key] = message
-    finally:
-        log.close()
-    return sorted(newest.values(), key=lambda g: (g.at, g.grant_id))
+    found = [m for m in said(config, grant_key("")).values() if isinstance(m, GrantChanged)]
+    return sorted(found, key=lambda g: (g.at, g.grant_id))
 
 
 def in_force(config: Config, grant_id: str, principal: str) -> None:
@@ -112,17 +93,6 @@ def state(grant: GrantChanged, now: int) -> str:
     if grant.revoked:
         return "revoked"
     return "in force" if grant.holds(now) else "expired"
-
-
-def _messages(log: Log, trust: ControlTrust) -> Iterable[tuple[str, GrantChanged | None]]:
-    offset, end = log.start_offset(CONTROL.name), log.end_offset(CONTROL.name)
-    while offset < end and (records := log.read(CONTROL.name, offset, _BATCH)):
-        for record in records:
-            key = record.key.decode("utf-8", "replace")
-            if key.startswith(grant_key("")) and not trust.problem(record):
-                message = decode(key, record.value)
-                yield key, message if isinstance(message, GrantChanged) else None
-        offset = records[-1].offset + 1
 
 
 def _check(config: Config, principal: str, scope: Scope, until: int, now: int, reason: str) -> None:

@@ -10,7 +10,7 @@ import secrets
 import time
 
 from deploy.layout import DataDir
-from ingest.identity.tokens import TokenStore
+from ingest.identity.tokens import MAX_NAME_CHARS, TokenStore, is_name
 from schemas.approvals import same_person
 from schemas.config import Config
 from schemas.control import (
@@ -19,21 +19,15 @@ from schemas.control import (
     PrincipalSuspended,
     SessionKilled,
     Unreadable,
-    decode,
-    outdated,
     principal_key,
     publish,
+    standing,
 )
 from schemas.log import LogError
 from schemas.log.place import LogPlace
-from schemas.topics import CONTROL
 
 KILL_HOLDS_US = 86_400_000_000
 """How long a killed session's id is kept on the topic: no session ever has it again."""
-
-
-_BATCH = 1000
-MAX_NAME = 200
 _SESSION_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
 
 
@@ -65,30 +59,24 @@ def resume(config: Config, principal: str, actor: str, reason: str) -> list[str]
     return [name for name in suspensions(config) if name != principal and same_person(name, principal)]
 
 
-def suspensions(config: Config) -> dict[str, PrincipalSuspended | Unreadable]:
-    """Return the suspensions in force by the name that each names, oldest first. Raises ControlKeyError, LogError."""
+def said(config: Config, subject: str) -> dict[str, Message | Unreadable]:
+    """Return what the control topic says newest of subjects that begin so, see `standing`. Raises ControlKeyError, LogError."""
     data = DataDir(config.data_dir)
     data.prepare()
     trust = data.control_trust(config.log.kind)
     log = LogPlace.of(config.log, data.log, config.audit.durability).open(reads_only=True)
-    newest: dict[str, Message | Unreadable] = {}
     try:
-        offset, end = log.start_offset(CONTROL.name), log.end_offset(CONTROL.name)
-        while offset < end and (records := log.read(CONTROL.name, offset, _BATCH)):
-            for record in records:
-                key = record.key.decode("utf-8", "replace")
-                if key.startswith(principal_key("")) and not trust.problem(record):
-                    message = decode(key, record.value)
-                    if message is not None and not outdated(newest.get(key), message):
-                        newest.pop(key, None)
-                        newest[key] = message
-            offset = records[-1].offset + 1
+        return standing(log, trust, subject)
     finally:
         log.close()
-    now = _now()
+
+
+def suspensions(config: Config) -> dict[str, PrincipalSuspended | Unreadable]:
+    """Return the suspensions in force by the name that each names, oldest first. Raises ControlKeyError, LogError."""
+    subject, now = principal_key(""), _now()
     return {
-        key.removeprefix(principal_key("")): m
-        for key, m in newest.items()
+        key.removeprefix(subject): m
+        for key, m in said(config, subject).items()
         if isinstance(m, Unreadable) or (isinstance(m, PrincipalSuspended) and m.holds(now))
     }
 
@@ -103,9 +91,9 @@ def kill_session(config: Config, session_id: str, actor: str, reason: str) -> No
 
 
 def _check_name(principal: str) -> None:
-    if principal != principal.strip() or not 0 < len(principal) <= MAX_NAME or not principal.isprintable():
-        said = f"give 1 to {MAX_NAME} characters as events name it (`affidavit session list`)"
-        raise SanctionError(f"{principal[:60]!r} can be no principal: {said}")
+    if not is_name(principal):
+        remedy = f"give 1 to {MAX_NAME_CHARS} characters without spaces or commas, as events name it (`affidavit session list`)"
+        raise SanctionError(f"{principal[:60]!r} can be no principal: {remedy}")
 
 
 def say(config: Config, message: Message, action: str, target: str, details: dict[str, str]) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deploy.control_record import newest
-from schemas.control import PrincipalSuspended, publish
+from deploy.control_record import KEPT
+from schemas.control import PrincipalSuspended, publish, standing
 from schemas.control_keys import load_control_signer, load_control_trust
 from tests.live.test_up_machine import Node, command
 from tests.support.ports import wait_for
@@ -117,7 +117,7 @@ def test_a_lost_control_topic_loses_no_suspension(node: Node) -> None:
     assert events(node, fay) == 403
     reader = node.trail.open()
     trust = load_control_trust(node.data.keys)
-    wait_for(lambda: newest(reader, trust).get(said.key) == said, "the topic to have it again, as it was said")
+    wait_for(lambda: standing(reader, trust, *KEPT).get(said.key) == said, "the topic to have it again, as it was said")
     reader.close()
     wait_for(lambda: "control.repeat" in {e["action"] for e in node.trail.of_type("AdminActionPerformed")}, "the event")
     principal(node, "resume", "fay")

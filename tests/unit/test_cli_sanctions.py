@@ -9,13 +9,13 @@ import pytest
 from deploy.cli import run
 
 
-@pytest.mark.parametrize("name", ["", " ", "dana ", " dana", "da\nna", "x" * 201])
+@pytest.mark.parametrize("name", ["", " ", "dana ", " dana", "da\nna", "dana,lee", "x" * 201])
 @pytest.mark.parametrize("verb", ["suspend", "resume"])
 def test_no_principal(verb: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "affidavit.yaml"
     config.write_text("data_dir: data\n")
     assert run(["principal", verb, name, "-c", str(config)]) == 1
-    assert "can be no principal: give 1 to 200 characters as events name it" in capsys.readouterr().err
+    assert "can be no principal: give 1 to 200 characters without spaces or commas, as events name it" in capsys.readouterr().err
     assert not (tmp_path / "data" / "log" / "log.db").exists()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deploy import control_record
-from deploy.control_record import SETTLED_US, ControlRecord, ControlRecordError, Standing, missing, newest
+from deploy.control_record import KEPT, SETTLED_US, ControlRecord, ControlRecordError, Standing, missing
 from schemas.control import (
     ApprovalDecided,
     CatalogueTagged,
@@ -19,6 +19,7 @@ from schemas.control import (
     PrincipalSuspended,
     SessionKilled,
     publish,
+    standing,
 )
 from schemas.log import NewRecord
 from schemas.log.sqlite import SqliteLog
@@ -103,7 +104,7 @@ def test_a_topic_that_was_lost_says_again_what_held(topic: Open, record: Control
     for message in (*said, *over, DECISION, KILL):
         record.keep(message)
     assert look(topic, record) == [{"PrincipalSuspended": 1, "GrantChanged": 2, "CatalogueTagged": 1}]
-    found = newest(topic(), TRUST)
+    found = standing(topic(), TRUST, *KEPT)
     assert found == {m.key: m for m in (said[0], said[1], said[2], TAG)}, "as it was said: at, actor, until when, why"
     end = topic().end_offset(CONTROL.name)
     assert look(topic, record) == [] and topic().end_offset(CONTROL.name) == end
@@ -123,7 +124,7 @@ def test_decisions_and_ends_of_sessions_cost_no_look_at_their_signatures(topic: 
     looked: list[bytes] = []
     problem = TRUST.problem
     monkeypatch.setattr(type(TRUST), "problem", lambda _, record: looked.append(record.key) or problem(record))
-    assert newest(topic(), TRUST) == {m.key: m for m in (suspended("dana"), grant("g1"), TAG)}
+    assert standing(topic(), TRUST, *KEPT) == {m.key: m for m in (suspended("dana"), grant("g1"), TAG)}
     assert looked == [b"principal/dana", b"grant/g1", TAG.key.encode()]
 
 
@@ -134,7 +135,7 @@ def test_what_a_stranger_displaced_and_an_old_grant_played_again_are_mended(topi
     topic().append(CONTROL.name, [NewRecord(b"principal/dana", b'{"type":"PrincipalResumed"}')])
     publish(topic(), [grant("g1"), suspended("erin")], SIGNER)
     assert look(topic, record) == [{"PrincipalSuspended": 1, "GrantChanged": 1, "PrincipalResumed": 1}]
-    found = newest(topic(), TRUST)
+    found = standing(topic(), TRUST, *KEPT)
     assert found["grant/g1"] == grant("g1", at=AGO + SETTLED_US, revoked=True)
     assert found["principal/dana"] == suspended("dana")
     assert found["principal/erin"] == resumed("erin", at=AGO + SETTLED_US)
@@ -161,9 +162,9 @@ def test_a_running_node_looks_when_it_is_told_that_the_topic_is_another(topic: O
     assert looks.looked.acquire(timeout=30)
     log = topic()
     log.compact(CONTROL.name, 0, [0])
-    assert newest(log, TRUST) == {}
+    assert standing(log, TRUST, *KEPT) == {}
     looks.standing.look()
-    wait_for(lambda: newest(log, TRUST) == {"principal/dana": suspended("dana")}, "dana's suspension to be said again")
+    wait_for(lambda: standing(log, TRUST, *KEPT) == {"principal/dana": suspended("dana")}, "dana's suspension to be said again")
     looks.close()
     assert looks.told == [{"PrincipalSuspended": 1}]
 
