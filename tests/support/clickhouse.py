@@ -22,7 +22,6 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from testcontainers.core.container import DockerContainer
-from testcontainers.core.wait_strategies import HttpWaitStrategy
 
 from schemas.config import ClickHouseSettings
 from tests.support.certificates import Issued
@@ -154,8 +153,15 @@ def serving(**options: Any) -> Iterator[Server]:
 @contextlib.contextmanager
 def real() -> Iterator[ClickHouseSettings]:
     """Our settings for the real server in a container, where Docker is (see `docker_missing`); it is removed at the end."""
-    container = DockerContainer(IMAGE).with_env("CLICKHOUSE_PASSWORD", PASSWORD).waiting_for(HttpWaitStrategy(8123, "/ping"))
-    container.ports["8123/tcp"] = ("127.0.0.1", free_port())  # type: ignore[assignment]  # else it listens on every address
+    port = free_port()
+    container = DockerContainer(IMAGE).with_env("CLICKHOUSE_PASSWORD", PASSWORD)
+    container.ports["8123/tcp"] = ("127.0.0.1", port)  # type: ignore[assignment]  # else it listens on every address
+
+    def ready() -> bool:
+        with contextlib.suppress(OSError), _DIRECT.open(f"http://127.0.0.1:{port}/ping", timeout=5) as answer:
+            return bool(answer.status == 200)
+        return False
+
     with container:
-        port = container.get_exposed_port(8123)
+        wait_for(ready, "ClickHouse in Docker", START_SECONDS, poll=0.2)
         yield ClickHouseSettings.model_validate({"interface": "http", "host": "127.0.0.1", "port": port, "password": PASSWORD})
