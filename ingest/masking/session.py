@@ -28,7 +28,7 @@ from ingest.masking.temporary import ANY, Temporary
 from processors.statements import Statement
 from processors.statements.statement import CopyFormat
 from schemas.classes import DataClass
-from schemas.events import Decision, Verdict
+from schemas.events import Decision, StatementFlag, Verdict
 
 _NOTHING: Classes = frozenset()
 _CHANGE = re.compile(rb'"([^"]+)",[IUD]')
@@ -116,8 +116,9 @@ class SessionMasking:
     def sight(self, statement: Statement) -> Sight | None:
         """Return what a statement may show."""
         database = self._database
-        if len(statement.facts.verbs) > 1 or statement.facts.dangers or statement.settings:
-            self._there.judged(statement)
+        facts = statement.facts
+        if (len(facts.verbs) > 1 or facts.dangers or statement.settings) and StatementFlag.UNPARSED not in facts.flags:
+            self._there.judged(statement)  # what does not parse is alone in its message, mostly a slip, and counts once it runs
         found = self._own_sight(statement) if self._made else database.sight(statement)
         if statement.facts.verbs == ("alter_table",) and _INHERIT.search(statement.text):
             found = self._joined(statement, found)
@@ -210,6 +211,8 @@ class SessionMasking:
 
     def changing(self, statement: Statement) -> None:
         """A statement is about to run: what it changes is not known any more; what it fills has the classes of its sources."""
+        if StatementFlag.UNPARSED in statement.facts.flags:
+            self._there.judged(statement)
         if statement.changes_objects and not self._is_own(statement):
             names = changes(statement, self._database.tags)
             self._changing.update(names)

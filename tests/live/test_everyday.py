@@ -182,6 +182,19 @@ def test_temporary_tables_are_used_as_ever(server: Postgres, autocommit: bool) -
     assert heard_by[0] == heard_by[1]
 
 
+def test_a_slip_costs_temporary_tables_nothing(server: Postgres, proxy: Proxy) -> None:
+    """What does not parse never ran: whatever it might have been, temporary tables are as they were."""
+    for params in (None, ()):  # as a simple query, and by Parse
+        with psycopg.connect(**proxy.app(), autocommit=True) as connection:
+            for name in ("before", "behind"):
+                with pytest.raises(psycopg.errors.SyntaxError, match='at or near "SELEC"'):
+                    connection.execute("SELEC 1", params, prepare=params is not None)
+                connection.execute(f"CREATE TEMP TABLE {name} AS SELECT id, city FROM crm.customers")
+            for name in ("before", "behind"):
+                rows = connection.execute(f"SELECT id, city FROM {name} ORDER BY id").fetchall()
+                assert rows == connection.execute("SELECT id, city FROM crm.customers ORDER BY id").fetchall()
+
+
 def test_a_refresh_leaves_the_rest_as_known(server: Postgres, proxy: Proxy) -> None:
     seen = []
     for target in (server, proxy):
