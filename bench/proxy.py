@@ -5,8 +5,8 @@ audit at the default durability; and direct against a second server whose pgaudi
 No connection is encrypted. Rounds alternate (A B C D A B C D …); medians are printed, ratios first.
 
 `compiled` is the same worker from `make compiled` (hot modules compiled to C), where that was built; `before` is one from another
-checkout (`--before FOLDER`), to see in one run what a change brings. `polling` (`--busy-poll US`) is the compiled one, or the
-plain one where none is, with `proxy.busy_poll_us`.
+checkout (`--before FOLDER`), to see in one run what a change brings. `sleeping` (`--sleeping`) is the compiled one, or the
+plain one where none is, with `proxy.busy_poll_us: 0`.
 
     throughput   8 clients, simple and prepared mode: transactions a second, as a share of PgBouncer's
     processor    what those runs cost: µs of processor time a transaction, of the proxy and of its sealer (/proc/PID/stat);
@@ -80,7 +80,7 @@ def run_pgbench(target: dict[str, Any], *arguments: str, seconds: int, mode: str
 
 
 @contextlib.contextmanager
-def targets(scale: int, bundles: Sequence[Path], before: Path | None, busy_poll: int) -> Iterator[dict[str, Target]]:
+def targets(scale: int, bundles: Sequence[Path], before: Path | None, sleeping: bool) -> Iterator[dict[str, Target]]:
     """Run every server; yield them by name. `bundles` decide on every statement."""
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(postgres.running(oracle=False))
@@ -96,9 +96,9 @@ def targets(scale: int, bundles: Sequence[Path], before: Path | None, busy_poll:
             "affidavit": Target(ours.app("shop"), with_sealer(ours.pid)),
         }
         fastest = COMPILED if COMPILED.is_dir() else affidavit.ROOT
-        for name, packages in (("compiled", COMPILED), ("before", before), ("polling", fastest if busy_poll else None)):
+        for name, packages in (("compiled", COMPILED), ("before", before), ("sleeping", fastest if sleeping else None)):
             if packages is not None and packages.is_dir():
-                other = affidavit.Proxy(server, audit | ({"proxy": {"busy_poll_us": busy_poll}} if name == "polling" else {}))
+                other = affidavit.Proxy(server, audit | ({"proxy": {"busy_poll_us": 0}} if name == "sleeping" else {}))
                 stack.callback(other.remove)
                 other.packages = packages.resolve()
                 stack.callback(other.start().kill)
@@ -145,16 +145,16 @@ def main() -> None:
     parser.add_argument("--before", type=Path, help="a checkout whose proxy is measured as well")
     parser.add_argument("--policy", action="store_true", help="decide by deploy/policies/production.yaml")
     parser.add_argument("--guard", action="store_true", help="by both starter bundles, their limits included")
-    parser.add_argument("--busy-poll", type=int, default=0, metavar="US", help="a proxy with so many µs of busy polling as well")
+    parser.add_argument("--sleeping", action="store_true", help="a proxy without busy polling as well")
     options = parser.parse_args()
     bundles = (POLICY, AGENTS) if options.guard else (POLICY,) if options.policy else ()
     seconds, rounds = (3, 1) if options.quick else (options.seconds, options.rounds)
     print(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     chosen = " --guard" if options.guard else " --policy" if options.policy else ""
     chosen += f" --before {options.before}" if options.before else ""
-    chosen += f" --busy-poll {options.busy_poll}" if options.busy_poll else ""
+    chosen += " --sleeping" if options.sleeping else ""
     print(f"command: python -m bench.proxy --seconds {seconds} --rounds {rounds}{chosen}\n")
-    with targets(10, bundles, options.before, options.busy_poll) as found:
+    with targets(10, bundles, options.before, options.sleeping) as found:
         if options.only:
             found = {name: found[name] for name in options.only.split(",")}
         for target in found.values():
@@ -191,7 +191,7 @@ def report(mode: str, taken: dict[str, Taken]) -> None:
             f"{median[name]:15.0f} µs   {added:>15}"
         )
     theirs = median["pgbouncer"] - median["direct"] if {"pgbouncer", "direct"} <= median.keys() else 0
-    for name in ("affidavit", "compiled", "polling"):
+    for name in ("affidavit", "compiled", "sleeping"):
         if name in median and theirs > 0:
             print(f"  added latency, {name} to PgBouncer: {(median[name] - median['direct']) / theirs:.2f}")
     print()

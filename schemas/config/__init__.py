@@ -99,7 +99,7 @@ class ProxySettings(Settings):
     max_connections: int = Field(10_000, ge=1)
     login_timeout_seconds: float = Field(30.0, ge=1)
     max_statement_bytes: int = Field(1024**2, ge=1024, description="analysed up to here; longer text streams, opaque")
-    busy_poll_us: int = Field(0, ge=0, le=1000)
+    busy_poll_us: int = Field(50, ge=0, le=1000)
     metrics_listen: HostPort | None = None
 
 
