@@ -23,7 +23,6 @@ from pathlib import Path
 import structlog
 
 from schemas.control import (
-    CLOCK_TOLERANCE,
     CatalogueTagged,
     ControlMessage,
     GrantChanged,
@@ -44,8 +43,8 @@ from schemas.log import Log, LogError
 CHECK_SECONDS = 60.0
 MAX_SUBJECTS = 100_000
 """Rows of `control.db`, of some hundred bytes each; what is past it is not kept, which the log says."""
-SETTLED_US = 2 * CLOCK_TOLERANCE
-"""How old (µs) a message is before it is said again: a newer one that crosses it makes it outdated, wherever it is read."""
+SETTLED_US = 120_000_000
+"""How old (µs) a message is before it is said again: by then whoever was about to say something newer has said it."""
 _BATCH = 1000
 _KEPT = (PrincipalSuspended, PrincipalResumed, GrantChanged, CatalogueTagged)
 KEPT = (principal_key(""), grant_key(""), "catalogue/")

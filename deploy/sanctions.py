@@ -19,6 +19,8 @@ from schemas.control import (
     PrincipalSuspended,
     SessionKilled,
     Unreadable,
+    later,
+    outdated,
     principal_key,
     publish,
     standing,
@@ -32,7 +34,7 @@ _SESSION_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmat
 
 
 class SanctionError(Exception):
-    """What was asked cannot be about anybody; the text says what to do. Nothing was said."""
+    """What was asked cannot be about anybody, or somebody else said another thing just then; the text says what to do."""
 
 
 def _now() -> int:
@@ -99,7 +101,8 @@ def _check_name(principal: str) -> None:
 def say(config: Config, message: Message, action: str, target: str, details: dict[str, str]) -> None:
     """Record an admin action and tell the proxies.
 
-    Raises TokenStoreError, ControlKeyError (nothing done), LogError, ControlError (recorded).
+    What it says is later than what was said of the subject before, whatever this machine's clock says. Raises TokenStoreError,
+    ControlKeyError (nothing done), LogError, ControlError, SanctionError (recorded).
     """
     data = DataDir(config.data_dir)
     data.prepare()
@@ -110,9 +113,15 @@ def say(config: Config, message: Message, action: str, target: str, details: dic
     try:
         store.note_action(message.actor, action, target, details)
         try:
+            trust = data.control_trust(config.log.kind)
+            message = later(message, standing(log, trust, message.key).get(message.key))
             publish(log, [message], signer)
+            if outdated(standing(log, trust, message.key).get(message.key), message):
+                raise SanctionError(
+                    f"somebody else said another thing about {target} at this moment: look what holds, and repeat"
+                )
         except Exception as error:
-            kind = "the log" if isinstance(error, LogError) else "the message"
+            kind = "the log" if isinstance(error, LogError) else "another" if isinstance(error, SanctionError) else "the message"
             store.note_action(message.actor, f"{action}.failed", target, {"because": kind})
             raise
     finally:

@@ -5,6 +5,9 @@ if it has one. Each is signed (`schemas.control_keys`); a tombstone means nothin
 only added, with a default, and `v` counts up when a reader must know. A type that a reader does not know is no concern of it; a
 message of a known type that it cannot read is `Unreadable`, and whoever decides about that subject denies.
 
+`at` counts up on each subject: whoever says something reads what is newest and is later than that (`later`), whatever its clock
+says. So no clock decides, and what was said once and is published again by somebody else is told from news by its `at` alone.
+
 `publish` writes. It never repeats by itself: a call that raised LogUnavailableError may have written or not,
 and another person may have written since, so look before you repeat it.
 """
@@ -12,8 +15,8 @@ and another person may have written since, so look before you repeat it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
@@ -24,9 +27,6 @@ from schemas.topics import CONTROL
 
 MAX_MESSAGE_BYTES = 64 * 1024
 """A message is a few names and numbers; a larger one is a mistake and never written, nor read."""
-
-CLOCK_TOLERANCE = 60_000_000
-"""By how much (µs) a message may be older than the one it replaces: clocks of different machines."""
 
 PIPELINE_KEY = "pipeline"
 """The subject of what is told to the pipelines."""
@@ -199,6 +199,8 @@ Message: TypeAlias = (
     ApprovalDecided | PrincipalSuspended | PrincipalResumed | SessionKilled | GrantChanged | CatalogueTagged | PipelineResumed
 )
 
+M = TypeVar("M", bound=ControlMessage)
+
 CONTROL_TYPES: dict[str, type[Message]] = {
     cls.__name__: cls
     for cls in (
@@ -281,10 +283,20 @@ def publish(log: Log, messages: Iterable[Message], signer: ControlSigner) -> Non
 
 
 def outdated(newest: object, message: object) -> bool:
-    """Whether a message is older than what is known of its subject: what was said once, and published again by somebody else."""
+    """Whether a message is older than what is known of its subject: what was said once, and published again by somebody else.
+
+    Of two that were said at the same microsecond one is the older for everybody, in whichever order they are read.
+    """
     if not (isinstance(newest, ControlMessage) and isinstance(message, ControlMessage)):
         return False
-    return message.at < newest.at - CLOCK_TOLERANCE
+    return message.at < newest.at or (message.at == newest.at and orjson.dumps(message) < orjson.dumps(newest))
+
+
+def later(message: M, newest: object) -> M:
+    """Return a message with an `at` after that of what is newest of its subject, if that is none already."""
+    if isinstance(newest, ControlMessage) and message.at <= newest.at:
+        return replace(message, at=newest.at + 1)
+    return message
 
 
 def standing(log: Log, trust: ControlTrust, *subjects: str) -> dict[str, Message | Unreadable]:

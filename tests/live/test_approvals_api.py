@@ -411,7 +411,7 @@ class TestDeciding:
         approval_id = site.ask()
         publish(site.log, [PrincipalSuspended(at=NOW, actor="erin", principal="carol", reason="gone")], SIGNER)
         assert "suspended" in problem(site.decide(approval_id, "carol"), 403, "forbidden")
-        publish(site.log, [PrincipalResumed(at=NOW, actor="erin", principal="carol")], SIGNER)
+        publish(site.log, [PrincipalResumed(at=NOW + 1, actor="erin", principal="carol")], SIGNER)
         assert site.decide(approval_id, "carol").status_code == 200
 
     def test_what_cannot_be_recorded_is_not_told(self, site: Site) -> None:

@@ -152,8 +152,9 @@ def test_what_is_not_signed_or_was_said_before_is_refused_and_told_at_most_once_
         log = opener()
         told: list[tuple[str, str, int]] = []
         moment = [0.0]
-        ago = PrincipalResumed(at=now() - 3_600_000_000, actor="sam", principal="ana")
-        publish(log, [ago, suspended("ana")], SIGNER)
+        said = suspended("ana")
+        ago = PrincipalResumed(at=said.at - 1, actor="sam", principal="ana")
+        publish(log, [ago, said], SIGNER)
         async with following(opener, refused=lambda *what: told.append(what), steady=lambda: moment[0]) as (control, seen):
             await until(lambda: len(seen) == 2)
             log.append(CONTROL.name, [NewRecord(b"principal/ana", encode(resumed("ana")))])

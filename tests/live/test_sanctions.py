@@ -215,7 +215,7 @@ def test_who_may_write_the_topic_can_neither_suspend_nor_resume(proxy: Proxy) ->
     end = log.end_offset(CONTROL.name)
     at = time.time_ns() // 1000
     resumed = PrincipalResumed(at=at, actor="mallory", principal="mallory")
-    ago = PrincipalResumed(at=at - 3_600_000_000, actor="sam", principal="mallory")
+    ago = PrincipalResumed(at=at - 5_000_000, actor="sam", principal="mallory")
     log.append(CONTROL.name, [NewRecord(resumed.key.encode(), encode(resumed))])
     publish(log, [resumed], STRANGER)
     publish(log, [ago], load_control_signer(DataDir(proxy.data_dir).keys))

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from deploy import sanctions
 from deploy.cli import run
+from schemas.config import Config
+from schemas.control import PrincipalResumed
 
 
 @pytest.mark.parametrize("name", ["", " ", "dana ", " dana", "da\nna", "dana,lee", "x" * 201])
@@ -26,3 +29,15 @@ def test_no_session(session: str, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert run(["session", "kill", session, "-c", str(config)]) == 1
     assert "is no session's id; `affidavit session list --open` shows them" in capsys.readouterr().err
     assert not (tmp_path / "data" / "log" / "log.db").exists()
+
+
+def test_a_clock_that_is_slow_suspends_and_resumes_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = Config(data_dir=tmp_path / "data")
+    clock = [2_000_000_000_000_000]
+    monkeypatch.setattr(sanctions, "_now", lambda: clock[0])
+    sanctions.suspend(config, "dana", "sam", "left", None)
+    clock[0] -= 3_600_000_000
+    sanctions.resume(config, "dana", "sam", "back")
+    found = sanctions.said(config, "principal/")["principal/dana"]
+    assert isinstance(found, PrincipalResumed)
+    assert found.at == 2_000_000_000_000_001

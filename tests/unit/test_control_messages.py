@@ -24,11 +24,14 @@ from schemas.control import (
     decode,
     encode,
     expired,
+    later,
+    outdated,
     publish,
+    standing,
 )
 from schemas.log import NewRecord
 from schemas.topics import CONTROL
-from tests.support.control_key import SIGNER
+from tests.support.control_key import SIGNER, TRUST
 from tests.support.memory_log import MemoryLog
 
 SAID = {"at": 1_700_000_000_000_000, "actor": "sam"}
@@ -133,3 +136,24 @@ def test_expired_names_the_offsets_that_hold_no_more() -> None:
     log.append(CONTROL.name, [NewRecord(MESSAGES[0].key.encode(), b"", tombstone=True)])
     assert expired(log, 6) == [0]
     assert expired(log, 7) == [0, 3]
+
+
+def test_what_is_published_again_is_older_by_a_microsecond_already_and_a_slow_clock_is_later_all_the_same() -> None:
+    first, back = PrincipalSuspended(**SAID, principal="ana"), PrincipalResumed(**SAID, principal="ana")
+    assert outdated(dataclasses.replace(back, at=back.at + 1), first)
+    assert not outdated(first, first)
+    assert outdated(first, back) != outdated(back, first), "of two at once one is the older, whichever is read first"
+    slow = dataclasses.replace(back, at=back.at - 3_600_000_000)
+    assert later(slow, first).at == first.at + 1
+    assert not outdated(first, later(slow, first))
+    assert later(back, None) is back
+    assert later(back, Unreadable(back.key, "?")) is back
+    assert later(slow, slow).at > slow.at
+
+
+def test_a_grant_revoked_at_once_does_not_come_back_when_it_is_published_again() -> None:
+    log = MemoryLog()
+    given = GrantChanged(**SAID, grant_id="g", principal="ana", groups=("dba",))
+    revoked = dataclasses.replace(given, at=given.at + 5_000_000, revoked=True)
+    publish(log, [given, revoked, given], SIGNER)
+    assert standing(log, TRUST, "grant/") == {"grant/g": revoked}

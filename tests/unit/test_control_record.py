@@ -35,7 +35,7 @@ def suspended(name: str, at: int = AGO, until: int = 0) -> PrincipalSuspended:
     return PrincipalSuspended(at=at, actor="sam", principal=name, expires_at=until, reason="left")
 
 
-def resumed(name: str, at: int = AGO) -> PrincipalResumed:
+def resumed(name: str, at: int = AGO + 1) -> PrincipalResumed:
     return PrincipalResumed(at=at, actor="sam", principal=name)
 
 
@@ -148,6 +148,16 @@ def test_what_is_newer_on_the_topic_stands(topic: Open, record: ControlRecord) -
     assert list(record.holding(NOW)) == [resumed("dana", at=NOW)]
     record.keep(suspended("dana"))
     assert list(record.holding(NOW)) == [resumed("dana", at=NOW)], "what is outdated replaces nothing"
+
+
+def test_what_was_ended_within_a_minute_stays_ended_when_it_is_published_again(topic: Open, record: ControlRecord) -> None:
+    ended = grant("g1", at=AGO + 1_000_000, revoked=True)
+    for message in (grant("g1"), ended):
+        record.keep(message)
+    publish(topic(), [grant("g1")], SIGNER)  # and compaction took the rest
+    assert look(topic, record) == [{"GrantChanged": 1}]
+    assert list(record.holding(NOW)) == [ended]
+    assert standing(topic(), TRUST, *KEPT)["grant/g1"] == ended
 
 
 def test_what_was_said_just_now_waits_for_a_later_look() -> None:
