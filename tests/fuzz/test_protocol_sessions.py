@@ -25,7 +25,7 @@ from ingest.masking import DatabaseMasking, MaskingGuard, SessionMasking
 from ingest.masking.rows import MAX_ROW
 from ingest.protocols.postgres.executions import Execution
 from ingest.protocols.postgres.expected import Batch, Described, Parsed, Simple
-from ingest.protocols.postgres.responses import _MAX_DESCRIPTION
+from ingest.protocols.postgres.results import _MAX_DESCRIPTION
 from ingest.protocols.postgres.session import PostgresSession
 from ingest.protocols.postgres.startup import ClientStartup, StartTls
 from processors.policy import Approval, Policy, read_bundle

@@ -17,6 +17,7 @@ An ErrorResponse in the extended protocol removes everything up to the next Sync
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from enum import Enum
 from typing import Any
@@ -164,3 +165,20 @@ class Described:
 
 
 Expected = Batch | Parsed | Described | Execution | Simple
+
+
+def owed(expected: deque[Expected]) -> Expected | None:
+    """Return what the server will answer next: marks that it never answers are dropped on the way."""
+    while expected and expected[0] is Simple.COPY_END:
+        expected.popleft()
+    return expected[0] if expected else None
+
+
+def current(expected: deque[Expected]) -> Execution | None:
+    """Return the execution that the server is at."""
+    first = expected[0] if expected else None
+    if type(first) is Execution:
+        return first
+    if type(first) is Batch and first.at < len(first.executions):
+        return first.executions[first.at]
+    return None

@@ -54,11 +54,9 @@ class Framing:
         self._need = 0
         self._pass = 0
         self._streamed: Streamed | None = None
-        self._actions: list[Action] = []
-        self._now = 0
         self._whole: dict[int, tuple[int, Callable[[bytes, int, int], bytes | None]]] = {}
 
-    def read(self, data: bytes, now: int, actions: list[Action]) -> None:
+    def read(self, data: bytes, actions: list[Action]) -> None:
         """Parse as far as the bytes reach. Raises ClientProtocolError on a message the protocol does not have."""
         if self._held:
             self._held += data
@@ -66,8 +64,6 @@ class Framing:
                 return
             data = bytes(self._held)
             self._held.clear()
-        self._actions = actions
-        self._now = now
         size = len(data)
         start = pos = 0
         whole, unpack = self._whole, _LENGTH.unpack_from
@@ -78,7 +74,7 @@ class Framing:
                 pos += step
                 continue
             if self._streamed is not None:
-                start = pos = self._stream(data, start, pos)
+                start = pos = self._stream(data, start, pos, actions)
                 continue
             while size - pos >= 5:
                 length: int = unpack(data, pos + 1)[0]
@@ -118,7 +114,7 @@ class Framing:
             raise ClientProtocolError(f"message {chr(kind)!r} claims a length of {length} bytes")
         if kind == COPY_DATA:
             self._pass = length + 1
-            self._count_copy(length + 1)
+            self._session.copying.count(length + 1)
             return True
         known = self._whole.get(kind)
         if known is None:
@@ -135,7 +131,7 @@ class Framing:
         self._held += data[pos:]
         self._need = need
 
-    def _stream(self, data: bytes, start: int, pos: int) -> int:
+    def _stream(self, data: bytes, start: int, pos: int, actions: list[Action]) -> int:
         """Pass on what there is of a long message, its last byte only with its intent. Returns the new position."""
         streamed = self._streamed
         assert streamed is not None
@@ -149,21 +145,17 @@ class Framing:
         if streamed.left == 0:
             self._streamed = None
             if start < pos + step - 1:
-                self._actions.append(Forward(SERVER, data[start : pos + step - 1]))
+                actions.append(Forward(SERVER, data[start : pos + step - 1]))
             last = part[-1:]
             self._end_stream(streamed, last)
         else:
-            self._actions.append(Forward(SERVER, data[start : pos + step]))
+            actions.append(Forward(SERVER, data[start : pos + step]))
         return pos + step
 
     # What each message means is the other half's to say
 
     def _keep_back(self, data: bytes, pos: int, end: int) -> None:
         """Keep a message that waits, which ends at `end`, and all that follows it."""
-        raise NotImplementedError
-
-    def _count_copy(self, size: int) -> None:
-        """Count what a COPY sends."""
         raise NotImplementedError
 
     def _end_stream(self, streamed: Streamed, last: bytes) -> None:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ingest.protocols.postgres.byname import MAX_JOINED, acts_by_name, joined, name_prepared, names_in
 from ingest.protocols.postgres.cursors import Named
+from ingest.protocols.postgres.executions import Execution
 from ingest.protocols.postgres.expected import Parsed, Portal, Prepared, Simple
+from ingest.protocols.postgres.parameters import parameter_values
 from ingest.protocols.postgres.repeats import Repeats
 from processors.statements import Analysis, Lexing, Statement
 from processors.statements.statement import with_dangers
@@ -62,10 +64,10 @@ class Names:
         self.own: dict[bytes, Prepared] = {}
         """Prepared statements that the server knows by a name of ours."""
 
-    def remember(self, name: bytes, prepared: Prepared) -> Prepared:
+    def remember(self, name: bytes, prepared: Prepared) -> None:
         session = self._session
         if session.skipping:
-            return prepared
+            return
         name = name[:MAX_NAME]
         prepared.waiting, prepared.instead, prepared.parsed_at = [], self.prepared.get(name), self.syncs
         session.expected.append(Parsed(name, prepared, self.prepared.get(name)))
@@ -75,7 +77,6 @@ class Names:
         self.prepared[name] = prepared
         self.repeats.forget()
         self.cursors.sent(name)
-        return prepared
 
     def open_portal(self, name: bytes, prepared: Prepared | None, tokens: list[str], size: int) -> Portal | None:
         session = self._session
@@ -103,6 +104,43 @@ class Names:
         if len(both.text) > _MAX_JOINED_TEXT:
             return self.unknown(b"a portal bound again and again")
         return Prepared(both, prepared.literals, prepared.claims, prepared.oids)
+
+    def bound(self, portal: Portal, prepared: Prepared, earlier: Portal | None, data: bytes, at: int) -> None:
+        """Take down what the values of a Bind, at `at` of `data`, make of all that it may have bound."""
+        statement = portal.prepared.statement
+        if prepared.statement.asks_values:
+            statement = self.valued(statement, prepared.text, 0, parameter_values(data, at, prepared.oids))
+        if earlier is not None:
+            portal.doubtful = earlier.doubtful or earlier.params != portal.params
+            statement = with_dangers(statement, (d for _, s in earlier.valued for d in s.facts.dangers))
+        found = [(portal.prepared, statement)] if statement is not portal.prepared.statement else []
+        if prepared.waiting is not None and prepared.parsed_at != self.syncs:
+            for before in self.before(prepared):
+                statement = self.anew(before)
+                if statement.asks_values:
+                    statement = self.valued(statement, before.text, 0, parameter_values(data, at, before.oids))
+                found.append((before, statement))
+        portal.valued = tuple(found)
+
+    def parse_failed(self, entry: Parsed) -> Sequence[Execution]:
+        """The name means what it meant before its Parse failed, also for what is under way: return the executions of that.
+
+        A client that sent Bind and Execute ahead, behind a Sync, runs the statement of before.
+        """
+        self.repeats.forget()
+        failed, before = entry.prepared, entry.before
+        if before is not None and before.failed:
+            before = before.instead
+        failed.failed, failed.instead = True, before
+        waiting, failed.waiting = failed.waiting, None
+        if self.prepared.get(entry.name) is failed:
+            if before is None:
+                del self.prepared[entry.name]
+            else:
+                self.prepared[entry.name] = before
+        if (before is None and not entry.name) or (before is not None and before.own_name):
+            return ()  # the server has no statement of that name: it fails what relies on it
+        return waiting or ()
 
     def afresh(self, name: bytes, prepared: Prepared) -> Prepared:
         """Read a statement anew that is bound under another search_path or catalogue than it was parsed: the server does so, too.

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 from ingest.core.actions import Action, Forward, Side
 from ingest.core.errors import ServerProtocolError
 from ingest.core.guarding import QUERY_CANCELED
-from ingest.core.masking import Rows
 from ingest.protocols.postgres.answers import Answer, Answers
 from ingest.protocols.postgres.executions import (
     ALLOW,
@@ -22,10 +21,10 @@ from ingest.protocols.postgres.executions import (
     dynamic_fragment,
     finished,
 )
-from ingest.protocols.postgres.expected import Batch, Described, Parsed, Portal, Simple
+from ingest.protocols.postgres.expected import Batch, Described, Parsed, Portal, Simple, current, owed
 from ingest.protocols.postgres.messages import error, message, parse_error_fields
 from ingest.protocols.postgres.mistaken import told
-from processors.statements import Statement
+from ingest.protocols.postgres.results import Results
 
 if TYPE_CHECKING:
     from ingest.protocols.postgres.session import PostgresSession
@@ -35,13 +34,10 @@ _DATA_ROW: Final = ord("D")
 _COMPLETE: Final = ord("C")
 _ROW_DESCRIPTION, _READY, _ERROR, _BIND_COMPLETE = b"TZE2"
 _NOTICE, _NOTIFICATION, _COPY_DATA = b"NAd"
-_MAX_DESCRIPTION = 1024 * 1024
-"""Of a RowDescription held until whole: 1,664 columns, names of 63 bytes, are 140 KiB. Longer notices are left out."""
 CLIENT: Final = Side.CLIENT
 _BIND: Final = Simple.BIND
 _DESCRIBE: Final = Simple.DESCRIBE
 _SYNC: Final = Simple.SYNC
-_COPY_END: Final = Simple.COPY_END
 _STREAMED: Final = frozenset(b"DdTNA")
 """Messages whose content the session does not need: passed on while they arrive."""
 _NULL_RESULT = b"V\x00\x00\x00\x08\xff\xff\xff\xff"
@@ -55,6 +51,9 @@ class Responses:
 
     def __init__(self, session: PostgresSession) -> None:
         self._session = session
+        self._expected = session.expected
+        self._copying = session.copying
+        self._results = Results(session)
         self._answers = Answers()
         self._held = bytearray()
         self._need = 0
@@ -83,9 +82,9 @@ class Responses:
 
     def mask(self) -> None:
         """Results are masked from here on."""
-        self._handlers[ord("H")] = self._copy_out
-        self._handlers[_NOTICE] = self._notice
-        self._handlers[_NOTIFICATION] = self._notification
+        self._handlers[ord("H")] = self._results.copy_out
+        self._handlers[_NOTICE] = self._results.notice
+        self._handlers[_NOTIFICATION] = self._results.notification
 
     def take_partial(self) -> tuple[bytes, int]:
         """Give away the beginning of a message that is not whole yet, and say how much of one that passes is still to come."""
@@ -96,9 +95,9 @@ class Responses:
     def answer_of(self, data: bytes) -> Answer | None:
         """Return what `data` answers if it is the answer to one plain statement, whole. Nothing changes."""
         session = self._session
-        if self._held or self._pass or self._drop or session.swallowed or session.skipping:
+        if self._held or self._pass or self._drop or self._copying.swallowed or session.skipping:
             return None
-        return self._answers.find(data, session.expected)
+        return self._answers.find(data, self._expected)
 
     def answered(self, data: bytes, answer: Answer, now: int) -> Execution:
         """Take the answer that `answer_of` found `data` to be; return its execution, concluded."""
@@ -108,12 +107,12 @@ class Responses:
         execution.rows = rows
         affected = finished(tag, execution)
         for _ in range(entries):
-            session.expected.popleft()
+            self._expected.popleft()
         session.concluded(execution, now, affected, self._out + end)
         if execution.statement.settings:
             session.succeeded(execution)
         self._out = 0
-        session.copying_in = False
+        self._copying.reading = False
         if status == b"I":
             session.transaction_ended()
         session.settle(status)
@@ -128,7 +127,7 @@ class Responses:
             data = bytes(self._held)
             self._held.clear()
         session = self._session
-        expected = session.expected
+        expected = self._expected
         self._actions = actions
         self._now = now
         masking = session.masking is not None
@@ -154,7 +153,7 @@ class Responses:
             if end > size:
                 need = end - pos
                 if kind in _STREAMED and length >= 4:
-                    if not masking or (limit := self._gathered(kind)) == 0:
+                    if not masking or (limit := self._results.gathered(kind)) == 0:
                         self._account(kind)
                         self._pass = end - size
                         pos = size
@@ -162,7 +161,7 @@ class Responses:
                         if pos > start:
                             out.append(data[start:pos])
                         self._out += pos - mark
-                        out.append(self._too_long(kind, length))
+                        out.append(self._results.too_long(kind, length))
                         self._drop = end - size
                         start = pos = mark = size
                 elif length > session.limits.error:
@@ -179,12 +178,12 @@ class Responses:
                         execution = head
                     if execution is not None:
                         if execution.sight is not None:
-                            masker = execution.masker or self._masker(execution)
+                            masker = execution.masker or self._results.masker(execution)
                             if masker is not None and not masker.passes:
                                 if pos > start:
                                     out.append(data[start:pos])
                                 self._out += pos - mark
-                                pos, masked, rows = self._run(masker, data, pos)
+                                pos, masked, rows = self._results.masked(masker, data, pos)
                                 execution.rows += rows
                                 out.append(masked)
                                 self._out += len(masked)
@@ -248,174 +247,46 @@ class Responses:
 
     def _account(self, kind: int) -> None:
         """A message that passes while it arrives: count its row, take what it answers."""
-        expected = self._session.expected
+        expected = self._expected
         head = expected[0] if expected else None
         if kind == _DATA_ROW:
-            execution = self._current()
+            execution = current(expected)
             if execution is not None:
                 execution.rows += 1
         elif kind == _ROW_DESCRIPTION and (head is _DESCRIBE or type(head) is Described):
             expected.popleft()
 
-    # Masking
-
-    def _current(self) -> Execution | None:
-        """The execution that the server answers now."""
-        head = self._session.expected[0] if self._session.expected else None
-        if type(head) is Execution:
-            return head
-        if type(head) is Batch and head.at < len(head.executions):
-            return head.executions[head.at]
-        return None
-
-    def _gathered(self, kind: int) -> int:
-        """Return up to how many bytes a message is held until whole because of masking; 0: it passes while it arrives."""
-        if kind in (_ROW_DESCRIPTION, _NOTICE, _NOTIFICATION):
-            return _MAX_DESCRIPTION
-        execution = self._current()
-        if execution is None or execution.sight is None:
-            return 0
-        masker = execution.masker or self._masker(execution)
-        masking = self._session.masking
-        return 0 if masker is None or masker.passes or masking is None else masking.max_row
-
-    def _too_long(self, kind: int, length: int) -> bytes:
-        """Return what stands for a message that is too long to hold until whole."""
-        execution = self._current()
-        if kind in (_DATA_ROW, _COPY_DATA) and execution is not None and execution.masker is not None:
-            execution.rows += kind == _DATA_ROW
-            return execution.masker.too_long()
-        if kind == _ROW_DESCRIPTION:
-            raise ServerProtocolError(f"a RowDescription of {length} bytes is too long to mask by")
-        return b""
-
-    def _masker(self, execution: Execution) -> Rows | None:
-        """Return what masks the rows of an execution, None if nothing needs to."""
-        masking = self._session.masking
-        portal = execution.portal
-        if masking is None or not isinstance(portal, Portal):
-            if execution.hides:
-                raise ServerProtocolError("rows came that no RowDescription describes, so they cannot be masked")
-            return None
-        shape = portal.shape(self._session.catalogue)
-        if shape is None:
-            if execution.hides:
-                raise ServerProtocolError("rows came whose columns are not known, so they cannot be masked")
-            execution.masker = masking.counter(execution.sight)
-            return execution.masker
-        return self._make(execution, shape[0], shape[1])
-
-    def _make(self, execution: Execution, description: bytes, formats: tuple[int, ...] | None) -> Rows:
-        assert self._session.masking is not None
-        try:
-            execution.masker = self._session.masking.rows(execution.sight, description, formats, execution.strict)
-        except ValueError as error:
-            raise ServerProtocolError(f"a RowDescription cannot be read: {error}") from None
-        return execution.masker
-
-    def _run(self, masker: Rows, data: bytes, pos: int) -> tuple[int, bytes, int]:
-        try:
-            return masker.run(data, pos)
-        except ValueError as error:
-            raise ServerProtocolError(f"rows do not fit their description: {error}") from None
-
-    def _copy_out(self, data: bytes, pos: int, end: int) -> bytes | None:
-        execution, session = self._current(), self._session
-        if execution is not None and execution.sight is not None and session.masking is not None:
-            form, encoding = execution.statement.shape.copy, session.lexing.client_encoding
-            try:
-                execution.masker = session.masking.copied(execution.sight, form, data[pos:end], encoding, execution.strict)
-            except ValueError as error:
-                if execution.hides:
-                    raise ServerProtocolError(f"a COPY cannot be masked: {error}") from None
-                execution.masker = session.masking.counter(execution.sight)
-        return None
-
     def _columns(self, body: bytes) -> bool:
         """A RowDescription: remember it for the rows to come. Returns whether it answers what the client did not ask."""
-        head = self._session.expected[0]
+        head = self._expected[0]
         if type(head) is Described:
-            self._session.expected.popleft()
+            self._expected.popleft()
             if head.portal is not None:
                 head.portal.description = body
             elif head.prepared is not None:
                 head.prepared.description, head.prepared.catalogue = body, self._session.catalogue
             return head.ours
         if head is _DESCRIBE:
-            self._session.expected.popleft()
+            self._expected.popleft()
         elif type(head) is Batch:
             if head.at >= len(head.executions):
                 self._extra(head)
             execution = head.executions[head.at]
             if execution.sight is not None:
-                self._make(execution, body, None)
+                self._results.described(execution, body, None)
         return False
-
-    def _reported(self, kind: bytes, body: bytes) -> bytes | None:
-        """An error or notice: return what of it may be shown, None if all of it."""
-        session = self._session
-        masking, head = session.masking, self._head()
-        if masking is None or head is None:
-            return None
-        statement: Statement | None = None
-        sight: object = None
-        if type(head) is Batch:
-            execution = self._current()
-            if execution is None or not execution.hides:
-                return None
-            statement, sight = execution.statement, execution.sight
-        elif head is not _SYNC:
-            # A Parse that failed, or else what the next execution runs: it may fail in its Bind.
-            for entry in session.expected:
-                if entry is _SYNC or type(entry) is Batch:
-                    break
-                if type(entry) is Execution:
-                    if not entry.hides:
-                        return None
-                    statement, sight = entry.statement, entry.sight
-                    break
-                if type(entry) is Parsed and statement is None and entry is head:
-                    sight = masking.sight(entry.prepared.statement)
-                    if sight is None or not masking.hides(sight, False):
-                        return None
-                    statement = entry.prepared.statement
-                    break
-        fields = masking.report(sight, body, statement.text if statement is not None else "")
-        return None if fields is body else kind + _LENGTH.pack(len(fields) + 4) + fields
-
-    def _notice(self, data: bytes, pos: int, end: int) -> bytes | None:
-        return self._reported(b"N", data[pos:end])
-
-    def _notification(self, data: bytes, pos: int, end: int) -> bytes | None:
-        masking = self._session.masking
-        if masking is None:
-            return None
-        channel_end = data.find(b"\x00", pos + 4, end)
-        payload = data[channel_end + 1 : end - 1]
-        shown = masking.payload(payload)
-        if channel_end < 0 or shown == payload:
-            return None
-        body = data[pos : channel_end + 1] + shown + b"\x00"
-        return b"A" + _LENGTH.pack(len(body) + 4) + body
 
     def _conclude(self, execution: Execution, status: bytes, sqlstate: bytes = b"", affected: int = 0) -> None:
         out, self._out = self._out, 0
         self._session.conclude(execution, self._now, status, sqlstate, affected, out, self._actions)
 
-    def _head(self) -> object:
-        """The next entry the server will answer: marks that it never answers are dropped on the way."""
-        expected = self._session.expected
-        while expected and expected[0] is _COPY_END:
-            expected.popleft()
-        return expected[0] if expected else None
-
     # How executions end
 
     def _complete(self, tag: bytes) -> None:
         session = self._session
-        head = self._head()
+        head = owed(self._expected)
         if type(head) is Execution:
-            session.expected.popleft()
+            self._expected.popleft()
             execution = head
         elif type(head) is Batch:
             if head.at >= len(head.executions):
@@ -428,7 +299,7 @@ class Responses:
         session.conclude(execution, self._now, b"ok", b"", finished(tag, execution), out, self._actions)
         if execution.statement.settings:
             session.succeeded(execution)
-        session.copying_in = False
+        self._copying.reading = False
 
     def _extra(self, batch: Batch) -> None:
         """The server ran more statements than the text was split into: each still gets its event."""
@@ -446,17 +317,17 @@ class Responses:
         return None
 
     def _suspended(self, data: bytes, pos: int, end: int) -> bytes | None:
-        head = self._head()
+        head = owed(self._expected)
         if type(head) is not Execution:
             raise ServerProtocolError("PortalSuspended answers nothing that was asked")
         if isinstance(head.portal, Portal):
             head.portal.fetched = True
-        self._session.expected.popleft()
+        self._expected.popleft()
         self._conclude(head, b"ok")
         return None
 
     def _function_result(self, data: bytes, pos: int, end: int) -> bytes | None:
-        head = self._head()
+        head = owed(self._expected)
         if type(head) is not Batch or head.at >= len(head.executions):
             raise ServerProtocolError("FunctionCallResponse answers nothing that was asked")
         execution = head.executions[head.at]
@@ -466,14 +337,14 @@ class Responses:
 
     def _error(self, data: bytes, pos: int, end: int) -> bytes | None:
         session = self._session
-        reported = self._reported(b"E", data[pos:end]) if session.masking is not None else None
+        reported = self._results.reported(b"E", data[pos:end]) if session.masking is not None else None
         fields = parse_error_fields(data[pos:end])
         sqlstate = fields.get("C", b"")
         if not _SQLSTATE(sqlstate):  # it stands in the event as it is
             sqlstate = b"XX000"
         status = b"cancelled" if sqlstate == QUERY_CANCELED else b"error"
-        head = self._head()
-        session.copying_in = False
+        head = owed(self._expected)
+        self._copying.reading = False
         asked = head.denial if isinstance(head, Batch | Parsed) else None
         answer: bytes | None = None
         if asked is not None and asked.mistake is not None:
@@ -495,7 +366,7 @@ class Responses:
         first = True
         blamed = False  # of a Parse or Bind that failed, the execution right behind it is the statement that failed
         denial: Denial | None = None
-        expected = session.expected
+        expected = self._expected
         failed: list[Parsed] = []
         while expected and expected[0] is not _SYNC and type(expected[0]) is not Batch:
             entry = expected.popleft()
@@ -527,7 +398,7 @@ class Responses:
 
     def _drop_ignored(self) -> None:
         """After an error in the extended protocol the server ignores everything, Query too, until a Sync it has or will get."""
-        expected = self._session.expected
+        expected = self._expected
         while expected and expected[0] is not _SYNC:
             entry = expected.popleft()
             if type(entry) is Batch:
@@ -549,10 +420,10 @@ class Responses:
         session = self._session
         if status not in _STATUSES:
             raise ServerProtocolError("ReadyForQuery must hold one of I, T, E")
-        head = self._head()
-        if head is not _SYNC and session.swallowed and not (type(head) is Batch and head.at):
+        head = owed(self._expected)
+        if head is not _SYNC and self._copying.swallowed and not (type(head) is Batch and head.at):
             # COPY failed before it read any data, and so before it read the Sync it would have ignored.
-            session.swallowed -= 1
+            self._copying.swallowed -= 1
             session.skipping = False
             self._out = 0
             if status == b"I":
@@ -564,7 +435,7 @@ class Responses:
                 self._conclude(execution, b"not_executed")
         elif head is not _SYNC:
             raise ServerProtocolError("ReadyForQuery answers nothing that was asked")
-        session.expected.popleft()
+        self._expected.popleft()
         self._out = 0
         if status == b"I":
             session.transaction_ended()
@@ -575,18 +446,18 @@ class Responses:
     # Answers that end nothing
 
     def _take(self, wanted: object, name: str) -> None:
-        head = self._head()
+        head = owed(self._expected)
         if head is wanted:
-            self._session.expected.popleft()
+            self._expected.popleft()
             return
         raise ServerProtocolError(f"{name} answers nothing that was asked")
 
     def _parse_complete(self, data: bytes, pos: int, end: int) -> bytes | None:
-        head = self._head()
+        head = owed(self._expected)
         if type(head) is not Parsed:
             raise ServerProtocolError("ParseComplete answers nothing that was asked")
         head.prepared.waiting = head.prepared.instead = None
-        self._session.expected.popleft()
+        self._expected.popleft()
         return None
 
     def _bind_complete(self, data: bytes, pos: int, end: int) -> bytes | None:
@@ -598,16 +469,16 @@ class Responses:
         return None
 
     def _described(self, data: bytes, pos: int, end: int) -> bytes | None:
-        head = self._head()
+        head = owed(self._expected)
         if head is _DESCRIBE or type(head) is Described:
-            self._session.expected.popleft()
+            self._expected.popleft()
             if type(head) is Described and head.ours:
                 return b""
         return None
 
     def _parameter_types(self, data: bytes, pos: int, end: int) -> bytes | None:
         """ParameterDescription: the types a Parse left to the server."""
-        head = self._head()
+        head = owed(self._expected)
         if type(head) is Described and head.prepared is not None:
             count = int.from_bytes(data[pos : pos + 2], "big")
             if end - pos == 2 + 4 * count:
@@ -622,28 +493,7 @@ class Responses:
         return None
 
     def _copy_in(self, data: bytes, pos: int, end: int) -> bytes | None:
-        """CopyInResponse: Syncs already sent before the data's end are ignored by the server."""
-        session = self._session
-        head = self._head()
-        if type(head) is Execution:
-            head.copy_in = True
-        elif type(head) is Batch and head.at < len(head.executions):
-            head.executions[head.at].copy_in = True
-        kept = []
-        ended = False
-        expected = session.expected
-        if head is not None:
-            kept.append(expected.popleft())
-        while expected and not ended:
-            entry = expected.popleft()
-            if entry is _COPY_END:
-                ended = True
-            elif entry is _SYNC:
-                session.swallowed += 1
-            else:
-                kept.append(entry)
-        expected.extendleft(reversed(kept))
-        session.copying_in = not ended
+        self._copying.begins()
         return None
 
     def _copy_both(self, data: bytes, pos: int, end: int) -> bytes | None:

@@ -23,6 +23,7 @@ from ingest.core.limits import Limits
 from ingest.core.masking import Masking
 from ingest.protocols.postgres.answers import Answer as WholeAnswer
 from ingest.protocols.postgres.bounds import Bounds
+from ingest.protocols.postgres.copying import Copying
 from ingest.protocols.postgres.executions import Denial, Execution, outcome_fragment
 from ingest.protocols.postgres.expected import Batch, Expected, Parsed
 from ingest.protocols.postgres.requests import Requests
@@ -86,10 +87,7 @@ class PostgresSession:
         self.expected: deque[Expected] = deque()
         self.skipping = False
         """The server ignores everything up to the next Sync, after an error in the extended protocol."""
-        self.copying_in = False
-        """The server reads COPY data: a Sync or Flush sent now is ignored by it."""
-        self.swallowed = 0
-        """Syncs that COPY ignores, unless it fails before it reads them: answers that may still come."""
+        self.copying = Copying(self.expected)
         self.settled_at = 0
         """When the server last finished an execution: the next one's work cannot have begun earlier."""
         self.statements = 0

@@ -15,8 +15,8 @@ from ingest.core.actions import Action, Forward, ObserveText, Record, Wait, Wait
 from ingest.core.errors import ClientProtocolError
 from ingest.core.guarding import Answer, Emergency, Hold, Judgement, Request
 from ingest.protocols.postgres.bounds import exceeded
-from ingest.protocols.postgres.executions import DENY, Execution
-from ingest.protocols.postgres.expected import Batch, Parsed, Portal, Prepared, Simple
+from ingest.protocols.postgres.executions import DENY
+from ingest.protocols.postgres.expected import Portal, Prepared
 from ingest.protocols.postgres.holding import (
     HOLD,
     MORE,
@@ -28,13 +28,12 @@ from ingest.protocols.postgres.holding import (
     renamed_parse,
 )
 from ingest.protocols.postgres.messages import REFUSED_PARSE
+from ingest.protocols.postgres.names import MAX_NAME
 from ingest.protocols.postgres.parameters import result_formats
 
 if TYPE_CHECKING:
     from ingest.protocols.postgres.requests import Requests
     from ingest.protocols.postgres.session import PostgresSession
-
-_MAX_NAME = 63
 
 
 class Waiting:
@@ -42,6 +41,8 @@ class Waiting:
 
     def __init__(self, requests: Requests, session: PostgresSession) -> None:
         self._requests = requests
+        self._names = requests.names
+        self._admission = requests.admission
         self._session = session
         self.hold: Hold | None = None
         """What waits; everything from its first message on is in `_behind`."""
@@ -50,8 +51,7 @@ class Waiting:
         self.settled: tuple[Hold, Answer] | None = None
         """How the wait ended, for the message that waited, while that is read again."""
         self.approval: object = None
-        self.released: Hold | None = None
-        """The approval and the wait of the message that is being read."""
+        """The approval of the message that is being read."""
         self.granted: Granted | None = None
         """What was approved together with its Parse, and is not bound yet."""
 
@@ -73,20 +73,6 @@ class Waiting:
         """Bytes kept back because a statement waits."""
         return len(self._behind)
 
-    @property
-    def useless(self) -> bool:
-        """Whether the server skips what is sent now, or will: something of its pipeline was refused. Then nobody is asked."""
-        session = self._session
-        if session.skipping:
-            return True
-        for entry in reversed(session.expected):
-            if isinstance(entry, Execution | Parsed):
-                if entry.denial is not None:
-                    return True
-            elif entry is Simple.SYNC or isinstance(entry, Batch):
-                return False
-        return False
-
     def release(self, answer: Answer, now: int, actions: list[Action]) -> None:
         """Read on from the message that waited, judged again as the answer allows. Raises ClientProtocolError."""
         hold, self.hold = self.hold, None
@@ -98,7 +84,7 @@ class Waiting:
         if self.settled is not None:  # it means something else by now, which was judged by itself
             self.settled = None
             self._close_wait(hold, Answer("cancelled", "the message that waited means something else by now"))
-        self.approval = self.released = None
+        self.approval = self._admission.released = None
         if len(data) > self._first:
             self._requests.feed(data[self._first :], now, actions)
 
@@ -123,9 +109,9 @@ class Waiting:
         hold.settings = session.reported()
         self.hold = hold
         if hold.long_text:
-            self._requests._actions.append(ObserveText(hold.text_hash, hold.long_text))
-        session.tell(notice(hold), self._requests._actions)
-        self._requests._actions.append(Wait(hold))
+            self._admission.actions.append(ObserveText(hold.text_hash, hold.long_text))
+        session.tell(notice(hold), self._admission.actions)
+        self._admission.actions.append(Wait(hold))
 
     def _close_wait(self, hold: Hold, answer: Answer) -> None:
         said = {
@@ -133,11 +119,11 @@ class Waiting:
             "status": answer.status,
             "reason": answer.reason,
             "deciders": answer.deciders,
-            "held_us": max(0, self._requests._now - hold.at),
+            "held_us": max(0, self._admission.now - hold.at),
         }
-        self._requests._actions.append(Waited(hold, answer.status))
-        self._requests._actions.append(
-            Record("ApprovalClosed", self._requests._now, hold.context + b"," + orjson.dumps(said)[1:-1])
+        self._admission.actions.append(Waited(hold, answer.status))
+        self._admission.actions.append(
+            Record("ApprovalClosed", self._admission.now, hold.context + b"," + orjson.dumps(said)[1:-1])
         )
 
     def decide(
@@ -155,39 +141,39 @@ class Waiting:
         """
         session, guard = self._session, self._session.guard
         assert guard is not None
-        self.approval = self.released = None
+        self.approval = self._admission.released = None
         settled, self.settled = self.settled, None
         if settled is not None:
             return self._judge_again(*settled, request, judgements)
         held = any(j.holds for j in judgements) and all(j.holds or not j.stops for j in judgements)
-        if not held or not waits or self.useless:
+        if not held or not waits or self._admission.useless:
             return judgements
-        asked = guard.ask(request, judgements, self._requests._now)
+        asked = guard.ask(request, judgements, self._admission.now)
         if isinstance(asked, Hold):
             self._wait(asked, request, sql, bound, oids)
             return None
         if isinstance(asked, Emergency):
             if asked.long_text:
-                self._requests._actions.append(ObserveText(asked.text_hash, asked.long_text))
-            self._requests._actions.append(Record("BreakGlassUsed", self._requests._now, session.context + asked.body))
+                self._admission.actions.append(ObserveText(asked.text_hash, asked.long_text))
+            self._admission.actions.append(Record("BreakGlassUsed", self._admission.now, session.context + asked.body))
             self.approval = asked.approval
-            return [guard.judge(s, request.claims, self._requests._now, asked.approval) for s in request.statements]
+            return [guard.judge(s, request.claims, self._admission.now, asked.approval) for s in request.statements]
         for limit in asked.bounds:
             body = exceeded(session.session_id, limit, request.statements[0])
-            self._requests._actions.append(Record("LimitExceeded", self._requests._now, body))
+            self._admission.actions.append(Record("LimitExceeded", self._admission.now, body))
         return [asked if j.holds else j for j in judgements]
 
     def _judge_again(self, hold: Hold, answer: Answer, request: Request, judgements: list[Judgement]) -> list[Judgement]:
         """Judge what waited, with what came of it; say that the wait is over."""
         guard = self._session.guard
         assert guard is not None
-        self.released = hold
+        self._admission.released = hold
         if answer.approval is not None:
             if differs := guard.differs(hold, request.statements):
                 self._close_wait(hold, Answer("denied", differs, answer.deciders))
                 answer = Answer("denied", differs)  # nobody did: those who decided approved something else
             else:
-                found = [guard.judge(s, request.claims, self._requests._now, answer.approval) for s in request.statements]
+                found = [guard.judge(s, request.claims, self._admission.now, answer.approval) for s in request.statements]
                 stopped = next((j for j in found if j.stops), None)
                 if stopped is None:
                     self.approval = answer.approval
@@ -213,7 +199,7 @@ class Waiting:
                 params = self.settled[0].params
                 ahead = True
             else:
-                found = look_ahead(data, end, name[:_MAX_NAME], session.limits.bind)
+                found = look_ahead(data, end, name[:MAX_NAME], session.limits.bind)
                 if found.need and found.need - pos + 5 <= session.limits.statement + session.limits.bind:
                     self._requests._need = found.need - (pos - 5)
                     return MORE
@@ -226,21 +212,21 @@ class Waiting:
                 judgements = self.decide(request, [judgement], prepared.text, bound, prepared.oids)
                 if judgements is None:
                     return HOLD
-                self._requests.names.remember(name, prepared)
+                self._names.remember(name, prepared)
                 if judgements[0].stops:
-                    return self._requests._stop_parse(prepared, judgements[0], params, size)
-                self.granted = Granted(self.approval, self.released, prepared, params)
+                    return self._admission.stop_parse(prepared, judgements[0], params, size)
+                self.granted = Granted(self.approval, self._admission.released, prepared, params)
                 return self._under_own_name(prepared, data[name_end:end])
         if session.skipping:  # it is ignored, and must be even if we are mistaken
             return REFUSED_PARSE
-        self._requests.names.remember(name, prepared)
-        if len(self._requests.names.own) >= session.limits.held_prepared:
-            return self._requests._stop_parse(prepared, _TOO_MANY, params, size)
+        self._names.remember(name, prepared)
+        if len(self._names.own) >= session.limits.held_prepared:
+            return self._admission.stop_parse(prepared, _TOO_MANY, params, size)
         return self._under_own_name(prepared, data[name_end:end])
 
     def _under_own_name(self, prepared: Prepared, rest: bytes) -> bytes:
-        prepared.own_name = OWN_NAMES + b"%d" % len(self._requests.names.own)
-        self._requests.names.own[prepared.own_name] = prepared
+        prepared.own_name = OWN_NAMES + b"%d" % len(self._names.own)
+        self._names.own[prepared.own_name] = prepared
         return renamed_parse(prepared.own_name, rest)
 
     def bind_held(
@@ -255,22 +241,22 @@ class Waiting:
         if granted is None or granted.prepared is not prepared or granted.params != params:
             assert session.guard is not None
             self._look_afresh(prepared)
-            judgement = session.guard.judge(prepared.statement, prepared.claims, self._requests._now)
+            judgement = session.guard.judge(prepared.statement, prepared.claims, self._admission.now)
             request = Request((prepared.statement,), params, prepared.claims, b"prepared", session.transaction)
             judgements = self.decide(request, [judgement], prepared.text, data[pos:end], prepared.oids)
             if judgements is None:
                 return HOLD
             if judgements[0].stops:
-                stopped = self._requests._stop(
+                stopped = self._admission.stop(
                     prepared.statement, judgements[0], b"prepared", params, prepared.claims, end - pos + 5
                 )
                 if not session.skipping:
                     session.expected.append(stopped)
-                    self._requests.names.portals[portal_name[:_MAX_NAME]] = portal = Portal(prepared, params, 0)
+                    self._names.portals[portal_name[:MAX_NAME]] = portal = Portal(prepared, params, 0)
                     portal.denial = stopped.denial
                 return REFUSED_PARSE
-            granted = Granted(self.approval, self.released, prepared, params)
-        opened = self._requests.names.open_portal(portal_name, prepared, tokens, end - pos + 5)
+            granted = Granted(self.approval, self._admission.released, prepared, params)
+        opened = self._names.open_portal(portal_name, prepared, tokens, end - pos + 5)
         if opened is not None and session.masking is not None:
             opened.formats = result_formats(data, name_end + 1, end)
         if opened is not None and opened.prepared is prepared and granted.approval is not None:
