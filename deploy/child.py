@@ -37,9 +37,13 @@ def main(arguments: list[str]) -> int:
         # Patience: the process this one replaces may still be closing its files.
         with owning(pid_file(run, name), name, patience=15.0):
             if role == "proxy":
+                from ingest.core.errors import UnusableSettingError
                 from ingest.net.worker import run_worker
 
-                return int(run_worker(config, index))
+                try:
+                    return int(run_worker(config, index))
+                except UnusableSettingError as error:
+                    raise FatalError(str(error)) from None
             from deploy.single import run_node
 
             return run_node(config, log, pipeline=role == "node")
@@ -61,7 +65,7 @@ def _watch() -> None:
 
 
 def _leave(run: Path, name: str, reason: str) -> None:
-    write_private(reason_file(run, name), " ".join(reason.split())[:1000].encode())
+    write_private(reason_file(run, name), "\n".join(" ".join(line.split()) for line in reason.splitlines())[:4000].encode())
 
 
 if __name__ == "__main__":

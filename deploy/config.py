@@ -259,7 +259,9 @@ def _word(detail: ErrorDetails, lines: dict[Location, int]) -> Problem:
     elif kind in ("tuple_type", "list_type"):
         message = "must be a list; start each item with `- `"
     elif kind == "value_error":
-        message = str(context.get("error", "is not valid"))
+        error = context.get("error", "is not valid")
+        location = (*location, *getattr(error, "at", ()))
+        message = str(error)
     else:
         message = f"is not valid: {detail['msg'].lower()}"
     return Problem(setting_path(location), _line(location, lines), message)
@@ -345,15 +347,17 @@ def _absolute(model: M, base: Path) -> M:
 
 
 def _check_addresses(config: Config, lines: dict[Location, int]) -> Iterator[Problem]:
-    api: Location = ("api", "listen")
-    places: list[tuple[Location, str]] = [(api, config.api.listen)]
-    places += [(("databases", i, "listen"), d.listen) for i, d in enumerate(config.databases)]
+    taken = {config.api.listen: "the API's address too (api.listen)"}
+    metrics = config.proxy.metrics_listen
+    places: list[tuple[Location, str]] = [(("databases", i, "listen"), d.listen) for i, d in enumerate(config.databases)]
+    if metrics is not None:
+        places.insert(0, (("proxy", "metrics_listen"), metrics))
     for location, listen in places:
-        if not 1 <= split_address(listen)[1] <= 65535:
-            yield Problem(setting_path(location), _line(location, lines), f"port must be 1 to 65535, not {listen!r}")
-        if location != api and listen == config.api.listen:
-            text = f"{listen} is the API's address too (api.listen); give one of them another port"
+        if listen in taken:
+            text = f"{listen} is {taken[listen]}; give one of them another port"
             yield Problem(setting_path(location), _line(location, lines), text)
+        elif listen == metrics:
+            taken[listen] = "the address of the proxies' metrics too (proxy.metrics_listen)"
 
 
 def _check_files(config: Config, sections: Sequence[str], lines: dict[Location, int]) -> Iterator[Problem]:

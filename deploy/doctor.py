@@ -67,8 +67,10 @@ def findings(path: Path) -> Iterator[Finding]:
         for problem in str(error).splitlines():
             yield Finding("configuration", "fail", problem, "mend the file; docs/configuration.md lists every setting")
         return
-    yield Finding("configuration", "ok", f"{path}: {len(config.databases)} databases")
+    yield _configuration(path, config)
     yield _hot_modules()
+    if config.policy.files:
+        yield _policy(config)
     data = DataDir(config.data_dir)
     yield from _data_directory(data, config)
     running = _running(data)
@@ -82,6 +84,25 @@ def findings(path: Path) -> Iterator[Finding]:
     yield from _store(config, running)
     yield _api(config, running)
     yield from _archive(data)
+
+
+def _configuration(path: Path, config: Config) -> Finding:
+    names = ", ".join(database.alias for database in config.databases)
+    if names:
+        return Finding("configuration", "ok", f"{path}: {names}")
+    return Finding("configuration", "warn", f"{path} names no database", "add one to databases: nobody can connect")
+
+
+def _policy(config: Config) -> Finding:
+    from deploy.policy_commands import load_policy
+    from processors.policy import PolicyError
+
+    try:
+        policy = load_policy(list(config.policy.files))
+    except PolicyError as error:
+        remedy = "mend it: proxies do not start with it, and those that run keep the last one; docs/policy.md"
+        return Finding("policy", "fail", "; ".join(str(error).splitlines()), remedy)
+    return Finding("policy", "ok", f"{policy.version}: {len(policy.bundle.rules)} rules")
 
 
 def _hot_modules() -> Finding:

@@ -173,9 +173,18 @@ def check_addresses(config: Config, roles: tuple[str, ...]) -> None:
         try:
             bind(address).close()
         except OSError as error:
-            taken = error.errno == errno.EADDRINUSE
-            why = "is taken by another process; stop that one" if taken else f"cannot be listened on ({error.strerror})"
-            raise UpError(f"{setting}: {address} {why}, or give another address") from None
+            raise UpError(f"{setting}: {address} {_not_listened_on(error)}") from None
+
+
+def _not_listened_on(error: OSError) -> str:
+    if isinstance(error, socket.gaierror):
+        return "cannot be listened on: its name has no address; give an address of this machine, or 0.0.0.0 for all of them"
+    why = {
+        errno.EADDRINUSE: "is taken by another process; stop that one, or give another address",
+        errno.EADDRNOTAVAIL: "is no address of this machine; give one that is, or 0.0.0.0 for all of them",
+        errno.EACCES: "is not for this user to listen on; give a port from 1024",
+    }
+    return why.get(error.errno or 0, f"cannot be listened on ({error.strerror}); give another address")
 
 
 def _has_api(roles: tuple[str, ...]) -> bool:

@@ -176,7 +176,8 @@ class Supervisor:
             return
         reason = child.ended(code, now)
         if code == FATAL and not child.has_settled:  # what has worked may again, and the others go on meanwhile
-            raise ChildFatalError(reason)
+            raise ChildFatalError(child.reason() or f"{child.spec.name} {reason}")
+        reason = " ".join(reason.split())
         self._announce(f"{child.spec.name} (pid {pid}) {reason}; starting it again in {child.start_at - now:.1f} s")
 
     def _stop_all(self) -> None:
@@ -228,14 +229,19 @@ class _Child:
         self.release()
         lived = now - self._started
         settled = lived >= (KILLED_SETTLED_SECONDS if code == -signal.SIGKILL else SETTLED_SECONDS)
-        self.has_settled |= settled
+        self.has_settled |= settled and code != FATAL  # said at a start, however long that took on a busy machine
         self._quick_deaths = 0 if settled else self._quick_deaths + 1
         self.start_at = now + min(FIRST_WAIT * 2 ** max(0, self._quick_deaths - 1), LONGEST_WAIT)
         if code < 0:
             return f"was killed by {signal.Signals(-code).name} after {lived:.1f} s"
+        reason = self.reason()
+        return f"ended after {lived:.1f} s" + (f": {reason}" if reason else f" with exit code {code}")
+
+    def reason(self) -> str:
+        """What it left as the reason of its end, a line each; empty if it left none."""
         with contextlib.suppress(OSError):
-            return f"ended after {lived:.1f} s: {reason_file(self._run, self.spec.name).read_text('utf-8').strip()}"
-        return f"ended after {lived:.1f} s with exit code {code}"
+            return reason_file(self._run, self.spec.name).read_text("utf-8").strip()
+        return ""
 
     def signal(self, number: signal.Signals) -> None:
         if self.process is not None and self.process.poll() is None:

@@ -27,5 +27,9 @@ class AuthenticationError(IngestError):
     """The proxy and the database could not authenticate to each other (credential, mechanism or a failed proof)."""
 
 
-class CertificateError(IngestError):
+class UnusableSettingError(IngestError):
+    """What a setting names cannot be used: to start again changes nothing before somebody has mended it."""
+
+
+class CertificateError(UnusableSettingError):
     """A certificate, key or authority file cannot be used; the text names the file and the remedy."""

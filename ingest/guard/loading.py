@@ -11,7 +11,7 @@ from pathlib import Path
 
 import orjson
 
-from ingest.core.errors import IngestError
+from ingest.core.errors import UnusableSettingError
 from ingest.guard.guard import Guard
 from ingest.guard.rights import Grants
 from processors.policy import Policy, PolicyError, read_bundle
@@ -20,7 +20,7 @@ Note = Callable[[bytes], object]
 """Records the body of a PolicyChanged event."""
 
 
-class PolicyFilesError(IngestError):
+class PolicyFilesError(UnusableSettingError):
     """The policy cannot be used; the text names file and remedy."""
 
 
@@ -37,7 +37,7 @@ class PolicyFiles:
         except OSError as error:
             raise PolicyFilesError(f"policy.files: {error.filename}: cannot be read: {error.strerror}") from None
         except PolicyError as error:
-            raise PolicyFilesError(f"policy.files: {error}") from None
+            raise PolicyFilesError("\n".join(f"policy.files: {line}" for line in str(error).splitlines())) from None
         if grants is not None:
             self.guard.grants = grants
         self._say("loaded", self.guard.policy, "")

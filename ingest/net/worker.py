@@ -25,7 +25,7 @@ import orjson
 import structlog
 import uvloop
 
-from ingest.core.errors import IngestError
+from ingest.core.errors import IngestError, UnusableSettingError
 from ingest.core.guarding import Hold
 from ingest.core.limits import Limits
 from ingest.guard.allowance import Allowance
@@ -503,9 +503,14 @@ async def _serve(config: Config, index: int) -> None:
 
 
 def run_worker(config: Config, index: int) -> int:
-    """Run worker `index` until it is told to stop; return the exit code. Problems are one line on stderr."""
+    """Run worker `index` until it is told to stop; return the exit code. Problems are one line on stderr.
+
+    Raises UnusableSettingError, for whoever started it to say: there is nothing to be tried again.
+    """
     try:
         uvloop.run(_serve(config, index))
+    except UnusableSettingError:
+        raise
     except (IngestError, SpoolError, TokenStoreError, ControlKeyError) as error:
         if os.environ.get("AFFIDAVIT_LOGS") == "json":
             structlog.get_logger().error(str(error), source=f"{config.proxy.name}/{index}")

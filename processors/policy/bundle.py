@@ -35,7 +35,8 @@ MAX_BYTES = 1024**2
 MAX_RULES = 1000
 """Rules of all files together: evaluation is linear in them."""
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+_NAME = r"^[a-z0-9][a-z0-9_.-]{0,63}$"
+Name = Annotated[str, Field(pattern=_NAME)]
 
 
 class PolicyError(Exception):
@@ -348,6 +349,8 @@ def _worded(error: ValidationError) -> Iterable[str]:
                 said = f"must be a list, each item behind `- `{shown}"
             case "int_type" | "int_parsing":
                 said = f"must be a whole number{shown}"
+            case "string_pattern_mismatch" if context.get("pattern") == _NAME:
+                said = f"must be lower case letters, digits, `-`, `_` and `.`, at most 64{shown}"
             case _:
                 said = detail["msg"].removeprefix("Value error, ")
         yield f"{where}: {said}"

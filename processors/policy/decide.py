@@ -8,6 +8,8 @@ Of `a && b` CEL drops the error of one side where the other is false: that rule 
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
@@ -297,9 +299,18 @@ def _expression(rule: Rule) -> str:
 
 
 def _compiler_said(error: Exception) -> str:
-    """The compiler's own words, on one line, without its drawing of the place."""
+    """The compiler's own words, on one line, without its drawing of the place; and what was likely meant."""
     lines = [line for line in str(error).splitlines() if not line.lstrip().startswith("|")]
-    return " ".join(lines).replace("INVALID_ARGUMENT: ", "").replace(" [INVALID_ARGUMENT]", "")[:500]
+    said = " ".join(lines).replace("INVALID_ARGUMENT: ", "").replace(" [INVALID_ARGUMENT]", "").replace(" (in container '')", "")
+    said = re.sub(r"ERROR: <input>:(\d+):(\d+): ", r"line \1, character \2 of `when`: ", said).strip()[:500]
+    unknown = re.search(r"undeclared reference to '([^']+)'", said)
+    if unknown and (near := difflib.get_close_matches(unknown[1], VARIABLES, n=1, cutoff=0.6)):
+        return f"{said}; did you mean {near[0]}?"
+    if unknown:
+        return f"{said}; docs/policy.md lists the variables"
+    if "token recognition error at: '= '" in said:
+        return f"{said}; values are compared with =="
+    return said
 
 
 __all__ = ["Matches", "Policy", "Ruling", "Values", "compile_rule", "evaluated", "joined", "names_read"]

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from schemas.classes import DataClass, Style
 from schemas.config.approvals import Addresses, ApprovalSettings, ApproverAddresses, NotificationSettings
-from schemas.config.base import Alias, HostPort, Settings, is_safe_url, with_secrets
+from schemas.config.base import Alias, HostPort, SettingError, Settings, is_safe_url, with_secrets
 from schemas.config.databases import (
     ClientTls,
     ClientTlsMode,
@@ -188,9 +188,10 @@ class Config(Settings):
     def _links_are_safe(self) -> Config:
         told = self.notifications.given or any(a.given for a in self.notifications.approvers)
         if told and not is_safe_url(self.public_url):
-            raise ValueError(
+            raise SettingError(
+                ("approvals", "url"),
                 "notifications have links: set approvals.url to where approvers reach the page, such as "
-                f"https://audit.example.com{_PAGE} (https, since a link can decide; http only on this machine itself)"
+                f"https://audit.example.com{_PAGE} (https, since a link can decide; http only on this machine itself)",
             )
         return self
 
@@ -198,23 +199,30 @@ class Config(Settings):
     def _logins_lead_back(self) -> Config:
         if any(i.client_id is not None for i in self.identity.issuers):
             if not is_safe_url(self.public_url):
-                raise ValueError(
+                raise SettingError(
+                    ("approvals", "url"),
                     "identity.issuers[].client_id has people come back from their provider: set approvals.url to where they "
-                    f"reach the page, such as https://audit.example.com{_PAGE} (https; http only on this machine itself)"
+                    f"reach the page, such as https://audit.example.com{_PAGE} (https; http only on this machine itself)",
                 )
             if not self.api.group_roles:
-                raise ValueError("identity.issuers[].client_id needs api.group_roles: which groups have which role")
+                text = "identity.issuers[].client_id needs api.group_roles: which groups have which role"
+                raise SettingError(("api", "group_roles"), text)
         return self
 
     @model_validator(mode="after")
     def _unambiguous(self) -> Config:
-        aliases = [d.alias for d in self.databases]
-        for alias in aliases:
-            if aliases.count(alias) > 1:
-                raise ValueError(f"database alias {alias!r} is given twice")
+        aliases: dict[str, int] = {}
         shared: dict[str, DatabaseSettings] = {}
-        for d in self.databases:
+        for index, d in enumerate(self.databases):
+            if aliases.setdefault(d.alias, index) != index:
+                text = (
+                    f"{d.alias!r} is given twice, first by databases[{aliases[d.alias]}]; each database needs a name of its own"
+                )
+                raise SettingError(("databases", index, "alias"), text)
             first = shared.setdefault(d.listen, d)
             if first.client_tls != d.client_tls:
-                raise ValueError(f"{first.alias!r} and {d.alias!r} share {d.listen} but differ in client_tls")
+                text = (
+                    f"{first.alias!r} and {d.alias!r} share {d.listen} but differ in client_tls; give both the same, or two ports"
+                )
+                raise SettingError(("databases", index, "client_tls"), text)
         return self

@@ -7,10 +7,26 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 Alias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,63}$")]
-HostPort = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+):[0-9]{1,5}$")]
+
+
+def _with_port(listen: str) -> str:
+    if not 1 <= int(listen.rpartition(":")[2]) <= 65535:
+        raise ValueError(f"port must be 1 to 65535, not {listen!r}")
+    return listen
+
+
+HostPort = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+):[0-9]{1,5}$"), AfterValidator(_with_port)]
+
+
+class SettingError(ValueError):
+    """Settings that contradict each other; `at` is the one to change, as far below the section that sees it as need be."""
+
+    def __init__(self, at: tuple[str | int, ...], message: str) -> None:
+        super().__init__(message)
+        self.at = at
 
 
 class Settings(BaseModel):

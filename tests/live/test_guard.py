@@ -13,6 +13,8 @@ import pytest
 import yaml
 
 from deploy.cli import run
+from deploy.layout import DataDir
+from deploy.supervisor import FATAL, reason_file
 from tests.support.affidavit import UNMASKED, Machine, Proxy
 from tests.support.affidavit import proxy as running_proxy
 from tests.support.ports import wait_for
@@ -202,8 +204,9 @@ def test_a_proxy_does_not_start_with_a_policy_it_cannot_use(pg: Postgres, tmp_pa
     try:
         running.start(wait=False)
         assert running.process is not None
-        assert running.process.wait(timeout=30) != 0
-        assert "policy.files: rule a" in running.said() and "principal.nme" in running.said()
+        assert running.process.wait(timeout=30) == FATAL, "the supervisor would start it again and again"
+        said = reason_file(DataDir(running.data_dir).run, "proxy/0").read_text()
+        assert said.startswith("policy.files: rule a: ") and "principal.nme" in said
     finally:
         running.stop()
         running.remove()

@@ -160,6 +160,31 @@ def test_a_taken_database_address_is_named(tmp_path: Path) -> None:
     assert done.stderr.startswith(f"error: databases[0].listen: 127.0.0.1:{port} is taken by another process")
 
 
+@pytest.mark.parametrize(
+    ("listen", "said"),
+    [("203.0.113.7:6432", "is no address of this machine"), ("no.such.host.invalid:6432", "its name has no address")],
+)
+def test_an_address_that_is_not_of_this_machine_is_named(tmp_path: Path, listen: str, said: str) -> None:
+    node = Node(tmp_path, databases=[{"alias": "shop", "listen": listen, "upstream": {"database": "d", "user": "u"}}])
+    done = command("up", "-c", str(node.config))
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: databases[0].listen: {listen} ") and said in done.stderr
+
+
+def test_a_policy_that_cannot_be_used_stops_all_with_its_words_once(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(
+        "bundle: b\nrules: [{id: a, effect: no, when: 'true', reason: r}, {id: B, effect: deny, when: 'true', reason: r}]"
+    )
+    database = {"alias": "shop", "listen": f"127.0.0.1:{free_port()}", "upstream": {"database": "d", "user": "u"}}
+    node = Node(tmp_path, databases=[database], policy={"files": [str(rules)]})
+    done = command("up", "-c", str(node.config), timeout=120)
+    assert done.returncode == 1
+    said = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert [line.split(": ")[3] for line in said] == ["rules[0].effect", "rules[1].id"], done.stderr
+    assert all(line.startswith(f"error: policy.files: {rules}: ") for line in said)
+
+
 def test_proxies_alone_want_a_database(tmp_path: Path) -> None:
     done = command("proxy", "-c", str(Node(tmp_path).config))
     assert (done.returncode, done.stderr[:33]) == (1, "error: databases: none is configu")
@@ -304,10 +329,12 @@ def test_doctor_names_what_is_wrong(pg: postgres.Postgres, tmp_path: Path) -> No
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         down = {**upstream, "port": free_port()}
+        rules = tmp_path / "rules.yaml"
+        rules.write_text("bundle: b\nrules: [{id: a, effect: deny, when: principal.kin == 'x', reason: r}]")
         node = Node(tmp_path, databases=[
             {"alias": "shop", "listen": address, "upstream": upstream, "client_tls": pairs[0]},
             {"alias": "down", "listen": f"127.0.0.1:{free_port()}", "upstream": down, "client_tls": pairs[1]},
-        ])  # fmt: skip
+        ], policy={"files": [str(rules)]})  # fmt: skip
         node.data.prepare()
         node.data.root.chmod(0o755)
         done = command("doctor", "-c", str(node.config))
@@ -320,6 +347,7 @@ def test_doctor_names_what_is_wrong(pg: postgres.Postgres, tmp_path: Path) -> No
         ("certificate shop", "fail", "does not belong to the first certificate"),
         ("certificate down", "warn", "renew it"),
         ("data directory", "warn", "chmod 700"),
+        ("policy", "fail", "did you mean principal.kind?"),
         ("store", "ok", "answers"),
         ("hot modules", "ok", "interpreted"),
     ):

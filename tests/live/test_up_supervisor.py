@@ -127,7 +127,11 @@ def test_a_crash_loop_slows_down_and_says_why(tmp_path: Path) -> None:
     assert all("chDB is asleep" in line for line in deaths)
 
 
-def test_a_fatal_child_stops_everything_with_its_reason(tmp_path: Path) -> None:
+@pytest.mark.parametrize("settled_seconds", [10.0, 0.0], ids=["quick", "slow"])
+def test_a_fatal_child_stops_everything_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settled_seconds: float
+) -> None:
+    monkeypatch.setattr("deploy.supervisor.SETTLED_SECONDS", settled_seconds)
     reason = reason_file(tmp_path, "node/0")
     then = f"open({str(reason)!r}, 'w').write('port 1 is taken'); os._exit(78)"
     with pytest.raises(ChildFatalError, match="port 1 is taken"):

@@ -67,6 +67,9 @@ def test_an_empty_file_is_all_defaults(tmp_path: Path) -> None:
     ("127.0.0.1:6432", "localhost", 4, "databases[0].listen", "such as 127.0.0.1:6432"),
     ("127.0.0.1:6432", "127.0.0.1:70000", 4, "databases[0].listen", "1 to 65535"),
     ("127.0.0.1:6432", "127.0.0.1:8080", 4, "databases[0].listen", "API's address"),
+    ("databases:", "proxy: {metrics_listen: '127.0.0.1:6432'}\ndatabases:", 5, "databases[0].listen", "proxies' metrics"),
+    ("databases:", "proxy: {metrics_listen: '127.0.0.1:8080'}\ndatabases:", 2, "proxy.metrics_listen", "API's address"),
+    ("databases:", "proxy: {metrics_listen: '127.0.0.1:0'}\ndatabases:", 2, "proxy.metrics_listen", "1 to 65535"),
     ("alias: shop", "alias: my shop", 3, "databases[0].alias", "letters, digits"),
     ("host: db", "port: 0\n      host: db", 7, "databases[0].upstream.port", "at least 1, not '0'"),
     ("host: db", "port: abc\n      host: db", 7, "databases[0].upstream.port", "whole number, not 'abc'"),
@@ -101,8 +104,10 @@ def test_all_mistakes_are_reported_at_once_each_on_a_line_of_its_own(tmp_path: P
 
 def test_a_shared_alias_and_a_shared_listener_that_differs_are_refused(tmp_path: Path) -> None:
     item = GOOD.split("databases:\n")[1]
-    assert "given twice" in problems(tmp_path, GOOD + item)[0][2]
-    assert "differ in client_tls" in problems(tmp_path, GOOD + item.replace("shop", "hr").replace("off", "allow"))[0][2]
+    line, setting, says = problems(tmp_path, GOOD + item)[0]
+    assert (line, setting) == (11, "databases[1].alias") and "'shop' is given twice, first by databases[0]" in says
+    line, setting, says = problems(tmp_path, GOOD + item.replace("shop", "hr").replace("off", "allow"))[0]
+    assert (line, setting) == (13, "databases[1].client_tls") and "differ in client_tls" in says
 
 
 @pytest.mark.parametrize(("text", "line", "says"), [

@@ -159,6 +159,20 @@ def test_what_is_wrong_with_a_bundle_is_said(text: bytes, said: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("when", "said"),
+    [
+        ("principal.kinds == 'x'", "line 1, character 10 of `when`: undeclared reference to 'principal.kinds'; did you mean "),
+        ("weather == 'x'", "undeclared reference to 'weather'; docs/policy.md lists the variables"),
+        ("principal.kind = 'agent'", "values are compared with =="),
+    ],
+)  # fmt: skip
+def test_what_was_likely_meant_is_said(when: str, said: str) -> None:
+    with pytest.raises(PolicyError) as caught:
+        policy(rule("a", "deny", when))
+    assert str(caught.value).startswith("rule a: ") and said in str(caught.value)
+
+
+@pytest.mark.parametrize(
     "when",
     ["principal.name == 'x'", "time.hour", "'drop' in statement.dangers || 1", "time.hour > '3'", "true) || (false", "dyn(true)",
      "x ==", "principal.kind = 'agent'"],

@@ -128,6 +128,7 @@ def test_the_commands_print_and_exit_as_they_found(tmp_path: Path, capsys: pytes
 @pytest.mark.parametrize(
     ("rule", "said"),
     [
+        ("id: A b", "rules[0].id: must be lower case letters, digits, `-`, `_` and `.`, at most 64, not 'A b'"),
         ("reason: no", "rules[0].reason: must be text, and YAML reads this as false: put it in quotes"),
         ("reason: 12", "rules[0].reason: must be text, not 12: put it in quotes"),
         ("effect: denyy", "rules[0].effect: must be 'allow', 'alert', 'mask', 'hold' or 'deny', not 'denyy'"),
