@@ -57,6 +57,17 @@ class ClockError(Exception):
 Harms = Callable[[Statement, "frozenset[DataClass]"], Iterable[Danger]]
 """Returns the dangers of a statement that only the classes of its columns tell, for somebody who sees these as they are."""
 
+
+class Columns(Protocol):
+    """Whoever knows what a statement does with columns of which classes."""
+
+    def written(self, statement: Statement) -> tuple[Iterable[str], Iterable[str]]:
+        """Return the classes of what it gives values, and of what it removes."""
+
+    def looks_up(self, statement: Statement, clear: frozenset[DataClass]) -> bool:
+        """Tell whether it asks of what is masked only for the row of one whole value."""
+
+
 Classes = Callable[[Statement], tuple[Iterable[str], bool]]
 """Returns the data classes of what a statement touches, and whether they are known for all of it."""
 
@@ -160,6 +171,8 @@ class PolicyGuard:
         """Returns the statistics of the database's tables, and a number that is another where they are others."""
         self.harms: Harms | None = None
         """Set where results are masked: what only the classes of columns tell of a statement."""
+        self.columns: Columns | None = None
+        """Set there, too."""
         self._clear: tuple[Policy, Acting, frozenset[DataClass]] | None = None
         self._policy: Policy | None = None
         self._acting = Acting(subject, ())
@@ -385,9 +398,13 @@ class PolicyGuard:
             classes, known = self.classes(statement)
             touched = list(classes)
             change = change_of(statement.shape.changes, self.sizes()[1]) if policy.reads_change else NO_CHANGE
-            values.update(statement_values(statement.facts, statement.fingerprint, claims, touched, known, change))
+            clear = self.clear() | self.granted(statement) if masks and grants else self.clear() if masks else _NONE
+            columns = self.columns
+            written = columns.written(statement) if columns is not None and known else None
+            looks_up = columns is not None and columns.looks_up(statement, clear)
+            seen = statement_values(statement.facts, statement.fingerprint, claims, touched, known, change, written, looks_up)
+            values.update(seen)
             if self.harms is not None:
-                clear = self.clear() | self.granted(statement) if grants else self.clear()
                 values["statement.dangers"] += [str(danger) for danger in self.harms(statement, clear)]
             gives = given(grants, statement.facts, touched) if grants and (policy.reads_granted or masks) else NOTHING_GIVEN
             values.update(granted_values(gives.objects, gives.classes))

@@ -321,6 +321,21 @@ class CatalogueTags:
                         found |= given
         return frozenset(found)
 
+    def is_key(self, name: str) -> bool:
+        """Return whether no two rows have the same value in a column, as facts name it, of whatever table it may be."""
+        found, column = self.relations_of(name), name.rpartition(".")[2]
+        return bool(found) and all(column in relation.keys for relation in found)
+
+    def is_made(self, name: str) -> bool:
+        """Return whether a column, as facts name it, is made of others of its row, or may be."""
+        found, column = self.relations_of(name), name.rpartition(".")[2]
+        return not found or any(c.generated or c.default for r in found for c in r.columns if c.name == column)
+
+    def relations_of(self, name: str) -> tuple[Relation, ...]:
+        """Return the tables and views that a column, as facts name it, may be of; none where that is not known."""
+        table = name.rpartition(".")[0]
+        return self.catalogue.find(*table.split(".", 1)) if "." in table else ()
+
     def may_be_shown(self, names: Iterable[str], touched: Iterable[str]) -> bool:
         """Return whether one of the table columns that a column may be is not masked: what holds nothing but prose is shown."""
         for name in names:

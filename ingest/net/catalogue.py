@@ -165,6 +165,7 @@ def _relation(r: dict[str, Any]) -> Relation:
         columns,
         cascades=tuple((event, child, tuple(key)) for event, child, key in r["cascades"]),
         belongs=tuple((parent, column) for parent, column in r["belongs"]),
+        keys=tuple(r["keys"]),
         wrapper=r["wrapper"],
         comment=r["comment"],
         **lists,
@@ -187,6 +188,7 @@ def _function(f: dict[str, Any]) -> Function:
         tuple(name.removeprefix("pg_catalog.") for name in f["calls"]),
         f["result"],
         tuple(f["takes"]),
+        tuple(f["arguments"]),
     )
 
 

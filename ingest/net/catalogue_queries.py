@@ -71,6 +71,9 @@ SELECT json_build_object('schema', n.nspname, 'name', c.relname, 'kind', c.relki
     JOIN pg_catalog.pg_namespace f ON f.oid = r.relnamespace
     JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.conkey[1]
     WHERE k.conrelid = c.oid AND k.contype = 'f' AND k.convalidated AND cardinality(k.conkey) = 1 AND a.attnotnull),
+  'keys', (SELECT coalesce(json_agg(DISTINCT a.attname), '[]') FROM pg_catalog.pg_index x
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = x.indkey[0]
+    WHERE x.indrelid = c.oid AND x.indisunique AND x.indisvalid AND x.indnkeyatts = 1 AND x.indpred IS NULL),
   'wrapper', coalesce((SELECT w.fdwname FROM pg_catalog.pg_foreign_table f
     JOIN pg_catalog.pg_foreign_server s ON s.oid = f.ftserver
     JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid = s.srvfdw WHERE f.ftrelid = c.oid), ''))
@@ -115,6 +118,8 @@ SELECT json_build_object('schema', n.nspname, 'name', p.proname, 'language', l.l
   'takes', (SELECT coalesce(json_agg(DISTINCT t.typname), '[]') FROM unnest(p.proargtypes) a
     JOIN pg_catalog.pg_type t ON t.oid = a JOIN pg_catalog.pg_namespace w ON w.oid = t.typnamespace
     WHERE w.nspname <> 'pg_catalog'),
+  'arguments', (SELECT coalesce(json_agg(a.name ORDER BY a.n), '[]') FROM unnest(p.proargnames) WITH ORDINALITY a (name, n)
+    WHERE a.name <> '' AND coalesce(p.proargmodes[a.n], 'i') IN ('i', 'v')),
   'extension', coalesce((SELECT x.extname FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension x ON x.oid = d.refobjid
     WHERE d.objid = p.oid AND d.classid = 'pg_catalog.pg_proc'::regclass AND d.deptype = 'e' LIMIT 1), ''),
   'definition', CASE WHEN l.lanname = 'sql' AND p.prokind <> 'a' AND p.prosrc = ''

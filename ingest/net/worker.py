@@ -258,7 +258,7 @@ class Worker:
         session.mask(masking)
         if isinstance(guard, PolicyGuard):
             guard.classes = shared.classes
-            guard.harms = shared.harms
+            guard.harms, guard.columns = shared.harms, shared
         session.guard = MaskingGuard(guard, masking, session.session_id)
 
     def _tagged(self, database: DatabaseSettings) -> Override:

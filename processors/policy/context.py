@@ -88,6 +88,11 @@ STATEMENT: dict[str, Variable] = {
     "columns.write": _list("columns written"),
     "columns.argument": _list("columns given to functions"),
     "data.classes": _list("data classes of the columns used, such as `email`"),
+    "data.written": _list("of these, what is in columns that it gives values; all of them where that is not known"),
+    "data.removed": _list("of these, what is in tables of which it removes rows; likewise"),
+    "data.lookup": _truth(
+        "whether all that conditions ask of masked columns is which row has a whole e-mail address or key (docs/guardrails.md)"
+    ),
     "data.known": _truth("whether the classes of everything touched are known; false without a catalogue"),
     "change.table_rows": _number(
         "rows that the table has which an UPDATE or DELETE changes, as the database estimates; -1: not known", -1
@@ -170,8 +175,16 @@ def statement_values(
     classes: Iterable[str] = (),
     classes_known: bool = False,
     change: Change = NO_CHANGE,
+    written: tuple[Iterable[str], Iterable[str]] | None = None,
+    looks_up: bool = False,
 ) -> Values:
-    """Return the values of one statement. What cannot be read is in danger `opaque`, whoever made the facts."""
+    """Return the values of one statement. What cannot be read is in danger `opaque`, whoever made the facts.
+
+    `written` are the classes of what it gives values and of what it removes; None: not known, so that all that it touches counts
+    as both where it writes anything.
+    """
+    touched = list(classes)
+    given, removed = written if written is not None else (touched, touched) if facts.writes else ((), ())
     by_role: dict[str, list[str]] = {role: [] for role in _ROLES}
     for use in facts.columns:
         for role in use.roles:
@@ -191,7 +204,10 @@ def statement_values(
         "statement.fingerprint": fingerprint,
         "columns.all": [use.name for use in facts.columns],
         **{f"columns.{role}": names for role, names in by_role.items()},
-        "data.classes": list(classes),
+        "data.classes": touched,
+        "data.written": list(given),
+        "data.removed": list(removed),
+        "data.lookup": looks_up,
         "data.known": classes_known,
         "change.table_rows": change.table_rows,
         "change.rows": change.rows,

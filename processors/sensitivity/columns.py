@@ -139,6 +139,7 @@ _NEVER: dict[str, frozenset[DataClass]] = {
     "bool": frozenset(DataClass),
     "uuid": frozenset(DataClass) - {DataClass.CREDENTIAL, DataClass.SECRET_KEY, DataClass.DEVICE_ID},
 }
+_WHOLE_NUMBERS = frozenset(("bigint", "integer", "smallint", "int8", "int4", "int2"))
 _DATES = frozenset(("date", "timestamp", "timestamptz", "timestamp without time zone", "timestamp with time zone"))
 _NETWORK = {
     "inet": DataClass.IP_ADDRESS,
@@ -215,6 +216,9 @@ def classify(column: Column, scanner: Scanner) -> frozenset[DataClass]:
         if len(words(column.comment)) <= 8
         else by_name(column.name, column.table)
     )
+    if base in _WHOLE_NUMBERS and words(column.name)[-2:] == ("patient", "id"):
+        # A number that rows refer to each other by says nothing of anybody; a text may be what a hospital writes on its papers.
+        named = by_name("_".join(words(column.name)[:-2]), column.table)
     named -= _NEVER.get(base, frozenset())
     if base in _DATES:
         return named & {DataClass.DATE_OF_BIRTH}

@@ -61,6 +61,8 @@ class Relation:
     """Tables whose rows go, or change, with its own: (`delete` or `update`, table, columns of its key)."""
     belongs: tuple[tuple[str, str], ...] = ()
     """Tables of which every row of it has one: (table, its column that refers to that, which is never NULL)."""
+    keys: tuple[str, ...] = ()
+    """Columns of which no two rows have the same value, each by itself."""
 
     @property
     def qualified(self) -> str:
@@ -90,6 +92,8 @@ class Function:
     """The type of its result, if that did not come with the server."""
     takes: tuple[str, ...] = ()
     """Types of its arguments that did not come with the server: a call makes values of them."""
+    arguments: tuple[str, ...] = ()
+    """Names of the arguments that calls give, as its body may use them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,11 +232,12 @@ def _parts(
                     r.policies,
                     r.cascades,
                     r.belongs,
+                    r.keys,
                 ]
             )
             yield orjson.dumps([[c.name, c.number, c.type, c.not_null, c.comment, c.generated, c.default] for c in r.columns])
     for name in sorted(functions):
         for f in functions[name]:
             yield orjson.dumps([f.schema, f.name, f.language, f.volatility, f.body, f.oid, f.definer])
-            yield orjson.dumps([f.defaults, f.settings, f.calls, f.result, f.takes])
+            yield orjson.dumps([f.defaults, f.settings, f.calls, f.result, f.takes, f.arguments])
     yield orjson.dumps(rest)

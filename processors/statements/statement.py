@@ -77,7 +77,9 @@ class Shape:
     what its condition compares) of each UPDATE and DELETE. `called` are the functions that its own text calls, without those
     that triggers, views and other code call; None where these are not told apart. `handed` are columns that it gives to
     functions and operators of the database's own. `code` is what it makes. `qualified` are relations that it names with their
-    schemas: no temporary ones.
+    schemas: no temporary ones. `looked_up` are columns of which its conditions ask nothing but whether they are one whole value
+    that it says, of these `searched` by words, and `null_tested` those of which they ask nothing but whether they are NULL.
+    `asks_handed`: conditions in code ask of what it hands over.
     """
 
     outputs: tuple[frozenset[str] | str | None, ...] | None = None
@@ -98,6 +100,10 @@ class Shape:
     handed: frozenset[str] = frozenset()
     code: Code = NO_CODE
     qualified: frozenset[str] = frozenset()
+    looked_up: frozenset[str] = frozenset()
+    searched: frozenset[str] = frozenset()
+    null_tested: frozenset[str] = frozenset()
+    asks_handed: bool = False
 
 
 UNSHAPED = Shape()

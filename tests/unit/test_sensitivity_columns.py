@@ -91,3 +91,10 @@ def test_types_and_comments() -> None:
     assert classify(Column(table="t", name="created", type="date"), SCANNER) == frozenset()
     assert classify(Column(table="t", name="c7", type="text", comment="customer e-mail"), SCANNER) == {C.EMAIL}
     assert classify(Column(table="t", name="emails", type="text[]", comment="email"), SCANNER) == {C.EMAIL}
+
+
+@pytest.mark.parametrize("type", ["bigint", "integer", "int4"])
+def test_a_number_that_rows_refer_to_patients_by_is_no_health_data(type: str) -> None:
+    assert classify(Column(table="visits", name="patient_id", type=type), SCANNER) == frozenset()
+    assert classify(Column(table="visits", name="diagnosis_patient_id", type=type), SCANNER) == {C.HEALTH}
+    assert classify(Column(table="visits", name="patient_id", type="text"), SCANNER) == {C.HEALTH}

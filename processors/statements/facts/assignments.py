@@ -43,6 +43,11 @@ class Assignments:
         """What is behind the bounds of loops that give rows."""
         return self._followed(self._bounds) - {OF_CODE}
 
+    def all(self) -> dict[str, Names]:
+        """Return what each variable is given, of those of which that is known."""
+        found = {name: self._followed(frozenset((f"?.{name}",))) for name in self.variables & self._given.keys()}
+        return {name: behind for name, behind in found.items() if OF_CODE not in behind}
+
     def row(self) -> dict[str, Names]:
         """Return what the columns of the trigger's row are given, `*` for any."""
         found = {}

@@ -151,6 +151,11 @@ HANDED = "handed"
 """Beside roles: given to a function that did not come with the server. Facts do not show it."""
 
 
+_ASKING = frozenset(("filter", "join", "group", "order"))
+MAX_LOOKED_UP = 8
+"""Whole values that one statement may look rows up by; with more it guesses."""
+
+
 class Collector:
     """Mutable facts of one statement."""
 
@@ -208,6 +213,21 @@ class Collector:
         self.handed: set[str] = set()
         self.qualified: set[str] = set()
         self.code = NO_CODE
+        self.asked: set[str] = set()
+        """Columns of which a condition, a join, a grouping or an order tells more than whether they are one whole value."""
+        self.looked_up: dict[str, int] = {}
+        """Columns that are compared with one whole value, and how often."""
+        self.null_tested: set[str] = set()
+        """Columns of which something asks whether they are NULL, which no mask hides."""
+        self.searched: set[str] = set()
+        """Of these, those that a text search looks for words in."""
+        self.named_outputs: set[str] = set()
+        """What GROUP BY names that an output is called, as if it were a column: it is one only where a table has it."""
+        self.asks_handed = False
+        self.given: dict[str, frozenset[str]] = {}
+        """What is behind the values of variables of code, where that is known."""
+        self.variables: set[str] = set()
+        """What code declares: of these names, no argument is meant."""
 
     def verb(self, verb: str) -> None:
         self.verbs[verb] = None
@@ -319,11 +339,26 @@ class Collector:
             if name.endswith(RESULT):
                 continue
             uses = self.columns.setdefault(name, {})
+            if not _ASKING.isdisjoint(roles):
+                self.asked.add(name)
             for role in roles:
                 if role == HANDED:
                     self.handed.add(name)
                 else:
                     uses[role] = None
+
+    def use_as(self, name: str, names: Iterable[str], *roles: str) -> None:
+        """Note that a column so used, which other names are meant by, is these."""
+        found = set(names)
+        known = found & self.asked
+        self.use(found, *roles)
+        if name in self.asked or not (name in self.looked_up or name in self.null_tested):
+            return
+        self.asked -= found - known
+        self.searched |= found if name in self.searched else frozenset()
+        self.null_tested |= found if name in self.null_tested else frozenset()
+        for each in found if name in self.looked_up else ():
+            self.looked_up[each] = self.looked_up.get(each, 0) + self.looked_up[name]
 
     def flow(self, target: str, behind: frozenset[str]) -> None:
         """Note that a column is given a value that comes from these columns."""
@@ -380,6 +415,10 @@ class Collector:
             frozenset(self.handed),
             self.code,
             frozenset(self.qualified),
+            frozenset(self.looked_up.keys() - self.asked) if sum(self.looked_up.values()) <= MAX_LOOKED_UP else frozenset(),
+            frozenset(self.searched),
+            frozenset(self.null_tested - self.asked - self.looked_up.keys()),
+            self.asks_handed,
         )
 
     def takes(self, keys: Iterable[str] | None) -> None:
@@ -437,7 +476,12 @@ class Collector:
         self.reads |= inner.reads | inner.writes
         self.functions |= inner.functions
         for name, roles in inner.columns.items():
-            self.use([name], *roles)
+            self.use([name], *(role for role in roles if role not in _ASKING))
+            self.columns[name].update(roles)
+        self.asked |= inner.asked
+        self.looked_up |= inner.looked_up
+        self.searched |= inner.searched
+        self.null_tested |= inner.null_tested
         self.relation_names |= inner.relation_names
         self.qualified |= inner.qualified
         self.read_locations |= inner.read_locations

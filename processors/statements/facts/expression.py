@@ -13,6 +13,7 @@ from processors.statements.dangers.builtins import BUILTINS
 from processors.statements.dangers.settings import of_showing, of_size, takes_memory
 from processors.statements.facts import bombs, members, signs
 from processors.statements.facts.collector import FOLLOWED_SETTINGS, HANDED, UNKNOWN, Collector, Node
+from processors.statements.facts.lookups import lookup
 from processors.statements.facts.scope import CONSTANT, NOTHING, RESULT, ROWS, Names, Output, Scope
 from processors.statements.facts.trees import strings, walk
 from schemas.events import Danger, StatementFlag
@@ -23,6 +24,7 @@ _COUNTING = frozenset(("generate_series", "normal_rand"))
 """Of these, those whose first argument says how many, too."""
 _FAILING = frozenset(("/", "%"))
 """Operators that fail for one value on their right, and so tell it."""
+_LOOKING = ("filter", "group", "order")
 _SETS = frozenset(
     (  # noqa: SIM905 - a list of words
         "generate_series generate_subscripts json_array_elements json_array_elements_text json_each json_each_text "
@@ -65,17 +67,27 @@ class ExpressionWalk:
     def condition(self, node: Any, scope: Scope, roles: tuple[str, ...]) -> Names:
         """Record what a condition or a sort key uses, and what each of its parts compares with what; return what is behind it."""
         stack, behind = [node], NOTHING
+        role = roles[0] if len(roles) == 1 and roles[0] in _LOOKING else ""
+        needed = {id(node)} if role else set()
         while stack:
             part = stack.pop()
             if isinstance(part, dict) and "BoolExpr" in part:
-                stack += part["BoolExpr"].get("args", ())
+                parts = part["BoolExpr"].get("args", ())
+                if id(part) in needed and part["BoolExpr"].get("boolop") == "AND_EXPR":
+                    needed.update(map(id, parts))
+                stack += parts
                 continue
+            looked_up = lookup(part, scope, self.facts, role) if id(part) in needed else NOTHING
+            known = self.facts.asked & looked_up
             pairs = _pairs(part["A_Expr"]) if isinstance(part, dict) and "A_Expr" in part else []
             if pairs:
                 stack += pairs
                 continue
             outside, self._references = self._references, []
             behind |= self.expression(part, scope, roles)
+            self.facts.asked -= looked_up - known
+            for name in looked_up:
+                self.facts.looked_up[name] = self.facts.looked_up.get(name, 0) + 1
             self.facts.compare(self._references, sorts="order" in roles or "group" in roles)
             if (
                 self.recurs
@@ -125,7 +137,11 @@ class ExpressionWalk:
                         self._column(value, scope, now, behind)
                     elif key == "NullTest" and self.is_plain(value.get("arg", {}), scope):
                         outside, self._references = self._references, None
-                        self._column(value["arg"]["ColumnRef"], scope, now, set())
+                        tested: set[str] = set()
+                        before = self.facts.asked.copy()
+                        self._column(value["arg"]["ColumnRef"], scope, now, tested)
+                        self.facts.asked -= tested - before
+                        self.facts.null_tested |= tested
                         self._references = outside
                     elif key == "A_Indirection":
                         stack += self._indirection(value, scope, now, behind)

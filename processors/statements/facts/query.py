@@ -292,6 +292,7 @@ class QueryWalk(ExpressionWalk):
                 self.facts.compare((scope.aliases[alias],), sorts=True)
                 if role == "order":
                     continue
+                self.facts.named_outputs |= scope.unqualified(alias)
             if not scope.sources and names:
                 continue
             self.condition(node, scope, (role,))

@@ -19,7 +19,7 @@ from processors.statements.facts import signs
 from processors.statements.facts.assignments import ROW
 from processors.statements.facts.collector import Collector
 from processors.statements.facts.expression import MULTIPLYING
-from processors.statements.facts.scope import RESULT, Output
+from processors.statements.facts.scope import NOTHING, RESULT, Output
 from processors.statements.facts.trees import within_effort
 from processors.statements.facts.utility import StatementWalk
 from processors.statements.grammar import tree_json
@@ -37,6 +37,8 @@ _SYNTAX = ("current_", "local", "session_user", "user", "xml", "json")
 _OWN_LANGUAGES = ("internal", "c")
 _OF_VIEWS = frozenset((Danger.OPAQUE, Danger.ROLE_CHANGE, Danger.AUDIT_TAMPERING, Danger.CONFIGURATION_CHANGE))
 """Of what a view's query could do, what a query of it does, whatever it filters; the functions it calls count besides."""
+_ASKING = frozenset(("filter", "join", "group", "order"))
+_CONDITIONS = frozenset(("filter", "join"))
 _EACH = {"update": Danger.MASS_UPDATE, "delete": Danger.MASS_DELETE}
 _TYPE = re.compile(r"(?:.*[.])?\"?([^.\"(\[]+)\"?")
 
@@ -76,6 +78,7 @@ class _Resolution:
             ):
                 facts.functions[name] = None
         self._own_columns()
+        self._outputs_as_columns()
         self._functions_as_columns()
         facts.called_here = frozenset(facts.functions)
         changed = True
@@ -156,7 +159,22 @@ class _Resolution:
                 if any(c.name == short for c in r.columns)
             ]
             if owners:
-                self.facts.use(owners, *self.facts.columns.pop(column))
+                self.facts.use_as(column, owners, *self.facts.columns.pop(column))
+            elif (
+                "do" not in self.facts.verbs  # it may be a variable
+                and all(self.catalogue.find(*name.split(".", 1)) for name in tables)
+            ):
+                # A subquery's: what is behind it was noted beside.
+                roles = self.facts.columns.pop(column)
+                if rest := [role for role in roles if role not in _ASKING]:
+                    self.facts.use([column], *rest)
+
+    def _outputs_as_columns(self) -> None:
+        """Forget columns that GROUP BY names and no table has: an output is called so, and what is behind that is grouped by."""
+        facts = self.facts
+        for column in facts.named_outputs & facts.columns.keys():
+            if facts.columns[column].keys() == {"group"} and not self._may_have(column, facts):
+                del facts.columns[column]
 
     def _functions_as_columns(self) -> None:
         """Find functions of a row written as its columns: `SELECT c.wipe FROM customers c` calls `wipe(c)`."""
@@ -232,7 +250,7 @@ class _Resolution:
         place.update(dict.fromkeys(names))
         for column in [c for c in self.facts.columns if c.startswith(name + ".")]:
             roles = self.facts.columns.pop(column)
-            self.facts.use([n + column[len(name) :] for n in names], *roles)
+            self.facts.use_as(column, [n + column[len(name) :] for n in names], *roles)
 
     def _view(self, relation: Relation, *, written: bool) -> None:
         made: tuple[Collector, Output] | None = self.catalogue.effects.get(("view", relation.qualified))
@@ -262,15 +280,25 @@ class _Resolution:
         for column, behind in inner.columns.items():
             rest = [role for role in behind if role != "output"]
             if rest:
+                known = column in self.facts.asked
                 self.facts.use([column], *rest)
+                if not known and column not in inner.asked:
+                    self.facts.asked.discard(column)
+        self.facts.null_tested |= inner.null_tested
+        self.facts.looked_up.update(inner.looked_up)
+        self.facts.searched |= inner.searched
         shown = dict(output.columns)
+        own = self.facts.own_columns(relation.qualified) or frozenset()
         everything = (
             frozenset(f"{star}.*" for star in output.stars).union(*shown.values()) if shown or output.stars else frozenset()
         )
         prefix = relation.qualified + "."
         for column in [c for c in self.facts.columns if c.startswith(prefix)]:
             short = column[len(prefix) :]
-            self.facts.use(shown.get(short, everything) if short != "*" else everything, *self.facts.columns[column])
+            if short in own and short in shown:
+                self.facts.use_as(column, shown[short], *self.facts.columns[column])
+            else:
+                self.facts.use(shown.get(short, everything) if short != "*" else everything, *self.facts.columns[column])
 
     def _run(self, *names: str) -> None:
         """Take in what the functions of these names do."""
@@ -332,7 +360,7 @@ class _Resolution:
                 self.facts.danger(Danger.OPAQUE)
         elif function.language in ("sql", "plpgsql"):
             inner = self._code(("function", function.oid, function.body), function.body, function.language)
-            self._absorb(inner)
+            self._absorb(inner, frozenset(map(self.facts.namer.plain, function.arguments)) - inner.variables)
             self._code_of[function.name.lower()] = inner
             if function.name.lower() in self.facts.per_row:
                 # A row for each row: whatever its condition is, all of them together are the table's.
@@ -352,12 +380,23 @@ class _Resolution:
             made = self.catalogue.effects[key] = walk.facts
         return made
 
-    def _absorb(self, inner: Collector) -> None:
+    def _absorb(self, inner: Collector, arguments: frozenset[str] = frozenset()) -> None:
         facts: Any = self.facts
         for name in ("verbs", "reads", "writes", "functions"):
             getattr(facts, name).update(getattr(inner, name))
         for column, roles in inner.columns.items():
-            facts.use([column], *(r for r in roles if r != "output"))
+            short, given = column.rpartition(".")[2], NOTHING
+            asks = (
+                _CONDITIONS.isdisjoint(roles)
+                or (short not in arguments and short not in inner.given)
+                or self._may_have(column, inner)
+            )
+            if not asks:
+                given = inner.given.get(short, NOTHING)
+                facts.asks_handed = facts.asks_handed or short in arguments or any(c.endswith(RESULT) for c in given)
+                facts.use(given, *(r for r in roles if r in _CONDITIONS))
+            if asks or not _CONDITIONS.issuperset(roles):
+                facts.use([column], *(r for r in roles if r != "output" and (asks or r not in _CONDITIONS)))
         facts.flows.update(inner.flows)
         facts.code_compared.update(inner.compared | inner.code_compared)
         facts.counted |= inner.counted
@@ -369,8 +408,18 @@ class _Resolution:
         facts.dangers |= inner.dangers
         facts.flags |= inner.flags & {StatementFlag.OPAQUE, StatementFlag.DYNAMIC_SQL, StatementFlag.CHANGES_SETTINGS}
         facts.settings.update(dict.fromkeys(inner.settings))
+        facts.asks_handed = facts.asks_handed or inner.asks_handed
         self._operators(inner.operators, self._path)
         self._types(inner.types)
+
+    def _may_have(self, column: str, code: Collector) -> bool:
+        """Tell whether a table may have a column of the name that a function's argument has: that one is meant then."""
+        table, _, short = column.rpartition(".")
+        for name in (*code.reads, *code.writes) if table == "?" else (table,):
+            found = self.catalogue.find(*name.split(".", 1)) if "." in name else ()
+            if not found or any(c.name == short for r in found for c in r.columns):
+                return True
+        return False
 
 
 def circles_of(calls: Mapping[str, set[str]]) -> dict[str, int]:

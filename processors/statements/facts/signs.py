@@ -185,8 +185,37 @@ def is_whole(fields: Node, facts: Collector, depth: int = 20) -> bool:
         alias = relation.get("alias", {}).get("aliasname") or relation.get("relname", "")
         if not alias or restricts(fields["whereClause"], Target(relation["relname"], frozenset((alias,))), facts):
             return False
-    inner = [item["RangeSubselect"].get("subquery", {}).get("SelectStmt", {}) for item in items if "RangeSubselect" in item]
-    return len(inner) < len(items) or any(is_whole(query, facts, depth - 1) for query in inner)
+    return any(_is_all(item, facts, depth) for item in items)
+
+
+def _is_all(item: Node, facts: Collector, depth: int) -> bool:
+    """Tell whether a FROM item gives nearly all rows of something: a subquery that restricts, and what joins its rows, do not."""
+    if "RangeSubselect" in item:
+        return is_whole(item["RangeSubselect"].get("subquery", {}).get("SelectStmt", {}), facts, depth - 1)
+    join = item.get("JoinExpr", {})
+    if depth <= 0 or join.get("jointype") not in ("JOIN_INNER", "JOIN_LEFT") or _is_all(join.get("larg", {}), facts, depth - 1):
+        return True
+    left = frozenset(a.get("aliasname", "") for k, a in walk(join["larg"]) if k == "alias")
+    return not any(_joins(part, left) for part in _conjuncts(join.get("quals", {})))
+
+
+def _conjuncts(node: Node) -> Iterator[Node]:
+    stack = [node]
+    while stack:
+        part = stack.pop()
+        if part.get("BoolExpr", {}).get("boolop") == "AND_EXPR":
+            stack += part["BoolExpr"].get("args", ())
+        else:
+            yield part
+
+
+def _joins(part: Node, left: frozenset[str]) -> bool:
+    """Tell whether a part of ON says that a column of the left side equals one of the right."""
+    fields = part.get("A_Expr", {})
+    if fields.get("kind") != "AEXPR_OP" or strings(fields.get("name", ())) != ["="]:
+        return False
+    sides = [strings(fields.get(side, {}).get("ColumnRef", {}).get("fields", ())) for side in ("lexpr", "rexpr")]
+    return all(len(names) == 2 for names in sides) and sum(names[0] in left for names in sides) == 1
 
 
 def gathers_all(fields: Node, facts: Collector) -> bool:

@@ -367,6 +367,7 @@ class StatementWalk(QueryWalk):
             for piece in body.statements(text, language):
                 if piece.variables:
                     given.variables = piece.variables
+                    self.facts.variables |= piece.variables
                     continue
                 pieces.append(piece)
                 if piece.endless:
@@ -387,6 +388,7 @@ class StatementWalk(QueryWalk):
                     loops.of_piece(piece, self.facts)
             loops.of_rounds(pieces, self.facts)
             self.facts.counted |= given.counted
+            self.facts.given |= given.all()
             for column, behind in given.row().items():
                 self.facts.flow(f"{ROW}.{column}", behind)
             if Danger.BULK_EXPORT in self.facts.dangers:
