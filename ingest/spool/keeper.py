@@ -44,6 +44,10 @@ class Destination:
 class Keeper(Protocol):
     """The writer's side of sealing."""
 
+    @property
+    def pid(self) -> int:
+        """The process that seals; 0: there is none at the moment, or this one does."""
+
     def state(self) -> SealerState:
         """Return where sealing stands."""
 
@@ -64,6 +68,11 @@ class OwnSealer:
         self.sealer = sealer
         self._clock, self._file_lock = clock, lock
         self._lock = Lock()
+
+    @property
+    def pid(self) -> int:
+        """None of its own."""
+        return 0
 
     def state(self) -> SealerState:
         """Return where sealing stands this moment."""

@@ -5,19 +5,17 @@ thread, the event loop's, makes all these calls; `sync` may run in another. Line
 process of its own that reads the files while they are written (`destination`), in a thread, or inside calls. A thread makes the
 next segment ahead of need and sees that the sealer's process lives. docs/adr/0003-spool.md says why it is as it is.
 
-Room. Every accepted intent has room reserved for itself, for being carried into the next segment and for its outcome, so an
-outcome always fits; `accepting` turns False before that promise would break, and True again by itself. Room, segments and
-records are counted together at every call, which is why this one file is past 500 lines.
+What is promised to open statements is counted here, at every call; `room` says whether there is room for more, and `write_ahead`
+keeps the files.
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event, Lock, Thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Final
 
 import orjson
@@ -40,9 +38,10 @@ from ingest.spool.records import (
 )
 from ingest.spool.recovery import recover
 from ingest.spool.restart import Recovery, seal_recovered, set_aside
+from ingest.spool.room import SLACK, Room
 from ingest.spool.sealing import Sealer, SealRules
-from ingest.spool.segments import WAL, Segment, create_segment
 from ingest.spool.status import SealerState
+from ingest.spool.write_ahead import WriteAhead
 
 if TYPE_CHECKING:  # a sealer's process imports this package and has no use for the configuration's library
     from schemas.config import AuditSettings
@@ -51,18 +50,8 @@ log = structlog.get_logger(__name__)
 
 _EVENT: Final = int(Kind.EVENT)
 
-SLACK: Final = 64 * 1024
-"""Room kept beyond all promises: heads of segments, and events of the source itself while statements are refused."""
-
 MAX_RECORD_BYTES: Final = 32 * 1024 * 1024
 """Fragments of one record together; beyond this the statement is refused rather than make a segment of any size."""
-
-MAX_SEGMENT_BYTES: Final = 256 * 1024 * 1024
-"""The largest a segment is made when the events of open statements need more than `wal_segment_bytes`; then refuse."""
-
-MAX_UNSEALED_BYTES: Final = 128 * 1024 * 1024
-"""Write-ahead bytes not in a block yet, some 300,000 statements; past it (no sealer, or the disk refuses blocks) nothing is
-accepted. It bounds what the next start must hold in memory."""
 
 MAX_TEXT_HASHES = 20_000
 """Hashes of long texts remembered per epoch; past it they are forgotten and texts recorded again, which is harmless."""
@@ -73,9 +62,6 @@ that seals; each look takes the interpreter from the event loop."""
 
 SEALER_PATIENCE_SECONDS = 15.0
 """How long a start waits for the sealer of a writer that died to finish."""
-
-SILENT_SECONDS = 5.0
-"""A sealer that has not shown its state for so long is named in refusals."""
 
 FLUSH_SECONDS = 10.0
 """How long `seal` with `wait` waits."""
@@ -148,7 +134,6 @@ class Spool:
     ) -> None:
         self.directory, self.source, self.settings = directory, source, settings
         self.durable = settings.durability == "fsync"
-        self.accepting, self.refusal = True, ""
         self._clock, self._lock = clock, lock
         self._rules = SealRules(
             settings.seal_interval_ms * 1000, settings.max_events_per_block, settings.wal_segment_bytes, self.durable
@@ -161,22 +146,9 @@ class Spool:
         self._outcomes: list[bytes] = []
         self._ended: list[_Open] = []
         self._reserved = self._need = 0
-        self._room = 0
-        self._room_falls = self._far_gone = False
-        self._room_at_all = 0
         self._refusals = 0
         self._texts: set[bytes] = set()
-        self._write_problem = ""
-        self._sync_lock = Lock()
-        self._unsynced: set[Segment] = set()
-        self._sync_failed = False
         self._closed = False
-        self._tails: deque[tuple[int, int]] = deque()
-        self._retired: deque[Segment] = deque()
-        self._spare_lock = Lock()
-        self._spare: Segment | None = None
-        self._spare_wanted = settings.wal_segment_bytes
-        self._spare_problem = ""
         self._unsealed_since = 0
         self._look_at = _NEVER
         self._wake = Event()
@@ -193,7 +165,6 @@ class Spool:
         """Recover, make the first segment of a new epoch, start what seals."""
         directory, source, rules = self.directory, self.source, self._rules
         found = recover(directory)
-        self._next_wal = found.next_wal
         blocks = BlockStore.of(found, directory, source, signer, rules.segment_bytes, self.durable)
         try:
             self.recovered: Recovery = seal_recovered(found, blocks, source, rules.max_events, self._clock())
@@ -204,14 +175,13 @@ class Spool:
         self.epoch = found.epoch + 1 if found.last_seq else max(found.epoch, 1)
         self._lines = LineFormat(source, self.epoch)
         self._chain = SealerState(number=blocks.number, block_id=blocks.block_id)
-        self._segment = self._create(self._spare_wanted)
-        self._write_head(self._segment)
-        self._ensure_spare()
+        self._files = WriteAhead(directory, self.epoch, found.next_wal, rules.segment_bytes, self.durable, self._head(0))
         self._keeper: Keeper
         if destination is not None:
             self._keeper = SealerProcess(directory, source, rules, destination, lock)
         else:
             self._keeper = OwnSealer(Sealer(directory, source, rules, signer), self._clock, lock)
+        self._room = Room(directory, self.settings.spool_limit_bytes, self._files, self._keeper, self._clock)
         self._in_process = destination is None and not background
         if self._in_process:
             self._look_at = 1
@@ -231,12 +201,22 @@ class Spool:
     @property
     def sealer_pid(self) -> int:
         """The process that seals; 0: there is none at the moment, or this one does."""
-        return self._keeper.pid if isinstance(self._keeper, SealerProcess) else 0
+        return self._keeper.pid
 
     @property
     def sealer(self) -> SealerState:
         """Where sealing and shipping stand, as told last."""
         return self._keeper.state()
+
+    @property
+    def accepting(self) -> bool:
+        """Whether statements are taken; if not, `refusal` says why."""
+        return not self._room.refusal
+
+    @property
+    def refusal(self) -> str:
+        """Why statements are refused; empty while they are taken."""
+        return self._room.refusal
 
     @property
     def open_statements(self) -> int:
@@ -247,16 +227,16 @@ class Spool:
 
     def has_room(self, size: int) -> bool:
         """Whether statements whose events are of `size` bytes together would be taken now; if not, `refusal` says why."""
-        if self._need + 3 * size > self._room:
+        if self._need + 3 * size > self._room.left:
             self._refresh(3 * size)
-            return self._need + 3 * size <= self._room
+            return self._need + 3 * size <= self._room.left
         return True
 
     def intend(self, at: int, context: bytes, statement: bytes, dynamic: bytes) -> int:
         """Gather the intent to forward a statement; return its number. Raises SpoolFullError, RecordTooLargeError."""
         size = len(context) + len(statement) + len(dynamic) + LINE_OVERHEAD
         need = self._need + 3 * size
-        if need > self._room:
+        if need > self._room.left:
             self._make_room(size)
             need = self._need + 3 * size
         self._need = need
@@ -292,9 +272,9 @@ class Spool:
         if len(body) > MAX_RECORD_BYTES:
             raise RecordTooLargeError(f"event {type} of {len(body)} bytes; the limit is {MAX_RECORD_BYTES}")
         size = len(body) + LINE_OVERHEAD
-        if not self._has_room_of_its_own(size):
+        if not self._room.takes_own(self._need + size):
             self._refresh(size)
-            if not self._has_room_of_its_own(size):
+            if not self._room.takes_own(self._need + size):
                 self._refusals += 1
                 raise SpoolFullError(self.refusal)
         self._need += size
@@ -327,31 +307,33 @@ class Spool:
             payload = b"".join(outcomes)
         else:
             return
-        segment = self._segment
+        files = self._files
+        segment = files.segment
         try:
-            if len(payload) > segment.capacity - segment.tail - FRAME_OVERHEAD or self._sync_failed:
+            if len(payload) > segment.capacity - segment.tail - FRAME_OVERHEAD or files.sync_failed:
                 self._rotate()
-                self._sync_failed = False
-                segment = self._segment
+                files.sync_failed = False
+                segment = files.segment
             else:
                 segment.append(self.epoch, payload)
         except (OSError, SpoolError) as error:
-            self._write_problem = f"spool {self.directory} cannot be written: {error}; check the disk"
+            self._room.write_problem = f"spool {self.directory} cannot be written: {error}; check the disk"
             self._refresh()
-            raise SpoolError(self._write_problem) from error
+            raise SpoolError(self._room.write_problem) from error
         records.clear()
         if outcomes:
             outcomes.clear()
             self._ended.clear()
         self._need = need = 2 * self._reserved
         if self.durable:
-            self._unsynced.add(segment)
-        if need > self._room or self._room_falls or self._write_problem or self._seq >= self._look_at:
+            files.unsynced.add(segment)
+        room = self._room
+        if need > room.left or room.falls or room.write_problem or self._seq >= self._look_at:
             self._after_commit()
 
     def _after_commit(self) -> None:
         """What few commits need."""
-        self._write_problem = ""
+        self._room.write_problem = ""
         if self._in_process:
             sealed = self._keeper.state().sealed_seq
             if self._seq - sealed >= self._rules.max_events:
@@ -363,17 +345,7 @@ class Spool:
 
     def sync(self) -> None:
         """Put every commit that has returned on disk. Any thread. Raises SpoolError."""
-        with self._sync_lock:
-            for segment in tuple(self._unsynced):
-                self._unsynced.discard(segment)
-                try:
-                    segment.sync()
-                except OSError as error:
-                    # The kernel may now call pages clean that never reached the disk: trust no second try, begin a new file.
-                    self._sync_failed = True
-                    raise SpoolError(
-                        f"spool file {segment.path} cannot be put on disk: {error.strerror}; check the disk"
-                    ) from error
+        self._files.sync()
 
     def _define(self, fragment: bytes) -> int:
         number = len(self._definitions) + 1
@@ -389,7 +361,7 @@ class Spool:
             return True
         self._unsealed_since = min(self._unsealed_since, now)  # the clock may have been set back
         waits = self._unsealed_since and now - self._unsealed_since >= self._rules.interval_us
-        return bool(waits) or not self.accepting or self._spare is None
+        return bool(waits) or not self.accepting or not self._files.ahead
 
     def seal(self, now: int, wait: bool = False) -> None:
         """Commit, and see what the sealer says: whether room has returned, or is gone. Raises SpoolError.
@@ -420,71 +392,29 @@ class Spool:
             self._work()
 
     def _work(self) -> None:
-        """Tend what seals, keep a spare, close what is synced. Problems refuse statements, and are tried again."""
+        """Tend what seals, and the files. Problems refuse statements, and are tried again."""
         self._keeper.tend(self._clock())
-        if self._spare is None or self._spare.capacity < self._spare_wanted:
-            with self._spare_lock:
-                if not self._closed:
-                    self._ensure_spare()
-        if self._retired:
-            with self._sync_lock:
-                for segment in tuple(self._retired):
-                    if segment not in self._unsynced:
-                        self._retired.remove(segment)
-                        segment.close()
-
-    # -- segments and room --------------------------------------------------------------------------------------------------
-
-    def _create(self, capacity: int) -> Segment:
-        segment = create_segment(self.directory, WAL, self._next_wal, capacity, self.durable)
-        self._next_wal += 1
-        return segment
-
-    def _ensure_spare(self) -> None:
-        """Have the next segment ready, as large as wanted. Called under the spare lock, or before the thread runs."""
-        spare = self._spare
-        if spare is not None and spare.capacity >= self._spare_wanted:
-            return
-        try:
-            made = self._create(self._spare_wanted)
-        except SpoolError as error:
-            self._spare_problem = str(error)
-            return
-        self._spare, self._spare_problem = made, ""
-        if spare is not None:
-            spare.delete()
+        if not self._closed:
+            self._files.tend()
 
     def _rotate(self) -> None:
         """Begin the next segment with one frame: head, open intents with their definitions, what was gathered so far.
 
         Intents that ended since the last commit are carried as well, for their outcomes stand here.
         """
-        with self._spare_lock:
-            definitions: dict[bytes, int] = {}
-            records: list[bytes] = []
-            for entries in (self._ended, self._open.values()):
-                for _, number, at, context, statement, dynamic in entries:
-                    for fragment in (context, statement):
-                        if fragment not in definitions:
-                            definitions[fragment] = len(definitions) + 1
-                            records.append(encode_definition(definitions[fragment], fragment))
-                    records.append(encode_intent(number, at, definitions[context], definitions[statement], dynamic))
-            payload = self._head(self._segment.frames) + b"".join(records + self._outcomes)
-            wanted = len(payload) + self._reserved + SLACK
-            if self._spare is None or self._spare.capacity < wanted:
-                self._spare_wanted = max(self._rules.segment_bytes, wanted)
-                self._ensure_spare()
-            if self._spare is None or self._spare.free < len(payload):
-                raise SpoolFullError(self._spare_problem)
-            segment = self._spare
-            segment.append(self.epoch, payload)
-            self._spare = None
-            self._tails.append((self._segment.number, self._segment.tail))
-            self._retired.append(self._segment)
-            self._segment = segment
-            self._definitions = definitions
-            self._spare_wanted = self._rules.segment_bytes
-        self._room_falls = True
+        definitions: dict[bytes, int] = {}
+        records: list[bytes] = []
+        for entries in (self._ended, self._open.values()):
+            for _, number, at, context, statement, dynamic in entries:
+                for fragment in (context, statement):
+                    if fragment not in definitions:
+                        definitions[fragment] = len(definitions) + 1
+                        records.append(encode_definition(definitions[fragment], fragment))
+                records.append(encode_intent(number, at, definitions[context], definitions[statement], dynamic))
+        payload = self._head(self._files.segment.frames) + b"".join(records + self._outcomes)
+        self._files.rotate(payload, len(payload) + self._reserved + SLACK)
+        self._definitions = definitions
+        self._room.falls = True
         if self._in_process:
             self._work()
         else:
@@ -495,85 +425,21 @@ class Spool:
         chain = self._chain
         return Head(self.epoch, first, chain.number + 1, self._next_intent, frames_before, chain.block_id).encode()
 
-    def _write_head(self, segment: Segment) -> None:
-        try:
-            segment.append(self.epoch, self._head(0))
-            if self.durable:
-                segment.sync()
-        except OSError as error:
-            raise SpoolError(f"spool file {segment.path} cannot be written: {error.strerror}; check the disk") from error
-
     def _make_room(self, size: int) -> None:
         if size > MAX_RECORD_BYTES:
             raise RecordTooLargeError(
                 f"statement of {size} bytes as an event; the limit is {MAX_RECORD_BYTES} (proxy.max_statement_bytes bounds it)"
             )
         self._refresh(3 * size)
-        if self._need + 3 * size > self._room:
+        if self._need + 3 * size > self._room.left:
             self._refusals += 1
             raise SpoolFullError(self.refusal)
 
     def _refresh(self, more: int = 0) -> None:
-        """Work out `accepting` anew for `more` bytes beside what is promised; make the next segment now if that is what lacks."""
-        need = self._need + (more if self.accepting else max(more, SLACK))  # refusing goes on until there is more than a crumb
-        spare = self._spare.capacity if self._spare else 0
-        if max(self._segment.free, spare) < need + SLACK <= MAX_SEGMENT_BYTES and not self._write_problem:
-            with self._spare_lock:
-                self._spare_wanted = max(self._rules.segment_bytes, min(2 * (need + SLACK), MAX_SEGMENT_BYTES))
-                self._ensure_spare()
-            spare = self._spare.capacity if self._spare else 0
-        room = max(self._segment.free, spare) - SLACK
-        self._room_falls = spare < self._segment.free or self._spare is None
-        state = self._keeper.state()
+        """Measure the room for `more` bytes beside what is promised."""
+        state = self._room.measure(self._need, len(self._open), more)
         if state.number > self._chain.number:
             self._chain = state
-        unsealed = self._unsealed(state)
-        limit = self.settings.spool_limit_bytes
-        if self._write_problem:
-            refusal = self._write_problem
-        elif state.unacked_bytes + unsealed >= limit:
-            why = state.problem or state.ship_problem or "bring the log back, or raise the limit"
-            refusal = (
-                f"spool {self.directory} holds {state.unacked_bytes + unsealed} bytes the log has not taken, "
-                f"audit.spool_limit_bytes is {limit}: {why}"
-            )
-        elif unsealed > MAX_UNSEALED_BYTES:
-            refusal = state.problem or f"spool {self.directory}: sealing is {unsealed} bytes behind; {self._why_behind(state)}"
-        elif need + SLACK > MAX_SEGMENT_BYTES:
-            refusal = (
-                f"spool {self.directory}: {len(self._open)} statements are open at once and their events "
-                f"would pass {MAX_SEGMENT_BYTES} bytes: wait for some to end"
-            )
-        elif need > room:
-            refusal = self._spare_problem or f"spool {self.directory} has no segment ready"
-        else:
-            refusal = ""
-        if refusal and not self.refusal:
-            log.error("spool refuses", directory=str(self.directory), reason=refusal)
-        elif self.refusal and not refusal:
-            log.info("spool accepts again", directory=str(self.directory))
-        self._far_gone = bool(self._write_problem) or state.unacked_bytes + unsealed >= limit + limit // 8
-        self._far_gone = self._far_gone or unsealed > 2 * MAX_UNSEALED_BYTES
-        self._room_at_all = room
-        self.refusal, self.accepting = refusal, not refusal
-        self._room = -1 if refusal else room
-
-    def _why_behind(self, state: SealerState) -> str:
-        silent = (self._clock() - state.beat) / 1_000_000
-        if silent < SILENT_SECONDS:
-            return "machine or disk is too slow"
-        return f"the sealer (process {self.sealer_pid or 'none'}) has said nothing for {silent:.0f} s: see its last messages"
-
-    def _unsealed(self, state: SealerState) -> int:
-        """Return how many write-ahead bytes hold what is in no block yet."""
-        tails = self._tails
-        while tails and tails[0][0] < state.segment:
-            tails.popleft()
-        return max(sum(tail for _, tail in tails) + self._segment.tail - state.offset, 0)
-
-    def _has_room_of_its_own(self, size: int) -> bool:
-        """Whether one of the source's own events is taken: they get a little more room than statements."""
-        return self._need + size <= self._room_at_all + SLACK // 2 and not self._far_gone
 
     # -- life ---------------------------------------------------------------------------------------------------------------
 
@@ -584,7 +450,7 @@ class Spool:
         return SpoolStats(
             self._seq,
             len(self._open),
-            self._unsealed(state),
+            self._files.unsealed(state.segment, state.offset),
             state.blocks_sealed,
             state.blocks_acked,
             state.unacked_blocks,
@@ -607,10 +473,7 @@ class Spool:
                 self._wake.set()
                 self._sealing_thread.join()
             self._keeper.close(now, ship_seconds)
-            if self._spare is not None:
-                self._spare.delete()
-            for segment in (*self._retired, self._segment):
-                segment.close()
+            self._files.close()
             self._lock.release()
 
 

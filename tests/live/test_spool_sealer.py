@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ingest.spool import Destination, Spool, SpoolFullError, load_or_create_signer
-from ingest.spool import spool as spool_module
+from ingest.spool import room as room_module
 from schemas.integrity import Block
 from schemas.log import Record
 from schemas.log.place import LogPlace
@@ -148,8 +148,8 @@ def test_a_log_that_is_away_fills_the_spool_to_its_limit_and_is_named(tmp_path: 
 
 
 def test_a_sealer_that_is_stopped_is_named_when_too_much_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spool_module, "MAX_UNSEALED_BYTES", 500_000)
-    monkeypatch.setattr(spool_module, "SILENT_SECONDS", 0.2)
+    monkeypatch.setattr(room_module, "MAX_UNSEALED_BYTES", 500_000)
+    monkeypatch.setattr(room_module, "SILENT_SECONDS", 0.2)
     spool = opened(tmp_path)
     run(spool, ["first"])
     wait_for(lambda: spool.sealer.sealed_seq == 1)

@@ -69,7 +69,8 @@ def open_spool(folder: Path, clock: Clock | None = None, settings: AuditSettings
 
 def abandon(spool: Spool) -> None:
     """Let go of a spool as a killed process would: descriptors closed, nothing written."""
-    segments = [spool._segment, *spool._retired, *([spool._spare] if spool._spare else [])]
+    files = spool._files
+    segments = [files.segment, *files._full, *([files._spare] if files._spare else [])]
     segments += [b.file.segment for b in spool.blocks._unacked if b.file.segment]
     segments += [spool.blocks._file.segment] if spool.blocks._file and spool.blocks._file.segment else []
     for segment in segments:

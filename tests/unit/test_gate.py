@@ -41,7 +41,7 @@ class Waiting:
 
 def frames(spool: Spool) -> int:
     """How many frames stand in the write-ahead file, by what another process would read of it."""
-    return len(scan(spool._segment.path.read_bytes()).frames)
+    return len(scan(spool._files.segment.path.read_bytes()).frames)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ def test_what_comes_while_a_group_syncs_waits_for_the_next(tmp_path: Path) -> No
     go, syncs = threading.Event(), []
 
     def frames() -> int:
-        return len(scan(spool._segment.path.read_bytes()).frames)
+        return len(scan(spool._files.segment.path.read_bytes()).frames)
 
     real = spool.sync
 

@@ -22,6 +22,7 @@ from ingest.spool import (
     sealing,
     spool_directory,
 )
+from ingest.spool import room as room_module
 from ingest.spool import spool as spool_module
 from ingest.spool.lines import LOST_CONTEXT, LOST_STATEMENT, UNKNOWN_OUTCOME, LineFormat
 from ingest.spool.segments import Segment
@@ -178,7 +179,7 @@ def test_a_context_is_written_once_a_segment(tmp_path: Path) -> None:
     for i in range(50):
         spool.intend(1, CONTEXT, STATEMENT, dynamic(f"{i}"))
     spool.commit()
-    assert spool._segment.path.read_bytes().count(CONTEXT) == 1
+    assert spool._files.segment.path.read_bytes().count(CONTEXT) == 1
     abandon(spool)
 
 
@@ -302,7 +303,7 @@ def test_a_record_beyond_all_measure_is_refused_alone(tmp_path: Path, monkeypatc
 
 @pytest.mark.replaces
 def test_too_many_bytes_open_at_once_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spool_module, "MAX_SEGMENT_BYTES", 1_000_000)
+    monkeypatch.setattr(room_module, "MAX_SEGMENT_BYTES", 1_000_000)
     spool, reader, numbers = open_spool(tmp_path), Reader(), []
     with pytest.raises(SpoolFullError, match="statements are open at once"):
         for i in range(100):
@@ -434,7 +435,7 @@ def test_each_source_has_its_directory(tmp_path: Path) -> None:
 @pytest.mark.replaces
 def test_after_a_failed_sync_a_new_segment_is_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spool = open_spool(tmp_path, settings=small(durability="fsync"))
-    first = spool._segment
+    first = spool._files.segment
     number = spool.intend(1, CONTEXT, STATEMENT, dynamic("a"))
     spool.commit()
     monkeypatch.setattr(Segment, "sync", lambda self: (_ for _ in ()).throw(OSError(5, "Input/output error")))
@@ -446,6 +447,6 @@ def test_after_a_failed_sync_a_new_segment_is_begun(tmp_path: Path, monkeypatch:
     spool.conclude(number, OK_OUTCOME)
     spool.commit()
     spool.sync()
-    assert spool._segment is not first
-    assert synced == [spool._segment]
+    assert spool._files.segment is not first
+    assert synced == [spool._files.segment]
     spool.close(1)

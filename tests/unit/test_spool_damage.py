@@ -156,11 +156,11 @@ def test_readable_blocks_of_a_damaged_file_outlive_another_crash(tmp_path: Path)
 def test_a_segment_cut_short_is_noticed_when_another_follows(tmp_path: Path) -> None:
     clock = Clock()
     spool = open_spool(tmp_path, clock)
-    first = spool._segment.path
+    first = spool._files.segment.path
     for i in range(9):
         spool.intend(clock(), CONTEXT, STATEMENT, dynamic(f"n{i}", 25_000))
         spool.commit()
-    assert spool._segment.path != first, "the scenario needs a rotation"
+    assert spool._files.segment.path != first, "the scenario needs a rotation"
     abandon(spool)
     assert first.exists() is False, "with no line to seal the old segment is done with"
 
@@ -168,11 +168,11 @@ def test_a_segment_cut_short_is_noticed_when_another_follows(tmp_path: Path) -> 
     spool = open_spool(folder, clock, small(max_events_per_block=100))
     assert isinstance(spool._keeper, OwnSealer)
     spool._keeper.sealer._closed_at = clock()  # so that the lines wait for their block
-    first = spool._segment.path
+    first = spool._files.segment.path
     for i in range(9):
         spool.conclude(spool.intend(clock(), CONTEXT, STATEMENT, dynamic(f"n{i}", 20_000)), OK_OUTCOME)
         spool.commit()
-    assert spool._segment.path != first
+    assert spool._files.segment.path != first
     abandon(spool)
     data = first.read_bytes()
     frames = scan(data).frames

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ingest.spool import SpoolFullError, SpoolLockedError
+from ingest.spool import room as room_module
 from ingest.spool import spool as spool_module
 from ingest.spool.frames import FRAME_OVERHEAD, scan
 from ingest.spool.keeper import OwnSealer
@@ -124,7 +125,7 @@ def test_a_sealer_replaced_after_every_step_loses_and_doubles_nothing(tmp_path: 
 
 @pytest.mark.replaces
 def test_what_no_sealer_takes_is_refused_past_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spool_module, "MAX_UNSEALED_BYTES", 300_000)
+    monkeypatch.setattr(room_module, "MAX_UNSEALED_BYTES", 300_000)
     spool, names = open_spool(tmp_path), []
     sealer = spool._keeper.sealer  # type: ignore[attr-defined]
     monkeypatch.setattr(sealer, "step", lambda now, flush=False: False)
@@ -149,7 +150,7 @@ def test_damage_under_a_running_sealer_is_told_and_salvaged_by_the_next_start(tm
     for i in range(6):
         spool.conclude(spool.intend(1, CONTEXT, STATEMENT, dynamic(f"n{i}")), OK_OUTCOME)
         spool.commit()
-    path = spool._segment.path
+    path = spool._files.segment.path
     data = bytearray(path.read_bytes())
     hurt = scan(bytes(data)).frames[4]
     data[hurt.offset + FRAME_OVERHEAD + 5] ^= 1
@@ -174,7 +175,7 @@ def test_an_outcome_whose_intent_is_lost_is_still_an_event(tmp_path: Path) -> No
     spool.commit()
     spool.conclude(number, OK_OUTCOME)
     spool.commit()
-    path = spool._segment.path
+    path = spool._files.segment.path
     abandon(spool)
     data = bytearray(path.read_bytes())
     data[scan(bytes(data)).frames[1].offset + FRAME_OVERHEAD + 5] ^= 1
