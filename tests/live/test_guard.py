@@ -56,7 +56,7 @@ def kept(proxy: Proxy) -> int:
         return int(row[0])
 
 
-def denied(proxy: Proxy, application: str) -> list[tuple[str, list[str]]]:
+def denied(proxy: Proxy, application: str, count: int) -> list[tuple[str, list[str]]]:
     def found() -> list[dict[str, Any]]:
         return [
             e
@@ -64,7 +64,7 @@ def denied(proxy: Proxy, application: str) -> list[tuple[str, list[str]]]:
             if e["type"] == "QueryExecuted" and e["client"]["application"] == application and e["outcome"]["status"] == "denied"
         ]
 
-    wait_for(lambda: bool(found()), "the denied statement's event")
+    wait_for(lambda: len(found()) >= count, "the denied statements' events")
     return [(e["text"], e["decision"]["policies"]) for e in found()]
 
 
@@ -79,7 +79,7 @@ def test_psycopg_is_told_why_and_goes_on(guarded: Proxy) -> None:
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute("DROP TABLE guard_kept", prepare=True)
         assert connection.execute("SELECT %s::int", (2,)).fetchone() == (2,)
-    assert denied(guarded, "told") == [("DROP TABLE guard_kept", ["no-drop"])] * 2
+    assert denied(guarded, "told", 2) == [("DROP TABLE guard_kept", ["no-drop"])] * 2
     session = hint.split("Request ")[1].split("/")[0]
     assert any(e.get("session_id") == session for e in guarded.trail.refresh())
 
