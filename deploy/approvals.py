@@ -37,7 +37,7 @@ def listed(
     from deploy.display import show_approvals
 
     with closing(connect(config, api, token)) as client:
-        show_approvals(client.pages("/api/v1/approvals", limit, state=state), as_json=as_json)
+        show_approvals(client.pages("/api/v1/approvals", limit, state=state), state, as_json=as_json)
 
 
 @approvals.command("show")

@@ -34,7 +34,6 @@ from deploy.trail_commands import archive, dead_letters, events, pipeline
 
 app = typer.Typer(
     name="affidavit",
-    help="Every query sworn: an audit trail for databases that people, services and AI agents share.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -52,6 +51,23 @@ app.add_typer(grants, name="grant")
 app.add_typer(archive, name="archive")
 app.add_typer(pipeline, name="pipeline")
 app.add_typer(dead_letters, name="dlq")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"affidavit {version('affidavit')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    show: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Every query sworn: an audit trail for databases that people, services and AI agents share."""
 
 
 @app.command()

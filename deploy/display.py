@@ -140,8 +140,8 @@ def show_sessions(sessions: Iterable[dict[str, Any]], *, as_json: bool) -> None:
     _console().print(table if table.row_count else "nothing found")
 
 
-def show_approvals(requests: Iterable[dict[str, Any]], *, as_json: bool) -> None:
-    """Show requests for approval as the API gives them."""
+def show_approvals(requests: Iterable[dict[str, Any]], state: str, *, as_json: bool) -> None:
+    """Show requests for approval of a state (empty: of any) as the API gives them."""
     if as_json:
         lines(requests)
         return
@@ -153,7 +153,7 @@ def show_approvals(requests: Iterable[dict[str, Any]], *, as_json: bool) -> None
         state, *rest = (Text(printable(cell)) for cell in cells)
         until = _when(r["expires_at"]) if r.get("expires_at") else ""
         table.add_row(Text(printable(r["approval_id"])), _when(r["at"]), until, state, _who(r), *rest)
-    _console().print(table if table.row_count else "nothing waits")
+    _console().print(table if table.row_count else "nothing waits" if state == "open" else "no such request")
 
 
 def show_approval(request: dict[str, Any], *, as_json: bool) -> None:
@@ -176,7 +176,8 @@ def show_approval(request: dict[str, Any], *, as_json: bool) -> None:
         ("statement", request["text"]),
         ("who", f"{chain} ({principal['kind']}), from {request['client']['address']}"),
         ("database", f"{request['database']['alias']} ({request['database']['environment']}), as {request['db_user']}"),
-        ("since, until", f"{_when(request['at'])}, {_when(request['expires_at']) if request.get('expires_at') else ''}"),
+        ("since", _when(request["at"])),
+        ("until", _when(request["expires_at"]) if request.get("expires_at") else ""),
         ("rule", f"{request['rule']}, risk {request['risk']}: {request['reason']}"),
         ("needs", "; ".join(f"{n['count']} of {', '.join(n['groups'])} ({n['rule']})" for n in request["needs"] or ())),
         ("does", ", ".join(facts["verbs"])),
@@ -191,10 +192,22 @@ def show_approval(request: dict[str, Any], *, as_json: bool) -> None:
         ("justification", request.get("justification", "")),
         ("decisions", "; ".join(said)),
         ("really", "; ".join(ran)),
+        ("before", _before(request.get("history"))),
     ):
         if value:  # what an emergency has, an ordinary request has not
             table.add_row(name, Text(printable(value)))
     _console().print(table)
+
+
+def _before(history: dict[str, Any] | None) -> str:
+    """What the principal did in the hours before, in one line."""
+    if not history:
+        return ""
+    counts = (f"{history[name]:,} {word}" for name, word in _BEFORE.items())
+    return f"in {history['hours']} hours: {', '.join(counts)}; this one {history['same']:,} times"
+
+
+_BEFORE = {"statements": "statements", "denied": "denied", "errors": "failed", "held": "held"}
 
 
 def _event_cells(event: dict[str, Any]) -> tuple[Text, ...]:

@@ -6,12 +6,14 @@ that the list can show it until the grant would have expired anyway.
 
 from __future__ import annotations
 
+import difflib
 import secrets
 import time
 from dataclasses import dataclass, replace
 
 from deploy.sanctions import said, say
 from ingest.identity.tokens import MAX_GROUPS, is_name
+from schemas.classes import DataClass
 from schemas.config import Config
 from schemas.control import GrantChanged, grant_key
 
@@ -111,6 +113,13 @@ def _check(config: Config, principal: str, scope: Scope, until: int, now: int, r
         raise GrantError("verbs go with objects or classes: --verbs select --objects payroll.salaries; '*' is for all")
     if scope.classes and not scope.objects:
         raise GrantError("name the objects in which these classes may be seen; '*' is for all")
+    classes = [str(c) for c in DataClass]
+    if wrong := [c for c in scope.classes if c != "*" and c not in classes]:
+        near = difflib.get_close_matches(wrong[0], classes, n=1, cutoff=0.6)
+        meant = f"did you mean {near[0]}?" if near else f"there are: {', '.join(classes)}"
+        raise GrantError(f"there is no data class {wrong[0][:60]!r}; {meant}")
+    if wrong := [v for v in scope.verbs if v != "*" and v != v.lower()]:
+        raise GrantError(f"verb {wrong[0][:60]!r} must be in small letters, as events have it: {wrong[0][:60].lower()}")
     for what, items in (("verbs", scope.verbs), ("objects", scope.objects), ("classes", scope.classes)):
         if len(items) > MAX_ITEMS:
             raise GrantError(f"{len(items)} {what} are more than {MAX_ITEMS}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from dataclasses import dataclass
@@ -100,6 +101,10 @@ class DataDir:
         try:
             for folder in (self.root, self.keys, self.run, self.log.parent, self.root / "spool", self.archive):
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                if not os.access(folder, os.W_OK | os.X_OK):
+                    read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
+                    code = errno.EROFS if read_only else errno.EACCES
+                    raise OSError(code, os.strerror(code), str(folder))
             for stale in self.keys.glob(".token.key.*"):
                 stale.unlink(missing_ok=True)
             if not self.token_key.exists():

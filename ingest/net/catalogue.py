@@ -299,7 +299,7 @@ class CatalogueWatch:
                     self.current = found
             except (IngestError, OSError, ValueError, KeyError, TypeError) as error:
                 wait = RETRY_SECONDS
-                reason = str(error) if isinstance(error, CatalogueError) else type(error).__name__
+                reason = str(error) if isinstance(error, CatalogueError) else getattr(error, "logged", type(error).__name__)
                 log.warning("catalogue not read; facts are of the text alone", database=self._alias, reason=reason)
             self._first.set()
             try:

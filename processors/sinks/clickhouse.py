@@ -266,8 +266,13 @@ def connect(settings: ClickHouseSettings, data_dir: Path) -> Store:
     if settings.interface != "chdb":
         return Store(settings, None, None)
     path = data_dir / "clickhouse"
-    path.mkdir(parents=True, exist_ok=True)
-    lock_fd = _lock(path)
+    try:
+        for folder in (data_dir, path):  # each with its mode: `parents` would make them open to others
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock_fd = _lock(path)
+    except OSError as error:
+        remedy = "chDB needs a data_dir that this user may write"
+        raise StoreError(f"{error.filename or path} cannot be written: {error.strerror}; {remedy}") from None
     try:
         return Store(settings, path, lock_fd)
     except BaseException:

@@ -6,7 +6,7 @@ counts what is alike in everything that matters here; only these groups are look
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -37,8 +37,9 @@ def tally(state: State, batch: Batch, now: int) -> tuple[State, Batch]:
     who = [(c["principal"]["id"], c["principal"]["kind"], c["database"]["alias"]) for c in q.contexts]
     verbs = [s["facts"]["verbs"] for s in q.statements]
     found: dict[tuple[int, str], tuple[str, dict[tuple[int, str], _Counts]]] = {}
-    for alike in _groups(q, batch.tables["query_events"]):
-        block, context, statement, hour, status, events, rows, first_at, last_at = alike
+    seen = list(dict.fromkeys(tuple(e.exposure) for e in q.events))
+    for alike in _groups(q, seen, batch.tables["query_events"]):
+        block, context, statement, shown, hour, status, events, rows, first_at, last_at = alike
         principal, kind, database = who[context]
         _, by_hour = found.setdefault((block, principal), (kind, {}))
         bucket = (hour, database)
@@ -54,7 +55,7 @@ def tally(state: State, batch: Batch, now: int) -> tuple[State, Batch]:
         counts.first_at = min(counts.first_at, first_at)
         counts.last_at = max(counts.last_at, last_at)
         _count(counts.verbs, verbs[statement], events)
-        _count(counts.classes, q.data_classes[statement], events)
+        _count(counts.classes, dict.fromkeys((*q.data_classes[statement], *seen[shown])), events)
     offsets = [a.offset for a in batch.fresh]
     partition = batch.records[0].partition if batch.records else 0
     activity = tuple(
@@ -69,8 +70,12 @@ def tally(state: State, batch: Batch, now: int) -> tuple[State, Batch]:
     return state, replace(batch, activity=activity)
 
 
-def _groups(q: Queries, table: pa.Table) -> Iterator[tuple[Any, ...]]:
-    """Yield what is alike, block after block: block, context, statement, hour, status; how many, rows, first and last time."""
+def _groups(q: Queries, seen: Sequence[tuple[str, ...]], table: pa.Table) -> Iterator[tuple[Any, ...]]:
+    """Yield what is alike, block after block: block, context, statement, hour, status; how many, rows, first and last time.
+
+    `seen` are the distinct tuples of classes that results held, and behind the statement stands which of them these did.
+    """
+    at_seen = {classes: i for i, classes in enumerate(seen)}
     status = table["status"].chunk(0)
     at = table["at"].cast(pa.int64())
     # A statement's rows count up to a share, so that no sum of a batch's leaves the column: Arrow's sums wrap around.
@@ -79,6 +84,7 @@ def _groups(q: Queries, table: pa.Table) -> Iterator[tuple[Any, ...]]:
         "block": pa.array(q.block_of, pa.int32()),
         "context": pa.array(q.context_of, pa.int32()),
         "statement": pa.array(q.statement_of, pa.int32()),
+        "seen": pa.array([at_seen[tuple(e.exposure)] for e in q.events], pa.int32()),
         "hour": pc.divide(at, HOUR_US),
         "status": status.indices,
     }
@@ -91,7 +97,7 @@ def _groups(q: Queries, table: pa.Table) -> Iterator[tuple[Any, ...]]:
     return zip(*columns.values(), strict=True)
 
 
-def _count(into: dict[str, int], names: Sequence[str], events: int) -> None:
+def _count(into: dict[str, int], names: Iterable[str], events: int) -> None:
     for name in names:
         into[name] = into.get(name, 0) + events
 

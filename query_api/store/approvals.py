@@ -90,7 +90,8 @@ def _standing(reader: Reader, only: str = "1") -> str:
     return f"""(SELECT approval_id, kind, at, expires_at {asked}) AS a LEFT JOIN (
         SELECT approval_id,
             maxIf(status, step = 'closed') AS closed_as,
-            countIf(step = 'executed' AND status NOT IN ('denied', 'not_executed')) AS executions,
+            countIf(step = 'executed' AND status NOT IN ('denied', 'not_executed')
+                AND (status != 'cancelled' OR db_us > 0)) AS executions, -- one that was cancelled while it waited never ran
             countIf(step = 'decided' AND status = 'denied') AS denials,
             countIf(step = 'decided' AND status = 'approved' AND needed > 0 AND nth >= needed) AS enough,
             countIf(step = 'reviewed') AS reviews

@@ -173,15 +173,19 @@ class TestShown:
         put("ApprovalDecided", decided(ids["denied"], "dave", False), NOW)
         for name in ("cancelled", "lost"):
             put("ApprovalClosed", closed(ids[name], name), NOW)
+        site.events.executed(ids["cancelled"], NOW, status="cancelled", db_us=0)  # Ctrl-C: the statement is an event, too
         put("ApprovalDecided", decided(ids["approved"], "dave", True), NOW)
         put("ApprovalClosed", closed(ids["approved"], "approved", deciders=["dave"]), NOW)
         put("ApprovalDecided", decided(ids["used"], "dave", True), NOW)
         put("ApprovalClosed", closed(ids["used"], "approved", deciders=["dave"]), NOW)
         site.events.executed(ids["used"], NOW, status="ok", rows_affected=12_114)
+        ids["cancelled in the database"] = site.ask(ago=60)
+        put("ApprovalClosed", closed(ids["cancelled in the database"], "approved", deciders=["dave"]), NOW)
+        site.events.executed(ids["cancelled in the database"], NOW, status="cancelled", db_us=7)
         put("ApprovalDecided", decided(ids["two of two"], "dave", True, nth=1, needed=2), NOW)
         glass = body(requested("g1", NOW)) | {"justification": "disk full", "groups": ["oncall"]}
         put("BreakGlassUsed", glass, NOW)
-        expected = {name: name for name in ids} | {"two of two": "open"}
+        expected = {name: name for name in ids} | {"two of two": "open", "cancelled in the database": "used"}
         for state in set(expected.values()):
             found = {i["approval_id"] for i in site.get("/approvals", state=state).json()["items"]}
             assert found == {ids[n] for n, s in expected.items() if s == state}, state

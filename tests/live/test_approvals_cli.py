@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -68,6 +69,7 @@ def test_two_people_approve_by_command_line(machine: Machine, capsys: pytest.Cap
         assert code == 0, err
         assert "DELETE FROM cli_rows WHERE a <= ?" in shown and "Two look first." in shown and "ana (human)" in shown
         assert "expected" in shown and "rows, cost" in shown
+        assert re.search(r"before +in 24 hours: \d+ statements, 0 denied, 0 failed, \d+ held; this one 0 times", shown)
         for token, words in (
             ("", "local may not decide on this"),
             (people["ana"], "their own statement"),

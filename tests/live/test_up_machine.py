@@ -21,7 +21,7 @@ import yaml
 
 from deploy.layout import DataDir
 from deploy.supervisor import pid_file
-from tests.support import affidavit, certificates, log_under_test, postgres
+from tests.support import affidavit, certificates, log_under_test, postgres, small_disk
 from tests.support.ports import accepts, free_port, wait_for
 from tests.support.trail import Trail
 
@@ -348,12 +348,35 @@ def test_doctor_names_what_is_wrong(pg: postgres.Postgres, tmp_path: Path) -> No
         ("certificate down", "warn", "renew it"),
         ("data directory", "warn", "chmod 700"),
         ("policy", "fail", "did you mean principal.kind?"),
-        ("store", "ok", "answers"),
+        ("store", "ok", "makes its folder"),
         ("hot modules", "ok", "interpreted"),
     ):
         assert said[check].startswith(state), said[check]
         assert words in said[check]
     assert "wrong" not in done.stdout
+
+
+def test_a_data_directory_on_a_read_only_disk_is_named(tmp_path: Path) -> None:
+    with small_disk.mounted(tmp_path / "disk", 16 << 20) as disk:
+        node = Node(tmp_path, data_dir=str(disk / "data"))
+        DataDir(disk / "data").prepare()
+        (disk / "data" / "clickhouse").mkdir()
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        for arguments in (("up",), ("token", "list"), ("migrate",)):
+            done = command(*arguments, "-c", str(node.config))
+            assert done.returncode == 1
+            assert done.stderr.startswith(f"error: data_dir: cannot write {disk}/data: Read-only file system"), done.stderr
+        examined = command("doctor", "-c", str(node.config))
+        assert (examined.returncode, examined.stderr) == (1, "")
+        assert all(words in examined.stdout for words in ("/spool: Read-only file system", "clickhouse.lock cannot be written"))
+
+
+def test_doctor_makes_nothing_and_migrate_a_folder_that_is_closed_to_others(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    assert command("doctor", "-c", str(node.config)).returncode == 0
+    assert not node.data.root.exists()
+    assert command("migrate", "-c", str(node.config)).returncode == 0
+    assert {path.stat().st_mode & 0o777 for path in (node.data.root, node.data.root / "clickhouse")} == {0o700}
 
 
 def test_doctor_finds_a_corrupt_block(node: Node) -> None:

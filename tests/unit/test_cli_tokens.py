@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,11 @@ def test_an_error_is_one_message_and_an_exit_code(
     assert out == ""
     assert says in " ".join(err.replace("│", " ").split())
     assert "Traceback" not in err
+
+
+def test_the_version_is_told(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capfd.readouterr().out == f"affidavit {version('affidavit')}\n"
 
 
 def test_a_missing_or_wrong_configuration_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
