@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -24,6 +25,8 @@ from schemas.log import Record
 
 MAX_BODY_BYTES = 4000  # of a dead letter; `dlq show --body` has all of it
 MAX_TEXT_CHARS = 500  # of a statement in a table; --json has all of it
+WRAPPED = 30  # characters of a column of prose in a table that stays readable
+_PROSE = ("statement", "why", "by", "needs", "rule", "application")
 _STATUS_STYLE = {"ok": "green", "error": "red", "denied": "bold red", "cancelled": "yellow", "unknown": "magenta"}
 
 
@@ -37,7 +40,7 @@ def show_tokens(tokens: list[TokenRecord], now: int, *, as_json: bool) -> None:
         groups, roles = ", ".join(t.groups), ", ".join(t.roles)
         made, ends = _when(t.created_at), _when(t.expires_at) if t.expires_at else "never"
         table.add_row(t.token_id, t.principal_id, t.kind, t.on_behalf_of, groups, roles, made, t.created_by, ends, _state(t, now))
-    _console().print(table)
+    _show(table, "no tokens")
 
 
 def show_grants(grants: list[tuple[GrantChanged, str]], *, as_json: bool) -> None:
@@ -51,7 +54,7 @@ def show_grants(grants: list[tuple[GrantChanged, str]], *, as_json: bool) -> Non
         who = f"{g.principal} and agents" if g.delegated else g.principal
         cells = (g.grant_id, who, *lists, _when(g.expires_at), state, g.actor, g.reason)
         table.add_row(*(Text(printable(cell)) for cell in cells))
-    _console().print(table if table.row_count else "no grants")
+    _show(table, "no grants")
 
 
 def show_suspensions(suspensions: Mapping[str, PrincipalSuspended | Unreadable], *, as_json: bool) -> None:
@@ -69,7 +72,7 @@ def show_suspensions(suspensions: Mapping[str, PrincipalSuspended | Unreadable],
     for name, at, expires_at, by, why in rows:
         cells = (name, _when(at) if at else "?", _when(expires_at) if expires_at else "resumed", by, why)
         table.add_row(*(Text(printable(cell)) for cell in cells))
-    _console().print(table if table.row_count else "nobody is suspended")
+    _show(table, "nobody is suspended")
 
 
 def show_dead_letters(letters: list[DeadLetter], *, as_json: bool) -> None:
@@ -83,7 +86,7 @@ def show_dead_letters(letters: list[DeadLetter], *, as_json: bool) -> None:
         again = f"{d.reason} (replay of {d.replay_of})" if d.replay_of else d.reason
         cells = (d.source, *block, f"{d.size:,}", _when(d.replayed_at) if d.replayed_at else "", again)
         table.add_row(d.letter_id, _when(d.at), *(Text(printable(cell)) for cell in cells))
-    _console().print(table if table.row_count else "no dead letters")
+    _show(table, "no dead letters")
 
 
 def show_dead_letter(letter: DeadLetter, record: Record, *, as_json: bool) -> None:
@@ -112,7 +115,7 @@ def show_events(events: Iterable[dict[str, Any]], *, as_json: bool) -> None:
     table = _table("time", "who", "database", "status", "rows", "ms", "statement")
     for event in events:
         table.add_row(*_event_cells(event))
-    _console().print(table if table.row_count else "nothing found")
+    _show(table, "nothing found", joined=True)
 
 
 def show_stream(events: Iterable[dict[str, Any]], *, as_json: bool) -> None:
@@ -137,7 +140,7 @@ def show_sessions(sessions: Iterable[dict[str, Any]], *, as_json: bool) -> None:
         cells = (s["database"]["alias"], client["address"], client["application"], str(s["statements"]), s["reason"])
         session_id = Text(printable(s["session_id"]))
         table.add_row(session_id, _when(s["opened_at"]), closed, _who(s), *(Text(printable(cell)) for cell in cells))
-    _console().print(table if table.row_count else "nothing found")
+    _show(table, "nothing found")
 
 
 def show_approvals(requests: Iterable[dict[str, Any]], state: str, *, as_json: bool) -> None:
@@ -150,10 +153,10 @@ def show_approvals(requests: Iterable[dict[str, Any]], state: str, *, as_json: b
         needs = "; ".join(f"{n['count']} of {', '.join(n['groups'])}" for n in r.get("needs") or ())
         text = " ".join(r["text"].split())[:MAX_TEXT_CHARS] or "(long: approvals show)"
         cells = (r["state"], r["database"]["alias"], str(r["risk"]), r["rule"], needs, text)
-        state, *rest = (Text(printable(cell)) for cell in cells)
+        stands, *rest = (Text(printable(cell)) for cell in cells)
         until = _when(r["expires_at"]) if r.get("expires_at") else ""
-        table.add_row(Text(printable(r["approval_id"])), _when(r["at"]), until, state, _who(r), *rest)
-    _console().print(table if table.row_count else "nothing waits" if state == "open" else "no such request")
+        table.add_row(Text(printable(r["approval_id"])), _when(r["at"]), until, stands, _who(r), *rest)
+    _show(table, "nothing waits" if state == "open" else "no such request")
 
 
 def show_approval(request: dict[str, Any], *, as_json: bool) -> None:
@@ -250,6 +253,31 @@ def _table(*columns: str) -> Table:
         right = column in ("rows", "ms", "statements")
         table.add_column(column, justify="right" if right else "left", overflow="fold", no_wrap=column in ("time", "id"))
     return table
+
+
+def _show(table: Table, empty: str, *, joined: bool = False) -> None:
+    """Print a list; on a terminal too narrow for its columns each row as lines of names and values, or `joined` to one line."""
+    console = _console()
+    if not table.row_count:
+        console.print(empty)
+        return
+    wide = console.options.update(max_width=10_000)
+    widths = [max(Measurement.get(console, wide, cell).maximum for cell in (c.header, *c.cells)) for c in table.columns]
+    least = [min(width, WRAPPED) if c.header in _PROSE else width for c, width in zip(table.columns, widths, strict=True)]
+    if not console.is_terminal or sum(least) + 2 * (len(least) - 1) <= console.width:
+        console.print(table)
+        return
+    for row in zip(*(c.cells for c in table.columns), strict=True):
+        if joined:
+            console.print(Text("  ").join(Text.assemble(cell) for cell in row if isinstance(cell, str | Text)), soft_wrap=True)
+            continue
+        lines = Table(box=None, show_header=False, pad_edge=False)
+        lines.add_column(style="bold", no_wrap=True)
+        lines.add_column(overflow="fold")
+        for column, cell in zip(table.columns, row, strict=True):
+            if str(cell):
+                lines.add_row(str(column.header), cell)
+        console.print(lines, "")
 
 
 def _console() -> Console:

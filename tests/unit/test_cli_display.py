@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import structlog
+from rich.console import Console
 
 from deploy.display import printable, show_events, show_sessions, show_stream
 from deploy.logs import configure
@@ -50,6 +51,27 @@ def test_nothing_an_audited_client_wrote_reaches_the_terminal_as_a_command(capsy
     assert out.count("owned") >= 9
     assert [c for c in out if not c.isprintable() and c != "\n"] == []
     assert printable(HOSTILE) == "SELECT �]0;owned� � �31m a�b"
+
+
+@pytest.mark.parametrize(("width", "is_table"), [(60, False), (140, True)])
+def test_a_list_that_does_not_fit_a_terminal_is_told_row_by_row(
+    monkeypatch: pytest.MonkeyPatch, width: int, is_table: bool
+) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr("deploy.display._console", lambda: Console(width=width, file=out, force_terminal=True, color_system=None))
+    number = "01a226df-13f1-7e6d-a8cc-479d892f988f"
+    session = event(session_id=number, opened_at=10**15, open=True, statements=3, reason="")
+    show_sessions([session, session], as_json=False)
+    lines = [line.split() for line in out.getvalue().splitlines()]
+    out.truncate(0)
+    out.seek(0)
+    show_events([event(), event()], as_json=False)
+    assert [line.split()[-1] for line in out.getvalue().splitlines()] == ["statement", "?", "?"][not is_table :]
+    if is_table:
+        assert [len(lines), lines[1][0], lines[2][0]] == [3, number, number]
+    else:
+        assert lines.count(["id", number]) == lines.count(["who", "dana"]) == 2
+        assert ["ended", "by"] not in [line[:2] for line in lines], "what is empty is left out"
 
 
 def test_a_long_text_is_named_by_its_hash_and_nothing_found_is_said(capsys: pytest.CaptureFixture[str]) -> None:
