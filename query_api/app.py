@@ -13,19 +13,20 @@ from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from prometheus_client import CollectorRegistry
 
 from query_api import problems
 from query_api.access import Access
 from query_api.approving import Approving, Ballot
+from query_api.description import describing
 from query_api.headers import Headers
 from query_api.identity import Approver, Authenticate, Barring, Clock, Recorder
 from query_api.limits import Limits
 from query_api.links import Links
 from query_api.metrics import Metrics
 from query_api.routers import approvals, events, exposure, health, principals, sessions, stats
-from query_api.service import Service
+from query_api.service import Service, known_parameters
 from query_api.sign_on import Provider, Refused, SignOn
 from query_api.store.reader import Client, Reader
 from query_api.streams import Streams
@@ -76,7 +77,7 @@ def create_app(
     app = FastAPI(
         title="Affidavit",
         version=_version(),
-        description="The audit trail of databases: search, live tail, sessions.",
+        description="The audit trail of databases: search, live tail, sessions, approvals, exposure, principals.",
         openapi_url="/api/v1/openapi.json",
         docs_url=None,
         redoc_url=None,
@@ -99,10 +100,11 @@ def create_app(
         sign_on=SignOn(providers, login_refused, clock, new_secret) if providers else None,
         secure=public_url.startswith("https:"),
     )
+    app.openapi = describing(app)  # type: ignore[method-assign]
     problems.install(app)
     app.add_middleware(Headers, metrics=metrics, ticks=ticks)
     for module in (events, sessions, stats, approvals, exposure, principals):
-        app.include_router(module.router)
+        app.include_router(module.router, dependencies=[Depends(known_parameters)])
     app.include_router(health.router)
     pages.install(app)
     return app

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request
@@ -65,6 +66,16 @@ def service_of(request: Request) -> Service:
     service = request.app.state.service
     assert isinstance(service, Service)
     return service
+
+
+def known_parameters(request: Request) -> None:
+    """Refuse a query parameter that the path does not have: a search whose `q` is mistyped would find everything."""
+    known = sorted(str(field.alias) for field in request.scope["route"].dependant.query_params)
+    for name in request.query_params:
+        if name not in known:
+            meant = get_close_matches(name, known, n=1)
+            there = f"did you mean {meant[0]}?" if meant else f"there are: {', '.join(known) or 'none'}."
+            raise ProblemError("bad-request", f"There is no parameter {name[:64]!r} here; {there}", parameter=name[:64])
 
 
 def _reader(request: Request) -> Identity:

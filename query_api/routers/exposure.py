@@ -14,7 +14,6 @@ from query_api.service import AReader, From, Service, TheService, To
 from query_api.store import exposure
 
 router = APIRouter(prefix="/api/v1", tags=["exposure"])
-_Filter = Annotated[str | None, Query(max_length=256)]
 
 
 def read_ledger(
@@ -37,9 +36,9 @@ def get_exposure(
     request: Request,
     service: TheService,
     identity: AReader,
-    principal: _Filter = None,
-    on_behalf_of: _Filter = None,
-    db: _Filter = None,
+    principal: Annotated[str | None, Query(max_length=256, description="Seen by this principal")] = None,
+    on_behalf_of: Annotated[str | None, Query(max_length=256, description="Seen on behalf of this one")] = None,
+    db: Annotated[str | None, Query(max_length=256, description="In this database, by its alias")] = None,
     from_: From = None,
     to: To = None,
     limit: Annotated[int | None, Query(description="Entries of each list, 1 to 1000")] = None,

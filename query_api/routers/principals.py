@@ -11,6 +11,7 @@ from query_api.problems import ProblemError
 from query_api.routers.events import json_response
 from query_api.service import AReader, From, Service, TheService, To
 from query_api.store import principals
+from schemas.events import PrincipalKind
 
 router = APIRouter(prefix="/api/v1", tags=["principals"])
 _Limit = Annotated[int | None, Query(description="Principals, or hours of one, 1 to 1000")]
@@ -28,7 +29,7 @@ def list_principals(
     request: Request,
     service: TheService,
     identity: AReader,
-    kind: Annotated[str | None, Query(max_length=32)] = None,
+    kind: Annotated[PrincipalKind | None, Query(description="Only principals of this kind")] = None,
     from_: From = None,
     to: To = None,
     limit: _Limit = None,
@@ -40,7 +41,7 @@ def list_principals(
     limit = _limited(service, limit)
     span = service.span(from_ or "-24h", to or "now")
     with service.access.reading(identity):
-        page = principals.listing(service.reader, span, kind, limit)
+        page = principals.listing(service.reader, span, str(kind or ""), limit)
     service.access.record(request, identity, "principals", f"kind:{kind}" if kind else "", len(page.items))
     return json_response({"from": span.low, "to": span.high, "items": page.items, "more": page.last is not None})
 

@@ -13,9 +13,9 @@ from query_api.service import AReader, CursorText, From, TheService, To
 from query_api.store import sessions
 from query_api.store.cursor import Cursor, decode, digest
 from query_api.store.events import Range
+from schemas.events import PrincipalKind
 
 router = APIRouter(prefix="/api/v1", tags=["sessions"])
-_Filter = Annotated[str | None, Query(max_length=256)]
 
 
 @router.get("/sessions", summary="Sessions, newest first")
@@ -23,10 +23,10 @@ def list_sessions(
     request: Request,
     service: TheService,
     identity: AReader,
-    principal: _Filter = None,
-    principal_kind: _Filter = None,
-    db: _Filter = None,
-    client: _Filter = None,
+    principal: Annotated[str | None, Query(max_length=256, description="Of this principal")] = None,
+    principal_kind: Annotated[PrincipalKind | None, Query(description="Of this kind")] = None,
+    db: Annotated[str | None, Query(max_length=256, description="On this database, by its alias")] = None,
+    client: Annotated[str | None, Query(max_length=256, description="From this address, `host:port`")] = None,
     is_open: Annotated[bool | None, Query(alias="open", description="true: not ended yet")] = None,
     from_: From = None,
     to: To = None,
