@@ -300,7 +300,7 @@ def _expression(rule: Rule) -> str:
 
 def _compiler_said(error: Exception) -> str:
     """The compiler's own words, on one line, without its drawing of the place; and what was likely meant."""
-    lines = [line for line in str(error).splitlines() if not line.lstrip().startswith("|")]
+    lines = [line for line in str(error).splitlines() if not line.lstrip().startswith("|") and "'*error*'" not in line]
     said = " ".join(lines).replace("INVALID_ARGUMENT: ", "").replace(" [INVALID_ARGUMENT]", "").replace(" (in container '')", "")
     said = re.sub(r"ERROR: <input>:(\d+):(\d+): ", r"line \1, character \2 of `when`: ", said).strip()[:500]
     unknown = re.search(r"undeclared reference to '([^']+)'", said)

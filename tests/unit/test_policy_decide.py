@@ -164,6 +164,7 @@ def test_what_is_wrong_with_a_bundle_is_said(text: bytes, said: str) -> None:
         ("principal.kinds == 'x'", "line 1, character 10 of `when`: undeclared reference to 'principal.kinds'; did you mean "),
         ("weather == 'x'", "undeclared reference to 'weather'; docs/policy.md lists the variables"),
         ("principal.kind = 'agent'", "values are compared with =="),
+        ("data.clases.exists(c, c == 'x')", "undeclared reference to 'data.clases'; did you mean data.classes?"),
     ],
 )  # fmt: skip
 def test_what_was_likely_meant_is_said(when: str, said: str) -> None:
