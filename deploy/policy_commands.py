@@ -53,4 +53,4 @@ def analysed(sql: str) -> Values:
     if len(analysis.statements) != 1:
         raise ValueError(f"sql holds {len(analysis.statements)} statements; a case is about one")
     statement = analysis.statements[0]
-    return statement_values(statement.facts, statement.fingerprint, analysis.claims)
+    return statement_values(statement.facts, statement.fingerprint, analysis.claims, settings=statement.settings)

@@ -173,6 +173,8 @@ class PolicyGuard:
         """Set where results are masked: what only the classes of columns tell of a statement."""
         self.columns: Columns | None = None
         """Set there, too."""
+        self.owns: Callable[[Statement], bool] | None = None
+        """And there: whether all that a statement changes now are temporary tables of the session's own."""
         self._clear: tuple[Policy, Acting, frozenset[DataClass]] | None = None
         self._policy: Policy | None = None
         self._acting = Acting(subject, ())
@@ -301,6 +303,8 @@ class PolicyGuard:
             key = (self._key, statement, tuple(sorted(claims.items())))
         if policy.reads_change and statement.shape.changes:
             key = (key, self.sizes()[0])
+        if self._owns(statement):
+            key = (key, _OWN)
         kept = guard.kept.get(key)
         if kept is None:
             began = perf_counter_ns()
@@ -402,7 +406,10 @@ class PolicyGuard:
             columns = self.columns
             written = columns.written(statement) if columns is not None and known else None
             looks_up = columns is not None and columns.looks_up(statement, clear)
-            seen = statement_values(statement.facts, statement.fingerprint, claims, touched, known, change, written, looks_up)
+            facts, settings = statement.facts, statement.settings
+            seen = statement_values(facts, statement.fingerprint, claims, touched, known, change, written, looks_up, settings)
+            if self._owns(statement):
+                seen["statement.dangers"] = [d for d in seen["statement.dangers"] if d not in _OF_OBJECTS]
             values.update(seen)
             if self.harms is not None:
                 values["statement.dangers"] += [str(danger) for danger in self.harms(statement, clear)]
@@ -413,6 +420,10 @@ class PolicyGuard:
             frozen = policy.bundle.frozen(now, str(self._subject["database.environment"]))
             values.update(moment_values(now, policy.bundle.zone, frozen))
         return values, used
+
+    def _owns(self, statement: Statement) -> bool:
+        facts = statement.facts
+        return self.owns is not None and bool(facts.dangers) and bool(facts.writes) and self.owns(statement)
 
     def _check_clock(self, now: int) -> None:
         guard = self._guard
@@ -435,6 +446,9 @@ class PolicyGuard:
         }
 
 
+_OWN = "own"
+_OF_OBJECTS = frozenset((Danger.DROP, Danger.TRUNCATE, Danger.SCHEMA_CHANGE, Danger.MASS_UPDATE, Danger.MASS_DELETE))
+"""Dangers that are none where the objects are temporary ones of the session's own."""
 _BEHIND = ("database.alias", "database.environment")
 """What freezes and data classes depend on, whether or not a rule reads it."""
 _BROKEN = "The policy could not be applied to this statement, so it was stopped."

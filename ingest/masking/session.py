@@ -36,6 +36,12 @@ _KEY = re.compile(rb',"([^"]+)"=')
 _INHERIT = re.compile(r"(?<!NO )\bINHERIT\b", re.IGNORECASE)
 _NONE: frozenset[str] = frozenset()
 _ANY = (ANY,)
+_ROLLBACK = re.compile(r"\s*(ROLLBACK|ABORT)(\s+(WORK|TRANSACTION))?\s*;?\s*\Z", re.IGNORECASE)
+_AS_A_WHOLE = re.compile(r"\s*(ALTER|CREATE|DROP|TRUNCATE|COMMENT|GRANT|REVOKE)\b", re.IGNORECASE)
+"""What is done as a whole or not at all; code may commit in between."""
+_OWNED_TABLES = frozenset(("drop_table", "alter_table", "truncate", "update", "delete"))
+_OWNED = _OWNED_TABLES | {"drop_view", "drop_index", "drop_sequence"}
+"""Changes that matter to nobody else where they are of temporary objects."""
 RULE = "masking"
 """What decisions name where masking itself refuses a statement."""
 
@@ -93,6 +99,11 @@ class SessionMasking:
         self._there = Temporary(temporary_first)
         self._sights: dict[Statement, tuple[bool, Sight | None]] = {}
         """Of statements that name such tables, for as long as these hold the same."""
+
+        self._done = 0
+        """Statements of the open transaction that succeeded."""
+        self._undone = self._failed = self._stays = False
+        """Whether it was rolled back as a whole, something of it failed, and some of it may stay whatever becomes of the rest."""
 
         self._refill: dict[Statement, list[str]] = {}
         """What filled tables that its own transaction had changed, or made in another's place: no snapshot has those yet."""
@@ -194,9 +205,14 @@ class SessionMasking:
         tags = self._database.tags if statement.shape.made else None
         own = tags is not None and all(map(tags.is_own, statement.facts.functions))
         self._there.completed(statement, own)
+        self._done += 1
+        verbs = statement.facts.verbs
+        self._stays = self._stays or verbs == ("commit",)
+        self._undone = verbs == ("rollback",) and _ROLLBACK.match(statement.text) is not None
 
     def failed(self) -> None:
         """A statement failed."""
+        self._failed = True
         self._there.undone()
 
     def shown(self, sight: Sight) -> MaskPlan:
@@ -216,6 +232,7 @@ class SessionMasking:
         if statement.changes_objects and not self._is_own(statement):
             names = changes(statement, self._database.tags)
             self._changing.update(names)
+            self._stays = self._stays or not _AS_A_WHOLE.match(statement.text) or "CONCURRENTLY" in statement.text.upper()
             if statement.facts.verbs != ("drop_table",):
                 self._there.doubt((*names, *(newer for _, column, newer in statement.shape.renames if not column)))
         shape = statement.shape
@@ -275,8 +292,11 @@ class SessionMasking:
             self._database.again(self._refill)
             self._refill = {}
         if self._changing:
-            self._database.changed(self._changing)
+            nothing = not busy and not self._stays and ((self._failed and not self._done) or self._undone)
+            if not nothing:  # a transaction that failed or was rolled back left everything as it was
+                self._database.changed(self._changing)
             self._changing = self._changing if busy else set()
+        self._done, self._undone, self._failed, self._stays = 0, False, False, busy
 
     def hides(self, sight: Sight, strict: bool = False) -> bool:
         """Whether something that a statement may show is hidden from this session."""
@@ -359,13 +379,32 @@ class SessionMasking:
         """Return why a statement must not run, empty if it may."""
         if statement.fills and self._carries_more(statement) and self._database.learned.full:
             return _FULL
+        before = self._there.marks()
         sight = self.sight(statement)
         if sight is None:
             return ""
         clear = self.shown(sight).clear
         if clear >= EVERY:
             return ""
-        return refusal(sight, clear)
+        found = refusal(sight, clear)
+        if found:
+            self._there.unjudged(before)
+        return found
+
+    def owns(self, statement: Statement) -> bool:
+        """Tell whether all that a statement changes are temporary tables that this session has for certain.
+
+        It is asked while nothing else is on its way to the server. A name with schema `pg_temp` can mean nothing else.
+        """
+        facts = statement.facts
+        verb = facts.verbs[0] if len(facts.verbs) == 1 else ""
+        if not facts.writes or facts.reads or verb not in _OWNED:
+            return False
+        others = [name for name in facts.writes if not name.startswith("pg_temp.")]
+        if not others:
+            return True
+        certain = self._is_certain(frozenset(name.rpartition(".")[2] for name in others), statement)
+        return certain and verb in _OWNED_TABLES and not any(name.startswith("pg_temp") for name in others)
 
 
 def _give(tables: Mapping[str, Table], found: Carried) -> None:

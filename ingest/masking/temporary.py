@@ -66,6 +66,14 @@ class Temporary:
             if path is None or "pg_temp" in path.lower():
                 self._path = False
 
+    def marks(self) -> tuple[frozenset[str], bool]:
+        """Return what is doubtful, for `unjudged`."""
+        return frozenset(self._doubtful), self._path
+
+    def unjudged(self, marks: tuple[frozenset[str], bool]) -> None:
+        """What was judged since does not run: no more is doubtful than then."""
+        self._doubtful, self._path = set(marks[0]), marks[1]
+
     def doubt(self, names: Iterable[str]) -> None:
         """The open transaction may give these names to others; `ANY`: all, by what is not known of it."""
         before = len(self._doubtful)

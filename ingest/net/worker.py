@@ -259,6 +259,7 @@ class Worker:
         if isinstance(guard, PolicyGuard):
             guard.classes = shared.classes
             guard.harms, guard.columns = shared.harms, shared
+            guard.owns = lambda statement: session.is_next() and masking.owns(statement)
         session.guard = MaskingGuard(guard, masking, session.session_id)
 
     def _tagged(self, database: DatabaseSettings) -> Override:

@@ -78,6 +78,7 @@ STATEMENT: dict[str, Variable] = {
     "statement.functions": _list("functions called"),
     "statement.flags": _list("properties, as `facts.flags` of the event"),
     "statement.dangers": _list("categories of harm, as `facts.dangers` of the event; `opaque` if it could be any"),
+    "statement.settings": _list("settings of the session that it changes, such as `search_path`; `*` for any"),
     "statement.fingerprint": _text("hash of the statement's shape"),
     "columns.all": _list("columns used, `schema.table.column`; `?.column` where the table is not certain"),
     "columns.output": _list("columns that reach the result"),
@@ -177,6 +178,7 @@ def statement_values(
     change: Change = NO_CHANGE,
     written: tuple[Iterable[str], Iterable[str]] | None = None,
     looks_up: bool = False,
+    settings: Iterable[str] = (),
 ) -> Values:
     """Return the values of one statement. What cannot be read is in danger `opaque`, whoever made the facts.
 
@@ -201,6 +203,7 @@ def statement_values(
         "statement.functions": list(facts.functions),
         "statement.flags": [str(f) for f in facts.flags],
         "statement.dangers": dangers,
+        "statement.settings": list(settings),
         "statement.fingerprint": fingerprint,
         "columns.all": [use.name for use in facts.columns],
         **{f"columns.{role}": names for role, names in by_role.items()},

@@ -55,7 +55,7 @@ class _Session:
 
 
 def simulate(policy: Policy, events: Iterable[Mapping[str, Any]]) -> Simulation:
-    """Judge `QueryExecuted` events, oldest first. Data classes and grants are not in events: rules about them see none."""
+    """Judge `QueryExecuted` events, oldest first. Data classes, settings and grants are not in events: rules see none."""
     result = Simulation()
     sessions: dict[str, _Session] = {}
     found: dict[tuple[object, ...], Difference] = {}

@@ -26,6 +26,7 @@ from tests.support.postgres import Postgres
 from tests.support.postgres import running as running_postgres
 
 ROOT = Path(__file__).parents[2]
+STARTER = ROOT / "deploy" / "policies" / "production.yaml"
 GOLDEN = ROOT / "tests" / "golden" / "everyday"
 SECRETS = ("tarnovel", "zyxwana", "brimolda", "quorvath", "fenwyck", "zyx1", "zyx2", "4111111111111111", "elmstrasse", "de8937")
 DIFFERS = re.compile(r"\b(nextval|pg_locks|pg_stat_activity|now|age|RETURNING)\b")
@@ -161,14 +162,18 @@ SELECT count(*), max(id) FROM spent
 
 
 @pytest.mark.parametrize("autocommit", [True, False])
-def test_temporary_tables_are_used_as_ever(server: Postgres, autocommit: bool) -> None:
+@pytest.mark.parametrize("starter", [True, False])
+def test_temporary_tables_are_used_as_ever(server: Postgres, autocommit: bool, starter: bool) -> None:
     """From the moment they are made; what was masked where it came from is masked there, too, and nothing else."""
     heard_by = []
-    with running_proxy(server, {"policy": {"files": []}}) as bare:  # the starter bundle holds DROP TABLE, of whatever table
+    # The starter bundle holds a DROP of a table that is not there yet: somebody might just have made one of the name.
+    sent = [sql.replace("IF EXISTS spent", "IF EXISTS pg_temp.spent") if starter else sql for sql in TEMPORARY]
+    policy = [str(STARTER)] if starter else []
+    with running_proxy(server, {"policy": {"files": policy}, "database": {"environment": "production"}}) as bare:
         for target in (server, bare):
             with psycopg.connect(**target.app(), autocommit=autocommit) as connection:
                 ear = Ear(connection)
-                for statement in TEMPORARY:
+                for statement in sent:
                     ear.say(statement)
                 assert ear.failed == []
                 heard_by.append(ear.heard)
@@ -193,6 +198,100 @@ def test_a_slip_costs_temporary_tables_nothing(server: Postgres, proxy: Proxy) -
             for name in ("before", "behind"):
                 rows = connection.execute(f"SELECT id, city FROM {name} ORDER BY id").fetchall()
                 assert rows == connection.execute("SELECT id, city FROM crm.customers ORDER BY id").fetchall()
+
+
+def service(proxy: Proxy) -> Parameters:
+    """Return how a service logs in, whom nobody approves: what is stopped is denied at once."""
+    return proxy.app("batch", proxy.token("batch", kind="service"))
+
+
+def said(connection: psycopg.Connection[Any], sql: str, params: tuple[Any, ...] | None = None) -> str:
+    """Return what goes wrong with a statement, or nothing."""
+    try:
+        connection.execute(sql, params, prepare=params is not None)
+    except psycopg.Error as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("params", [None, ()])
+def test_only_what_is_certainly_a_temporary_table_is_dropped_like_one(proxy: Proxy, params: tuple[Any, ...] | None) -> None:
+    with psycopg.connect(**service(proxy), autocommit=True) as connection:
+
+        def says(sql: str) -> str:
+            return said(connection, sql, params)
+
+        assert says("CREATE TEMP TABLE own AS SELECT 1 AS a") == ""
+        for change in ("TRUNCATE own", "DELETE FROM own", "UPDATE own SET a = 1", "DROP TABLE own"):
+            assert says(change) == "", change
+        assert "denied by policy" in says("DROP TABLE own"), "it is gone"
+        assert says("CREATE TEMP TABLE own (a int)") == says("ALTER TABLE own ADD b int") == says("DROP TABLE pg_temp.own") == ""
+        assert says("DROP TABLE IF EXISTS pg_temp.own") == says("DROP VIEW IF EXISTS pg_temp.seen, pg_temp.other") == ""
+        assert says("CREATE TEMP TABLE own (a int)") == ""
+        for sql in (
+            "DROP TABLE public.own",
+            "DROP TABLE own, crm.customers",
+            "DROP TABLE IF EXISTS pg_temp_3.own",
+            "TRUNCATE crm.orders",
+        ):
+            assert "denied by policy" in says(sql), sql
+        if params is None:
+            assert "denied by policy" in says("DROP TABLE own; DROP TABLE own")
+        assert says("DROP TABLE own") == ""
+
+
+def test_a_temporary_table_of_a_real_ones_name_is_not_taken_for_one(server: Postgres, proxy: Proxy) -> None:
+    with (
+        psycopg.connect(**server.app(), autocommit=True) as owner,
+        psycopg.connect(**service(proxy), autocommit=True) as connection,
+    ):
+        connection.execute("CREATE TEMP TABLE orders (a int)")
+        assert "denied by policy" in said(connection, "DROP TABLE orders")
+        # Before any snapshot has it, one of the same name is made: whoever sends two at once would drop it with the second.
+        connection.execute("CREATE TEMP TABLE fresh (a int)")
+        owner.execute("CREATE TABLE public.fresh (a int)")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege), connection.pipeline():
+            for _ in range(2):
+                connection.execute("DROP TABLE fresh")
+        assert owner.execute("SELECT count(*) FROM public.fresh").fetchone() == (0,)
+        owner.execute("DROP TABLE public.fresh")
+
+
+def test_what_is_refused_costs_temporary_tables_nothing(server: Postgres, proxy: Proxy) -> None:
+    """Code that cannot be read may drop any; but it did not run."""
+    refused = [
+        "DO $$ BEGIN EXECUTE 'DROP TABLE ' || 'kept'; END $$",
+        "DO $$ BEGIN EXECUTE current_setting('app.x', true); END $$",
+    ]
+    with psycopg.connect(**proxy.app(), autocommit=True) as connection:
+        connection.execute("CREATE TEMP TABLE kept AS SELECT id, city FROM crm.customers")
+        rows = connection.execute("SELECT id, city FROM crm.customers ORDER BY id").fetchall()
+        for params in (None, ()):
+            for sql in refused:
+                assert "denied" in said(connection, sql, params), sql
+                assert connection.execute("SELECT id, city FROM kept ORDER BY id").fetchall() == rows
+        connection.execute("CREATE TEMP TABLE later AS SELECT id, city FROM crm.customers")
+        assert connection.execute("SELECT id, city FROM later ORDER BY id").fetchall() == rows
+        assert said(connection, "DROP TABLE kept") == ""
+
+
+def test_a_change_that_failed_or_was_undone_leaves_the_table_as_known(server: Postgres) -> None:
+    rows = "SELECT id, city, newsletter FROM crm.customers ORDER BY id"
+    with running_proxy(server, {"policy": {"files": []}}) as bare, psycopg.connect(**server.app(), autocommit=True) as direct:
+        wanted = direct.execute(rows).fetchall()
+        with psycopg.connect(**bare.app(), autocommit=True) as connection:
+            for change in ("ALTER TABLE crm.customers ADD COLUMN id int", "CREATE TABLE crm.customers (id int)"):
+                for params in (None, ()):
+                    assert said(connection, change, params)
+                    assert connection.execute(rows).fetchall() == wanted
+                connection.execute("BEGIN")
+                assert said(connection, change)
+                connection.execute("ROLLBACK")
+                assert connection.execute(rows).fetchall() == wanted
+            connection.execute("BEGIN")
+            connection.execute("ALTER TABLE crm.customers ADD COLUMN extra text")
+            connection.execute("ROLLBACK")
+            assert connection.execute(rows).fetchall() == wanted
 
 
 def test_a_refresh_leaves_the_rest_as_known(server: Postgres, proxy: Proxy) -> None:

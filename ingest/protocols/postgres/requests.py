@@ -103,7 +103,9 @@ class Requests(Framing):
             return message(b"Q", REFUSED_QUERY + b"\x00")
         judgements: list[Judgement] | None = None
         if session.guard is not None:
+            session.alone = len(analysis.statements) == 1
             judgements = [session.guard.judge(s, analysis.claims, admission.now) for s in analysis.statements]
+            session.alone = True
             if any(j.stops for j in judgements) or self.waiting.settled is not None:
                 if self.waiting.settled is None and (
                     mistaken := admission.mistaken(analysis, judgements[0], b"simple", size, sql)

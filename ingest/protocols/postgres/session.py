@@ -85,6 +85,8 @@ class PostgresSession:
         """Statements that could not be recorded: `unaudited` ran all the same, `refused` did not."""
         self.transaction = b"I"
         self.expected: deque[Expected] = deque()
+        self.alone = True
+        """Whether the statement that is judged is the only one of its message."""
         self.skipping = False
         """The server ignores everything up to the next Sync, after an error in the extended protocol."""
         self.copying = Copying(self.expected)
@@ -326,6 +328,10 @@ class PostgresSession:
         """The server did not accept a Parse."""
         self._ended += 1
         self._requests.parse_failed(entry, now, actions)
+
+    def is_next(self) -> bool:
+        """Tell whether the statement that is judged would be the next that the server runs, after all that it ran is known."""
+        return self.alone and not any(isinstance(entry, Batch | Execution) for entry in self.expected)
 
     def transaction_ended(self) -> None:
         """The server is idle outside any transaction."""

@@ -7,13 +7,13 @@ so uses what that knows of names.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from ingest.core.actions import Action, Forward, ObserveText, Record, Wait, Waited
 from ingest.core.errors import ClientProtocolError
-from ingest.core.guarding import Answer, Emergency, Hold, Judgement, Request
+from ingest.core.guarding import Answer, Emergency, Hold, Judgement, Request, SessionGuard
 from ingest.protocols.postgres.bounds import exceeded
 from ingest.protocols.postgres.executions import DENY
 from ingest.protocols.postgres.expected import Portal, Prepared
@@ -157,11 +157,18 @@ class Waiting:
                 self._admission.actions.append(ObserveText(asked.text_hash, asked.long_text))
             self._admission.actions.append(Record("BreakGlassUsed", self._admission.now, session.context + asked.body))
             self.approval = asked.approval
-            return [guard.judge(s, request.claims, self._admission.now, asked.approval) for s in request.statements]
+            return self._judged(guard, request, asked.approval)
         for limit in asked.bounds:
             body = exceeded(session.session_id, limit, request.statements[0])
             self._admission.actions.append(Record("LimitExceeded", self._admission.now, body))
         return [asked if j.holds else j for j in judgements]
+
+    def _judged(self, guard: SessionGuard, request: Request, approval: Any) -> list[Judgement]:
+        session, now = self._session, self._admission.now
+        session.alone = len(request.statements) == 1
+        found = [guard.judge(s, request.claims, now, approval) for s in request.statements]
+        session.alone = True
+        return found
 
     def _judge_again(self, hold: Hold, answer: Answer, request: Request, judgements: list[Judgement]) -> list[Judgement]:
         """Judge what waited, with what came of it; say that the wait is over."""
@@ -173,7 +180,7 @@ class Waiting:
                 self._close_wait(hold, Answer("denied", differs, answer.deciders))
                 answer = Answer("denied", differs)  # nobody did: those who decided approved something else
             else:
-                found = [guard.judge(s, request.claims, self._admission.now, answer.approval) for s in request.statements]
+                found = self._judged(guard, request, answer.approval)
                 stopped = next((j for j in found if j.stops), None)
                 if stopped is None:
                     self.approval = answer.approval
