@@ -6,6 +6,7 @@ import re
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ from tests.support.clients import environment, needle, run
 from tests.support.postgres import Postgres
 
 CLIENTS, TRANSACTIONS = 4, 40
+STARTER = Path(__file__).parents[2] / "deploy" / "policies" / "production.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -120,3 +122,35 @@ def test_pg_dump_into_pg_restore(tools: affidavit.Proxy, pg: Postgres) -> None:
     out = [e for e in read if e["kind"] == "copy" and "sales.orders" in e["facts"]["reads"]]
     assert [e["outcome"]["rows_returned"] for e in out] == [5000, 5000]
     tools.assert_nowhere(secret)
+
+
+def test_a_service_of_group_dba_makes_backups_and_restores_them_under_the_starter_bundle(pg: Postgres) -> None:
+    policy = {"policy": {"files": [str(STARTER)]}, "database": {"environment": "production"}, "also": ["shop_again"]}
+    with pg.superuser() as admin:
+        admin.execute("CREATE DATABASE shop_again OWNER app_owner")
+        admin.execute("CREATE SCHEMA kept AUTHORIZATION app_owner")
+        admin.execute("SET ROLE app_owner")
+        admin.execute(_schema("x").replace("sales", "kept").replace("CREATE SCHEMA kept;", ""))
+    with affidavit.proxy(pg, policy) as guarded:
+        token = guarded.token("backup", kind="service", groups=("dba",))
+        code, archive, said = run("pg_dump", guarded.app("backup", token), ["-Fc", "-n", "kept", "--no-owner"])
+        assert code == 0, said
+        to = guarded.app("backup", token, "shop_again")
+        restored = subprocess.run(
+            [binaries.program("pg_restore"), "--no-owner", "--exit-on-error", "-d", "shop_again"],
+            env=environment(to),
+            input=archive,
+            capture_output=True,
+            check=False,
+        )
+        assert restored.returncode == 0, restored.stderr
+        for who, kind, groups in (("app", "service", ()), ("copilot", "agent", ("dba",)), ("ana", "human", ())):
+            other = guarded.token(who, kind=kind, groups=groups)
+            code, _, said = run("pg_dump", guarded.app(who, other), ["-n", "kept"])
+            assert (code == 0) is (groups == ("dba",)), (who, said)
+    with pg.superuser("shop_again") as admin:
+        counted = admin.execute("SELECT (SELECT count(*) FROM kept.customers), (SELECT count(*) FROM kept.orders)").fetchone()
+        assert counted == (200, 5000)
+    with pg.superuser() as admin:
+        admin.execute("DROP DATABASE shop_again")
+        admin.execute("DROP SCHEMA kept CASCADE")

@@ -1,5 +1,7 @@
 """What a transaction changed is doubted until a snapshot has it; what failed, or was rolled back as a whole, changed nothing."""
 
+# ruff: noqa: E501 - a case a line
+
 from __future__ import annotations
 
 import pytest
