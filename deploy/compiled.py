@@ -7,7 +7,7 @@ depends on it; the sources stay what is developed and tested, and a copy cannot 
 It is compiled twice: the first build counts which way its branches go while `deploy.training` drives it, the second is laid out
 by these counts. `--plain` compiles once, in less than half the time, for trying things out.
 
-What each statement needs word for word is C by hand, `deploy/native/hot.c`: the copy has it as `schemas._hot`.
+What each statement needs word for word is C by hand, `deploy/native`: the copy has it as `schemas._hot`, compiled as the rest.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-NATIVE = ROOT / "deploy" / "native" / "hot.c"
+NATIVE = ROOT / "deploy" / "native"
 PACKAGES = ("schemas", "processors", "ingest", "query_api", "deploy")
 COUNTING = "-fprofile-generate -fprofile-update=prefer-atomic"
 COUNTED = "-fprofile-use -fprofile-partial-training -fprofile-correction -Wno-missing-profile"
@@ -31,12 +31,15 @@ COUNTED = "-fprofile-use -fprofile-partial-training -fprofile-correction -Wno-mi
 HOT = (
     "ingest/core/actions.py",
     "ingest/core/guarding.py",
+    "ingest/core/limits.py",
+    "ingest/core/masking.py",
     "ingest/guard/guard.py",
     "ingest/masking/cells.py",
     "ingest/masking/cuts.py",
     "ingest/masking/rows.py",
     "ingest/masking/database.py",
     "ingest/masking/session.py",
+    "ingest/masking/temporary.py",
     "ingest/net/busy_poll.py",
     "ingest/net/clock.py",
     "ingest/net/connection.py",
@@ -92,7 +95,6 @@ def build(target: Path, plain: bool = False) -> None:
     shutil.copy(ROOT / "pyproject.toml", target)
     began = time.monotonic()
     print(f"compiling {len(HOT)} modules, which takes {'a minute or two' if plain else 'some minutes'}", flush=True)
-    compile_native(target / "schemas")
     if plain:
         _compile(target, "")
     else:
@@ -113,21 +115,29 @@ def build(target: Path, plain: bool = False) -> None:
     print(f"built {loaded} in {time.monotonic() - began:.0f} s")
 
 
-def compile_native(folder: Path) -> Path:
-    """Compile what is C by hand into a folder; return the module's path. Raises SystemExit with what the compiler said."""
+def compile_native(folder: Path, objects: Path | None = None, flags: str = "") -> Path:
+    """Compile what is C by hand into a folder; return the module's path. Raises SystemExit with what the compiler said.
+
+    `objects` is the folder for what is made on the way, counts included; the same one if None.
+    """
+    objects = objects or folder
+    objects.mkdir(parents=True, exist_ok=True)
     module = folder / f"_hot{sysconfig.get_config_var('EXT_SUFFIX')}"
-    flags = ["-O2", "-fPIC", "-shared", *(["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else [])]
-    include = f"-I{sysconfig.get_path('include')}"
-    compiler = os.environ.get("CC", "cc").split()
-    _run(str(NATIVE), folder, [*compiler, *flags, include, str(NATIVE), "-o", str(module)], {})
+    compiler = [*os.environ.get("CC", "cc").split(), "-O3", "-fPIC", "-fvisibility=hidden", *flags.split()]
+    made = []
+    for source in sorted(NATIVE.glob("*.c")):
+        made.append(str(objects / f"{source.stem}.o"))
+        _run(str(source), folder, [*compiler, f"-I{sysconfig.get_path('include')}", "-c", str(source), "-o", made[-1]], {})
+    shared = ["-shared", *(["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else [])]
+    _run(str(NATIVE), folder, [*compiler, *shared, *made, "-o", str(module)], {})
     return module
 
 
 def _compile(target: Path, flags: str) -> None:
     """Compile in place; objects, and the counts that GCC keeps beside them, stay in `build`."""
     for made in [*(target / "build").glob("temp*/**/*.o"), *target.rglob("*.so")]:
-        if not made.name.startswith("_hot."):
-            made.unlink()  # else they would be taken for up to date
+        made.unlink()  # else they would be taken for up to date
+    compile_native(target / "schemas", target / "build" / "native", flags)
     given = {name: f"{os.environ.get(name, '')} {flags}".strip() for name in ("CFLAGS", "LDFLAGS")}
     given["MYPYC_DEBUG_LEVEL"] = os.environ.get("MYPYC_DEBUG_LEVEL", "0")
     _run("mypyc", target, [sys.executable, "-m", "mypyc", *HOT], given)

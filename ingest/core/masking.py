@@ -40,55 +40,68 @@ class Rows(Protocol):
         """Return what stands for a row that is too long to hold."""
 
 
-class Masking(Protocol):
+class Masking:
     """Masks for one session. A sight is what a statement may show (`ingest.masking.sight`); None: nothing sensitive.
 
+    To be inherited, and no Protocol, for calls to be direct where both are compiled.
     `strict` is for a statement that policy wants masked whatever the session may see.
     """
 
-    @property
-    def max_row(self) -> int:
-        """Bytes of one row that may be held until whole."""
+    max_row: int
+    """Bytes of one row that may be held until whole."""
 
     @property
     def known(self) -> object:
         """What is known of the database's objects and the session's own: not equal to what it was where one may be another."""
+        raise NotImplementedError
 
     def sight(self, statement: Any) -> Any:
         """Return what a statement may show to this session."""
+        raise NotImplementedError
 
     def saying(self, sight: Any, said: Sequence[bytes]) -> Any:
         """Return the sight of an EXPLAIN whose text has these constants, as the client encodes them."""
+        raise NotImplementedError
 
     def changing(self, statement: Any) -> None:
         """A statement is about to change objects of the database."""
+        raise NotImplementedError
 
     def completed(self, statement: Any) -> None:
         """A statement succeeded."""
+        raise NotImplementedError
 
     def failed(self) -> None:
         """A statement failed."""
+        raise NotImplementedError
 
     def transaction_ended(self, busy: bool) -> None:
         """A transaction ended: what it changed is there for everybody, or was undone; `busy`: more was sent already."""
+        raise NotImplementedError
 
     def hides(self, sight: Any, strict: bool) -> bool:
         """Return whether something of it is hidden from this session."""
+        raise NotImplementedError
 
     def rows(self, sight: Any, description: bytes, formats: tuple[int, ...] | None, strict: bool) -> Rows:
         """Return what masks the rows of a description, as the body of its message. Raises ValueError."""
+        raise NotImplementedError
 
     def copied(self, sight: Any, form: Any, header: bytes, encoding: str, strict: bool) -> Rows:
         """Return what masks the rows of a COPY, which names no columns. Raises ValueError.
 
         `form` is how the statement wants them written, `encoding` the client's, `header` the body of CopyOutResponse.
         """
+        raise NotImplementedError
 
     def counter(self, sight: Any) -> Rows:
         """Return what counts rows that nothing masks and nothing describes, by what the statement may show."""
+        raise NotImplementedError
 
     def report(self, sight: Any, body: bytes, text: str) -> bytes:
         """Return an error's or notice's fields without values; `sight` None: of a statement that is not known."""
+        raise NotImplementedError
 
     def payload(self, value: bytes) -> bytes:
         """Return what a notification may say."""
+        raise NotImplementedError

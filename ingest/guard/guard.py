@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 
 import orjson
 
-from ingest.core.guarding import Answer, Bound, Emergency, Hold, Judgement, Request
+from ingest.core.guarding import Answer, Bound, Emergency, Hold, Judgement, Request, SessionGuard
 from ingest.guard.asking import EMERGENCY_RISK, Asked, Asking, Shown, groups_of, merged, too_many, unreleased
 from ingest.guard.rights import Acting, Grants, NoGrants, acting
 from processors.policy import (
@@ -148,7 +148,7 @@ class Guard:
         return self._subjects.setdefault(seen, object())
 
 
-class PolicyGuard:
+class PolicyGuard(SessionGuard):
     """Decides for one session (`ingest.core.guarding.SessionGuard`)."""
 
     def __init__(

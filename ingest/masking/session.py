@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from ingest.core.guarding import Answer, Emergency, Hold, Judgement, Request, SessionGuard
-from ingest.core.masking import Rows
+from ingest.core.masking import Masking, Rows
 from ingest.masking.copies import CopyMasker
 from ingest.masking.database import DatabaseMasking
 from ingest.masking.lineage import CARRIES_NOTHING, MAX_OWN, Carried, Table
@@ -66,14 +66,12 @@ def nothing_granted(statement: Statement) -> Classes:
     return _NOTHING
 
 
-class SessionMasking:
+class SessionMasking(Masking):
     """Masks for one session (`ingest.core.masking.Masking`).
 
     `clear` tells what it may see at the moment, `granted` what grants let one statement show beside that. `temporary_first`: its
     search_path names `pg_temp` nowhere, so that names without a schema mean temporary tables before others.
     """
-
-    max_row = MAX_ROW
 
     def __init__(
         self,
@@ -82,6 +80,7 @@ class SessionMasking:
         granted: Callable[[Statement], Classes] = nothing_granted,
         temporary_first: bool = True,
     ) -> None:
+        self.max_row = MAX_ROW
         self._database = database
         self._clear = clear
         self._granted = granted
@@ -127,11 +126,11 @@ class SessionMasking:
     def sight(self, statement: Statement) -> Sight | None:
         """Return what a statement may show."""
         database = self._database
-        facts = statement.facts
-        if (len(facts.verbs) > 1 or facts.dangers or statement.settings) and StatementFlag.UNPARSED not in facts.flags:
+        stirs = statement.stirs
+        if stirs and StatementFlag.UNPARSED not in statement.facts.flags:
             self._there.judged(statement)  # what does not parse is alone in its message, mostly a slip, and counts once it runs
         found = self._own_sight(statement) if self._made else database.sight(statement)
-        if statement.facts.verbs == ("alter_table",) and _INHERIT.search(statement.text):
+        if stirs and statement.facts.verbs == ("alter_table",) and _INHERIT.search(statement.text):
             found = self._joined(statement, found)
         if found is not None and self._granted(statement):
             found = replace(found, granted_by=statement)
@@ -415,7 +414,7 @@ def _give(tables: Mapping[str, Table], found: Carried) -> None:
             table.add(place, classes)  # type: ignore[union-attr]
 
 
-class MaskingGuard:
+class MaskingGuard(SessionGuard):
     """A guard that also refuses what masking cannot follow (`ingest.core.guarding.SessionGuard`)."""
 
     def __init__(self, inner: SessionGuard | None, masking: SessionMasking, session_id: str) -> None:

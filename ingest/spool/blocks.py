@@ -21,7 +21,7 @@ import zstandard
 from ingest.spool.errors import SpoolError, SpoolFullError
 from ingest.spool.records import RECORD_HEAD, StoredBlock
 from ingest.spool.segments import BLOCKS, Segment, create_segment, sync_directory
-from schemas.integrity import Block, BlockHeader, IntegrityError, leaf_hash, merkle_root
+from schemas.integrity import Block, BlockHeader, IntegrityError, lines_root
 
 if TYPE_CHECKING:
     from ingest.spool.recovery import Recovered
@@ -125,7 +125,7 @@ class BlockStore:
             len(batch.lines),
             now,
             self.block_id,
-            merkle_root([leaf_hash(line) for line in batch.lines]).hex(),
+            lines_root(batch.lines).hex(),
         )
         encoded = header.encode()
         signature = self._signer(encoded) if self._signer else b""

@@ -7,6 +7,8 @@ sequence number, and the trail's bytes follow from what happened.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from hashlib import sha256
 from typing import Final
 
@@ -37,6 +39,8 @@ LOST_DYNAMIC: Final = (
 )
 """Stands for what was particular to a statement when only its outcome can still be read."""
 
+_ENDED_AT: Final = re.compile(rb',"ended_at":(\d{1,18})')
+
 LINE_OVERHEAD: Final = 2048
 """Bytes kept for a statement beyond its fragments: heads of records, and its outcome, generously."""
 
@@ -59,6 +63,15 @@ class LineFormat:
         """Return the line of a QueryExecuted event."""
         middle = b'%d%b%08x","at":%d' % (seq, self._id_until_seq(at // 1000), seq & 0xFFFFFFFF, at)
         return b"".join((self._query_prefix, middle, dynamic, context, statement, outcome, b"}"))
+
+    def lost(self, seq: int, outcome: bytes) -> bytes:
+        """Return the line of a statement whose intent's frame is damaged: it is counted, as the riskiest it could be."""
+        ended = _ENDED_AT.match(outcome)
+        return self.query(seq, int(ended[1]) if ended else 0, LOST_DYNAMIC, LOST_CONTEXT, LOST_STATEMENT, outcome)
+
+    def parts(self) -> tuple[bytes, bytes, bytes, bytes, Callable[[int, bytes], bytes], Callable[..., bytes]]:
+        """Return what `hot.replay` makes lines of: prefix, middle of ids, what stands for what is lost, and the long way."""
+        return self._query_prefix, self._id_middle, LOST_CONTEXT, LOST_STATEMENT, self.lost, self.query
 
     def _id_until_seq(self, millisecond: int) -> bytes:
         """Return the event id of this millisecond without its last part, with what stands before it; many events share one."""

@@ -6,12 +6,11 @@ the same lines, because a line is made here and nowhere else.
 
 from __future__ import annotations
 
-import re
 from struct import Struct
 from typing import Final
 
 from ingest.spool.errors import SpoolError
-from ingest.spool.lines import LOST_CONTEXT, LOST_DYNAMIC, LOST_STATEMENT, LineFormat
+from ingest.spool.lines import LOST_CONTEXT, LOST_STATEMENT, LineFormat
 from ingest.spool.records import RECORD_HEAD, Head, Kind
 
 _HEAD: Final = int(Kind.HEAD)
@@ -24,20 +23,9 @@ _read_define: Final = Struct("<I").unpack_from
 _read_intent: Final = Struct("<QqII").unpack_from
 _read_outcome: Final = Struct("<QQ").unpack_from
 _read_event: Final = Struct("<QqB").unpack_from
-_ENDED_AT: Final = re.compile(rb',"ended_at":(\d{1,18})')
 
-
-class OpenIntent:
-    """An intent without an outcome, with its fragments."""
-
-    __slots__ = ("at", "context", "dynamic", "number", "statement")
-
-    def __init__(self, number: int, at: int, context: bytes, statement: bytes, dynamic: bytes) -> None:
-        self.number = number
-        self.at = at
-        self.context = context
-        self.statement = statement
-        self.dynamic = dynamic
+OpenIntent = tuple[int, int, bytes, bytes, bytes]
+"""An intent without an outcome: number, at, and its fragments context, statement, dynamic."""
 
 
 class Concluded:
@@ -58,29 +46,31 @@ class Concluded:
         if self.type:
             return format.event(self.type, self.seq, self.at, self.outcome)
         intent = self.intent
-        if intent is None:  # the frame with the intent is damaged: the statement is counted, as the riskiest it could be
-            ended = _ENDED_AT.match(self.outcome)
-            at = int(ended[1]) if ended else 0
-            return format.query(self.seq, at, LOST_DYNAMIC, LOST_CONTEXT, LOST_STATEMENT, self.outcome)
-        return format.query(self.seq, intent.at, intent.dynamic, intent.context, intent.statement, self.outcome)
+        if intent is None:
+            return format.lost(self.seq, self.outcome)
+        _, at, context, statement, dynamic = intent
+        return format.query(self.seq, at, dynamic, context, statement, self.outcome)
 
 
 class Replay:
-    """Reads the frames of one epoch in order. `intents` are those open so far, `head` the newest segment's."""
+    """Reads the frames of one epoch in order. `intents` are those open so far, `head` the newest segment's.
+
+    `definitions` are the fragments that intents of this segment name by number.
+    """
 
     def __init__(self) -> None:
         self.intents: dict[int, OpenIntent] = {}
         self.head: Head | None = None
-        self._definitions: dict[int, bytes] = {}
+        self.definitions: dict[int, bytes] = {}
 
     def begin_segment(self) -> None:
         """What follows is from another file: definitions count anew there."""
-        self._definitions = {}
+        self.definitions = {}
 
     def read(self, payload: bytes, after: int = 0) -> list[Concluded]:
         """Take one frame; return what it concludes past sequence number `after`. Raises SpoolError if it makes no sense."""
         concluded: list[Concluded] = []
-        intents, definitions = self.intents, self._definitions
+        intents, definitions = self.intents, self.definitions
         at, end = 0, len(payload)
         while at < end:
             if at + 5 > end:
@@ -92,7 +82,7 @@ class Replay:
                 raise SpoolError(f"record of kind {kind} runs past its frame")
             if kind == _INTENT:
                 number, when, context, statement = _read_intent(payload, start)
-                intents[number] = OpenIntent(
+                intents[number] = (
                     number,
                     when,
                     definitions.get(context, LOST_CONTEXT),

@@ -40,7 +40,7 @@ def seal_recovered(found: Recovered, blocks: BlockStore, source: str, max_events
         found.epoch = epoch = max(found.epoch, 1)
         for intent in found.unknown:
             seq += 1
-            events.append((epoch, Concluded(seq, intent.number, intent, UNKNOWN_OUTCOME)))
+            events.append((epoch, Concluded(seq, intent[0], intent, UNKNOWN_OUTCOME)))
         for path, damage in found.damage:
             seq += 1
             name = path.name if path.is_dir() else f"{path.name}.corrupt"

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -26,6 +26,7 @@ from ingest.spool.replay import Replay
 from ingest.spool.segments import WAL, segment_paths
 from ingest.spool.status import SealerState
 from schemas.latencies import Latencies
+from schemas.native import hot
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +57,10 @@ class DamagedError(SpoolError):
 
 
 class Sealer:
-    """Seals one spool. `problem` says why it cannot, if so; `blocks` keeps what it sealed."""
+    """Seals one spool. `problem` says why it cannot, if so; `blocks` keeps what it sealed.
+
+    `native` takes frames in C, where that was built (`hot.replay`).
+    """
 
     def __init__(
         self,
@@ -88,6 +92,8 @@ class Sealer:
             self.seals.load(before.seals)
             self.shipments.load(before.shipments)
         self.sealed_seq = 0
+        self.native: Any = None if hot is None else hot.replay
+        self._parts: Any = None
         self._format: LineFormat | None = None
         self._replay = Replay()
         self._epoch = self._read_seq = 0
@@ -149,15 +155,36 @@ class Sealer:
         data = os.pread(self._fd, self._read_bytes, self._at)
         if (size := frame_size(data)) > len(data):
             data = os.pread(self._fd, max(size, READ_BYTES), self._at)
-        at = 0
-        while (frame := frame_at(data, at)) is not None:
-            self._take(frame)
-            at = frame.end
+        at = self._take_all(data)
         self._at += at
         self._read_bytes = min(max(2 * at, FEW_BYTES), READ_BYTES)
         if at:
             self._marks.append((self._read_seq, self._number, self._at))
         return at > 0
+
+    def _take_all(self, data: bytes) -> int:
+        """Take every whole frame that data begins with; return where they end."""
+        at = 0
+        while True:
+            if self.native is not None and self._format is not None:  # those that hold nothing unusual
+                at, self._frames, self._read_seq, size = self.native(
+                    data,
+                    at,
+                    self._epoch,
+                    self._frames,
+                    self._read_seq,
+                    self._parts,
+                    self._replay.intents,
+                    self._replay.definitions,
+                    self._lines,
+                    self._concludes,
+                )
+                self._queue_bytes += size
+            frame = frame_at(data, at)
+            if frame is None:
+                return at
+            self._take(frame)
+            at = frame.end
 
     def _take(self, frame: Frame) -> None:
         if frame.number != self._frames or (self._epoch and frame.epoch != self._epoch):
@@ -181,6 +208,7 @@ class Sealer:
         if head.next_block - 1 > self.blocks.number:
             self.blocks.number, self.blocks.block_id = head.next_block - 1, head.prev
         self._format = LineFormat(self.source, head.epoch)
+        self._parts = self._format.parts()
         return self._format
 
     def _next_segment(self) -> bool:

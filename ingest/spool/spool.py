@@ -243,18 +243,18 @@ class Spool:
         self._reserved += size
         number = self._next_intent
         self._next_intent = number + 1
-        known = self._definitions.get
-        first = known(context) or self._define(context)
-        second = known(statement) or self._define(statement)
+        first = self._definitions.get(context) or self._define(context)
+        second = self._definitions.get(statement) or self._define(statement)
         self._records.append(encode_intent(number, at, first, second, dynamic))
         self._open[number] = (size, number, at, context, statement, dynamic)
         return number
 
     def conclude(self, intent: int, outcome: bytes) -> None:
         """Say how an intent ended: its event is complete. Raises SpoolError if the intent is not open."""
-        entry = self._open.pop(intent, None)
+        entry = self._open.get(intent)
         if entry is None:
             raise SpoolError(f"spool {self.directory}: intent {intent} is not open")
+        del self._open[intent]
         self._reserved -= entry[0]
         self._seq = seq = self._seq + 1
         self._outcomes.append(encode_outcome(intent, seq, outcome))

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from processors.statements.claims import NO_CLAIMS
 from processors.statements.lexer import INTEGER
-from processors.statements.statement import Statement
+from processors.statements.statement import Analysis, Statement
 from processors.statements.tokens import Tokenizer
 from schemas.native import hot
 
@@ -74,14 +75,34 @@ class Shape:
 class Shapes:
     """The shapes that an analyser's readers know; `reader` is a reader's number."""
 
-    __slots__ = ("_known",)
+    __slots__ = ("_known", "_last", "_reader")
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, bytes], Shape] = {}
+        self._last: Shape | None = None
+        self._reader = 0
+        """The shape found last, and for which reader: the next text is often of it, too."""
+
+    def of_last(self, reader: int, text: bytes, tokenizer: Tokenizer) -> Analysis | None:
+        """Return what a text says if it has the shape found last."""
+        last = self._last
+        if last is None or reader != self._reader:
+            return None
+        tokens = last.tokens(text, tokenizer)
+        return None if tokens is None else Analysis(last.statements, (tokens,), NO_CLAIMS)
 
     def find(self, reader: int, text: bytes) -> Shape | None:
         """Return the shape a text may have."""
         return self._known.get((reader, _without_digits(text))) if len(text) <= MAX_BYTES else None
+
+    def of_any(self, reader: int, text: bytes, tokenizer: Tokenizer) -> Analysis | None:
+        """Return what a text says if it has a shape that is known."""
+        shape = self.find(reader, text)
+        tokens = None if shape is None else shape.tokens(text, tokenizer)
+        if shape is None or tokens is None:
+            return None
+        self._last, self._reader = shape, reader
+        return Analysis(shape.statements, (tokens,), NO_CLAIMS)
 
     def learn(
         self, reader: int, text: bytes, template: str, literals: Sequence[tuple[str, str]], statements: tuple[Statement, ...]

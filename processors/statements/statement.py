@@ -116,14 +116,14 @@ class Statement:
     settings it changes; None is a value not known or not kept, the key `*` any setting at all. `changes_objects`: what the
     database holds may be another after it. `shape` is what masking needs to know of it. `plain`: it leaves nothing in its session
     that could change what a later one means, refers to nothing made there before, and is no COPY; nearly all are. `fills`: it
-    makes, renames, or fills tables from columns. `asks_values`: whether it changes a few rows or most depends on its parameters'
+    makes, renames, or fills tables from columns. `stirs`: it has several verbs, dangers, settings, or is an ALTER TABLE, by which
+    a temporary table may become another. `asks_values`: whether it changes a few rows or most depends on its parameters'
     values (`Analyser.with_values`).
     """
 
     __slots__ = (
         "asks_values", "changes_objects", "facts", "fills", "fingerprint", "fragment", "long_text", "plain", "settings", "shape",
-        "text",
-        "text_hash",
+        "stirs", "text", "text_hash",
     )  # fmt: skip
 
     def __init__(
@@ -152,6 +152,7 @@ class Statement:
         stays = bool(settings) or self.changes_objects
         self.fills = bool(shape.flows or shape.made or shape.renames)
         refers = by_name or self.long_text or asks_values or bool(shape.made or shape.renames)
+        self.stirs = bool(len(facts.verbs) > 1 or facts.dangers or settings or facts.verbs == ("alter_table",))
         self.plain = not (stays or refers) and _NOT_PLAIN.isdisjoint(facts.flags)
         self.fragment = (
             b","

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from hashlib import blake2b
 from struct import pack
 from types import ModuleType
@@ -11,10 +10,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from deploy.compiled import compile_native
 from ingest.net.clock import read_clock
 from ingest.protocols.postgres.executions import dynamic_text, outcome_text
 from ingest.protocols.postgres.expected import Prepared
+from ingest.protocols.postgres.framing import length_of
 from ingest.protocols.postgres.parameters import NULL_TOKEN
 from ingest.protocols.postgres.repeats import Repeats
 from ingest.protocols.postgres.values import unspecified_text
@@ -22,7 +21,7 @@ from ingest.spool.frames import frame_bytes
 from ingest.spool.records import intent_record, outcome_record
 from processors.statements import Analyser, Lexing, Tokenizer
 from processors.statements.shapes import MAX_DIGITS, Shape, without_digits
-from tests.support import compiled_copy
+from tests.support.native import built
 
 KEY = bytes(range(32))
 NUMBER = st.integers() | st.sampled_from([0, -1, 2**63 - 1, 2**63, -(2**63), -(2**63) - 1, 10**19])
@@ -30,13 +29,7 @@ NUMBER = st.integers() | st.sampled_from([0, -1, 2**63 - 1, 2**63, -(2**63), -(2
 
 @pytest.fixture(scope="module")
 def hot(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
-    if reason := compiled_copy.missing():
-        pytest.skip(reason)
-    found = importlib.util.spec_from_file_location("schemas._hot", compile_native(tmp_path_factory.mktemp("native")))
-    assert found is not None and found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
+    return built(tmp_path_factory.mktemp("native"))
 
 
 @given(st.lists(NUMBER, min_size=7, max_size=7), st.binary(), st.binary(), st.binary())
@@ -158,6 +151,15 @@ def test_numbers_of_texts_are_found_alike(
     assert hot.Keyed(KEY).numbers(text, first, tuple(behind), MAX_DIGITS) == expected
 
 
+@given(st.binary(min_size=4, max_size=12), st.integers(0, 8))
+def test_lengths_are_read_alike(hot: ModuleType, data: bytes, pos: int) -> None:
+    if pos + 4 <= len(data):
+        assert hot.length_at(data, pos) == length_of(data, pos)
+    for outside in (-1, len(data) - 3, len(data), 2**62):
+        with pytest.raises(IndexError):
+            hot.length_at(data, outside)
+
+
 def test_the_clock_is_the_same(hot: ModuleType) -> None:
     readings = [read_clock(), hot.now_us(), read_clock(), hot.now_us()]
     assert readings == sorted(readings)
@@ -176,6 +178,8 @@ def test_wrong_arguments_are_errors_and_not_crashes(hot: ModuleType) -> None:
         lambda: hot.intent(1, 1, 1, 1, "text"),
         lambda: hot.ended(1, "1", b""),
         lambda: hot.without_digits("1"),
+        lambda: hot.length_at("1234", 0),
+        lambda: hot.length_at(b"1234", None),
         lambda: keyed.token(1, b""),
         lambda: keyed.token("", "1"),
         lambda: keyed.bound(b"B", b"", 0, [], None, NULL_TOKEN),

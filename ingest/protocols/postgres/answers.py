@@ -10,13 +10,12 @@ notices, part of an answer, two of them) is matched message by message by `respo
 from __future__ import annotations
 
 from collections import deque
-from struct import Struct
 from typing import Final
 
 from ingest.protocols.postgres.executions import Execution
 from ingest.protocols.postgres.expected import Batch, Expected, Simple
+from ingest.protocols.postgres.framing import length_at
 
-_LENGTH: Final = Struct(">I")
 _DATA_ROW: Final = ord("D")
 _ROW_DESCRIPTION: Final = ord("T")
 _COMPLETE: Final = ord("C")
@@ -76,7 +75,7 @@ class Answers:
             end = len(data) - len(self._behind)
             if row == end:
                 return execution, 0, self._tag, len(data) - _READY_SIZE, entries
-            if end - row > 5 and data[row] == _DATA_ROW and _LENGTH.unpack_from(data, row + 1)[0] == end - row - 1:
+            if end - row > 5 and data[row] == _DATA_ROW and length_at(data, row + 1) == end - row - 1:
                 return execution, 1, self._tag, len(data) - _READY_SIZE, entries
         return self._read(data, execution, entries, describes)
 
@@ -88,10 +87,10 @@ class Answers:
             if not data.startswith(_BIND_COMPLETE_HEAD):
                 return None
             pos = 5
-        size, rows, row, unpack = len(data), 0, -1, _LENGTH.unpack_from
+        size, rows, row = len(data), 0, -1
         while size - pos > 10:
             kind = data[pos]
-            length: int = unpack(data, pos + 1)[0]
+            length = length_at(data, pos + 1)
             end = pos + 1 + length
             if kind == _ROW_DESCRIPTION and may_describe:
                 may_describe = owes_description = False

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from ingest.core.actions import Action, Forward, Side
 from ingest.core.errors import ClientProtocolError
 from ingest.protocols.postgres.holding import HOLD, MORE
+from schemas.native import hot
 
 if TYPE_CHECKING:
     from ingest.protocols.postgres.session import PostgresSession
@@ -26,6 +27,16 @@ _MAX_MESSAGE: Final = 0x3FFFFFFF + 4
 """The server's own bound for one message (PQ_LARGE_MESSAGE_LIMIT)."""
 
 QUERY, PARSE, BIND, EXECUTE, SYNC, COPY_DATA = b"QPBESd"
+
+
+def length_of(data: bytes, pos: int) -> int:
+    """Return the length that stands at a position. In C: `hot.length_at`."""
+    length: int = _LENGTH.unpack_from(data, pos)[0]
+    return length
+
+
+length_at: Final[Callable[[bytes, int], int]] = length_of if hot is None else hot.length_at
+"""Returns the length that stands at a position: four bytes, which must be there."""
 
 
 class Streamed:

@@ -16,7 +16,7 @@ from ingest.protocols.postgres.admission import Admission
 from ingest.protocols.postgres.byname import acts_by_name, names_in
 from ingest.protocols.postgres.executions import DENY, Denial, Execution, dynamic_fragment
 from ingest.protocols.postgres.expected import Batch, Described, Parsed, Portal, Prepared, Simple
-from ingest.protocols.postgres.framing import BIND, EXECUTE, PARSE, QUERY, SERVER, SYNC, Framing, Streamed
+from ingest.protocols.postgres.framing import BIND, EXECUTE, PARSE, QUERY, SERVER, SYNC, Framing, Streamed, length_at
 from ingest.protocols.postgres.holding import HOLD, OWN_NAMES, Granted, renamed
 from ingest.protocols.postgres.messages import REFUSED_PARSE, REFUSED_QUERY, message
 from ingest.protocols.postgres.mistaken import TAIL
@@ -259,7 +259,7 @@ class Requests(Framing):
     def _plain_query(self, data: bytes, now: int) -> Execution | None:
         session = self._session
         size = len(data)
-        if size < 6 or data[-1] or size > session.limits.statement or _LENGTH.unpack_from(data, 1)[0] != size - 1:
+        if size < 6 or data[-1] or size > session.limits.statement or length_at(data, 1) != size - 1:
             return None
         analysis = session.analyser.analyse(data[5:-1], session.lexing)
         if len(analysis.statements) != 1:

@@ -222,7 +222,7 @@ class PostgresSession:
     def _look_at_catalogue(self) -> None:
         if self._snapshots is not None and self._snapshots.current is not self._catalogue:
             self._catalogue = self._snapshots.current
-            self.lexing = replace(self.lexing, catalogue=self._catalogue, blind=False)
+            self.lexing = self.analyser.shared(replace(self.lexing, catalogue=self._catalogue, blind=False))
 
     def gap(self, origin: Side, reason: str, size: int, now: int, actions: list[Action]) -> None:
         """Record that bytes were not understood, conclude what is open, and end the session."""
@@ -359,13 +359,14 @@ class PostgresSession:
     # What decides how text becomes tokens
 
     def _settled_lexing(self) -> Lexing:
-        return Lexing(
+        settled = Lexing(
             standard_conforming_strings=self._parameters.get("standard_conforming_strings", "on") == "on",
             client_encoding=self._parameters.get("client_encoding", "UTF8"),
             search_path=self._search_path,
             catalogue=self._catalogue,
             blind=self._snapshots is not None and self._catalogue is None,
         )
+        return self.analyser.shared(settled)
 
     def objects_changed(self) -> None:
         """A statement that may make, change or drop objects was sent."""
