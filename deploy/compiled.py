@@ -25,6 +25,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 NATIVE = ROOT / "deploy" / "native"
 PACKAGES = ("schemas", "processors", "ingest", "query_api", "deploy")
+DIRECT = "-fvisibility=hidden -fno-plt"
+"""Nothing of ours is called from outside by name: it may be inlined; and the interpreter's library is called without a detour."""
 COUNTING = "-fprofile-generate -fprofile-update=prefer-atomic"
 COUNTED = "-fprofile-use -fprofile-partial-training -fprofile-correction -Wno-missing-profile"
 """What training does not reach is compiled as ever, not for size: it may be somebody else's hot path."""
@@ -123,7 +125,7 @@ def compile_native(folder: Path, objects: Path | None = None, flags: str = "") -
     objects = objects or folder
     objects.mkdir(parents=True, exist_ok=True)
     module = folder / f"_hot{sysconfig.get_config_var('EXT_SUFFIX')}"
-    compiler = [*os.environ.get("CC", "cc").split(), "-O3", "-fPIC", "-fvisibility=hidden", *flags.split()]
+    compiler = [*os.environ.get("CC", "cc").split(), "-O3", "-fPIC", *DIRECT.split(), *flags.split()]
     made = []
     for source in sorted(NATIVE.glob("*.c")):
         made.append(str(objects / f"{source.stem}.o"))
@@ -138,7 +140,7 @@ def _compile(target: Path, flags: str) -> None:
     for made in [*(target / "build").glob("temp*/**/*.o"), *target.rglob("*.so")]:
         made.unlink()  # else they would be taken for up to date
     compile_native(target / "schemas", target / "build" / "native", flags)
-    given = {name: f"{os.environ.get(name, '')} {flags}".strip() for name in ("CFLAGS", "LDFLAGS")}
+    given = {name: f"{os.environ.get(name, '')} {DIRECT} {flags}".strip() for name in ("CFLAGS", "LDFLAGS")}
     given["MYPYC_DEBUG_LEVEL"] = os.environ.get("MYPYC_DEBUG_LEVEL", "0")
     _run("mypyc", target, [sys.executable, "-m", "mypyc", *HOT], given)
 
