@@ -156,7 +156,9 @@ stream.onmessage = (event) => {
   } else {
     old?.remove();
   }
-  $("#empty").hidden = queue.children.length > 0;
+  const some = queue.children.length > 0;
+  $("#empty").hidden = some;
+  document.querySelectorAll("#approval > .empty").forEach((note) => { note.hidden = note.classList.contains("none") === some; });
   title();
   tick();
   // What somebody is writing is not taken from under them: then only the state is told.
