@@ -13,6 +13,7 @@ import threading
 import time
 from pathlib import Path
 
+from deploy import PACKAGES
 from deploy.config import from_wire
 from deploy.layout import DataDir, write_private
 from deploy.limits import raise_open_files
@@ -51,8 +52,14 @@ def main(arguments: list[str]) -> int:
         _leave(run, name, str(error))
         return FATAL
     except Exception as error:
-        log.exception("ended by an error")
-        _leave(run, name, f"{type(error).__name__}: {error}")
+        # What one of our parts says names the thing and the remedy; of anything else the place is all there is to go by.
+        ours = type(error).__module__.partition(".")[0] in PACKAGES
+        text = str(error) if ours else f"{type(error).__name__}: {error}"
+        if ours and not os.environ.get("AFFIDAVIT_DEBUG"):
+            log.error("ended by an error", error=text)
+        else:
+            log.exception("ended by an error")
+        _leave(run, name, text)
         return 1
 
 

@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from deploy import PACKAGES
 from deploy.access_commands import grants, principals, sessions, tokens
 from deploy.approvals import approvals
 from deploy.log_style import Style, style, use
@@ -245,7 +246,7 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         if os.environ.get("AFFIDAVIT_DEBUG"):
             raise
-        ours = type(error).__module__.partition(".")[0] in ("deploy", "ingest", "processors", "query_api", "schemas")
+        ours = type(error).__module__.partition(".")[0] in PACKAGES
         text = str(error) if ours else f"{type(error).__name__}: {error}; AFFIDAVIT_DEBUG=1 shows where"
         if style() is Style.JSON:
             from deploy.logs import configure

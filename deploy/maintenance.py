@@ -69,8 +69,8 @@ def verify_archive(config: Config, *, as_json: bool) -> int:
     return 0 if report.ok else 1
 
 
-def rebuild_store(config: Config) -> str:
-    """Empty ClickHouse's tables and fill them from the archive; return what was done."""
+def rebuild_store(config: Config) -> tuple[str, bool]:
+    """Empty ClickHouse's tables and fill them from the archive; return what was done, and whether all of it could be read."""
     from processors.archive import Archive
     from processors.rebuild import rebuild
     from processors.sinks.clickhouse import connect
@@ -83,4 +83,5 @@ def rebuild_store(config: Config) -> str:
             done = rebuild(Archive(archive_of(config)), store)
         finally:
             store.close()
-    return f"{done.rows:,} rows from {done.blocks:,} blocks"
+    lacking = f"; passed over {done.damaged:,} damaged places: `affidavit archive verify` names them" if done.damaged else ""
+    return f"{done.rows:,} rows from {done.blocks:,} blocks{lacking}", not done.damaged

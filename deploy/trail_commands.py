@@ -76,7 +76,9 @@ def archive_rebuild(config: ConfigFile = DEFAULT_CONFIG) -> None:
     from deploy.config import load
     from deploy.maintenance import rebuild_store
 
-    typer.echo(rebuild_store(load(config, sections=("clickhouse",))), err=True)
+    done, complete = rebuild_store(load(config, sections=("clickhouse",)))
+    typer.echo(done, err=True)
+    raise typer.Exit(0 if complete else 1)
 
 
 @pipeline.command("resume")

@@ -18,7 +18,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -111,12 +111,17 @@ class Archive:
             added += self._append_to(source, [b for b in blocks if b.header.source == source])
         return added
 
-    def blocks(self) -> Iterator[Block]:
-        """Yield every readable block, source by source, in order of writing. Damage is passed over: see `verify`."""
+    def blocks(self, passed: Callable[[], None] = lambda: None) -> Iterator[Block]:
+        """Yield every readable block, source by source, in order of writing.
+
+        Damage is passed over, and `passed` called for each place of it: `verify` names them.
+        """
         for folder in source_folders(self.directory):
             for _, item in walk(folder):
                 if isinstance(item, Frame):
                     yield item.block()
+                else:
+                    passed()
 
     def verify(self, keys: Path | Mapping[str, bytes] | None = None) -> ArchiveReport:
         """Check every block of every source; `keys` is the folder of registered public keys, or keys (32 bytes) by source."""

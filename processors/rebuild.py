@@ -29,11 +29,15 @@ class RebuildError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """What a rebuild put in: `rows` are the rows of query_events and other_events together, equal to `events`."""
+    """What a rebuild put in: `rows` are the rows of query_events and other_events together, equal to `events`.
+
+    `damaged` places of the archive were passed over.
+    """
 
     blocks: int
     events: int
     rows: int
+    damaged: int = 0
 
 
 def rebuild(archive: Archive, store: Store, progress: Callable[[int, int], None] = lambda blocks, events: None) -> Rebuilt:
@@ -44,8 +48,13 @@ def rebuild(archive: Archive, store: Store, progress: Callable[[int, int], None]
     """
     store.migrate()
     store.truncate()
-    blocks = events = 0
-    for group in _groups(archive.blocks()):
+    blocks = events = damaged = 0
+
+    def passed() -> None:
+        nonlocal damaged
+        damaged += 1
+
+    for group in _groups(archive.blocks(passed)):
         # No token: the engine may still know the tokens, or the hashes, of rows that were just truncated.
         _insert(store, group)
         blocks += len(group)
@@ -55,7 +64,7 @@ def rebuild(archive: Archive, store: Store, progress: Callable[[int, int], None]
     rows = counts["query_events"] + counts["other_events"]
     if rows != events:
         raise RebuildError(f"the archive holds {events} events, the rebuilt tables {rows} rows: run the rebuild again")
-    return Rebuilt(blocks, events, rows)
+    return Rebuilt(blocks, events, rows, damaged)
 
 
 def _groups(blocks: Iterator[Block]) -> Iterator[list[Block]]:

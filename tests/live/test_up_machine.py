@@ -356,6 +356,20 @@ def test_doctor_names_what_is_wrong(pg: postgres.Postgres, tmp_path: Path) -> No
     assert "wrong" not in done.stdout
 
 
+def test_a_damaged_file_is_named_without_a_traceback_while_others_go_on(node: Node) -> None:
+    node.start()
+    assert node.stop() == 0
+    (node.data.root / "pipeline.db").write_bytes(b"no database of ours" * 100)
+    for beside in node.data.root.glob("pipeline.db-*"):
+        beside.unlink()
+    node.launch()
+    wait_for(lambda: "starting it again" in node.said(), "the supervisor to say what is wrong", 60)
+    said = node.said()
+    (line,) = [line for line in said.splitlines() if "starting it again in 0.1 s" in line]
+    assert "pipeline.db cannot be read: file is not a database. Move it away" in line
+    assert "Traceback" not in said and "StateError" not in said
+
+
 def test_a_data_directory_on_a_read_only_disk_is_named(tmp_path: Path) -> None:
     with small_disk.mounted(tmp_path / "disk", 16 << 20) as disk:
         node = Node(tmp_path, data_dir=str(disk / "data"))
@@ -391,6 +405,8 @@ def test_doctor_finds_a_corrupt_block(node: Node) -> None:
     assert doctor(str(node.config))["archive"] == "fail"
     verified = command("archive", "verify", "-c", str(node.config))
     assert (verified.returncode, "DOES NOT HOLD" in verified.stdout) == (1, True)
+    rebuilt = command("archive", "rebuild", "-c", str(node.config))
+    assert (rebuilt.returncode, "; passed over 1 damaged places: `affidavit archive verify`" in rebuilt.stderr) == (1, True)
 
 
 def runs(pid: int) -> bool:
