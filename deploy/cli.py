@@ -176,20 +176,20 @@ PolicyFiles = Annotated[
 
 
 @policies.command("check")
-def policy_check(files: PolicyFiles = None, config: ConfigFile = DEFAULT_CONFIG) -> None:
+def policy_check(files: PolicyFiles = None, config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     """Check a bundle: syntax, types, words no statement has, rules that conflict or cannot match. Exit code 1 on any of these."""
     from deploy.policy_commands import check
 
-    lines, good = check(_policy_files(files, config))
+    lines, good = check(_policy_files(files, config), as_json=as_json)
     _say_and_exit(lines, good)
 
 
 @policies.command("test")
-def policy_test(files: PolicyFiles = None, config: ConfigFile = DEFAULT_CONFIG) -> None:
+def policy_test(files: PolicyFiles = None, config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     """Run the tests that stand beside the rules. Exit code 1 if one does not hold."""
     from deploy.policy_commands import test
 
-    lines, good = test(_policy_files(files, config))
+    lines, good = test(_policy_files(files, config), as_json=as_json)
     _say_and_exit(lines, good)
 
 
@@ -202,6 +202,7 @@ def policy_simulate(
     config: ConfigFile = DEFAULT_CONFIG,
     api: ApiUrl = None,
     token: ApiToken = None,
+    as_json: AsJson = False,
 ) -> None:
     """Judge recorded history by a bundle and print what would have been decided otherwise. Data classes are not in events."""
     from deploy.api_client import connect
@@ -210,7 +211,8 @@ def policy_simulate(
     found = _policy_files(files, config)
     client = connect(config, api, token)
     try:
-        for line in simulated(found, client.pages("/api/v1/events", limit, from_=moment(start), to=moment(end))):
+        events = client.pages("/api/v1/events", limit, from_=moment(start), to=moment(end))
+        for line in simulated(found, events, as_json=as_json):
             typer.echo(line)
     finally:
         client.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,11 @@ import pytest
 import yaml
 
 from deploy.cli import run
-from deploy.policy_commands import analysed, check, load_policy
+from deploy.policy_commands import analysed, check, load_policy, simulated
 from deploy.policy_commands import test as run_cases
 from processors.policy.bundle import BoundRule, CounterRule, PolicyError, read_bundle
 from processors.policy.context import DEFAULTS
+from query_api.examples import EXAMPLES
 from schemas.events import Verdict
 
 POLICIES = Path(__file__).parents[2] / "deploy" / "policies"
@@ -117,12 +119,32 @@ def test_the_commands_print_and_exit_as_they_found(tmp_path: Path, capsys: pytes
     assert run(["policy", "check", str(PRODUCTION)]) == 0
     assert run(["policy", "test", str(PRODUCTION)]) == 0
     assert "0 failed" in capsys.readouterr().out
+    for command, numbers in (("check", {"rules", "doubts"}), ("test", {"cases", "failed"})):
+        assert run(["policy", command, str(PRODUCTION), "--json"]) == 0
+        said = json.loads(capsys.readouterr().out)
+        assert set(said) == {"bundle"} | numbers and said["bundle"].startswith("production@")
     bad = tmp_path / "bad.yaml"
     bad.write_text("bundle: b\nrules: [{id: a, effect: deny, when: principal.nam == 'x', reason: x}]")
     assert run(["policy", "check", str(bad)]) == 1
     assert "rule a" in capsys.readouterr().err
     assert run(["policy", "check", str(tmp_path / "none.yaml")]) == 1
     assert "cannot be read" in capsys.readouterr().err
+
+
+def test_what_a_simulation_tells_of_recorded_text_is_nothing_a_terminal_obeys(tmp_path: Path) -> None:
+    denies = bundle(tmp_path / "p.yaml", {"id": "a", "when": "true"})
+    event = EXAMPLES["/api/v1/events"]["items"][0]
+    event = event | {"text": "SELECT \x1b]0;owned\x07", "principal": event["principal"] | {"id": "ana\x1b[2J"}}
+    line, summary = simulated(denies, [event])
+    assert line == "      1  allow -> deny  ana�[2J  a  SELECT �]0;owned�" and line.isprintable()
+    assert summary.endswith(": 1 executions (1 deny), 1 decided otherwise")
+    first, last = (json.loads(line) for line in simulated(denies, [event], as_json=True))
+    assert (first["count"], first["was"], first["would"], first["policies"]) == (1, "allow", "deny", ["a"])
+    assert {name: last[name] for name in ("judged", "otherwise", "verdicts")} == {
+        "judged": 1,
+        "otherwise": 1,
+        "verdicts": {"deny": 1},
+    }
 
 
 @pytest.mark.parametrize(
