@@ -249,7 +249,10 @@ def run(arguments: list[str]) -> int:
         if os.environ.get("AFFIDAVIT_DEBUG"):
             raise
         ours = type(error).__module__.partition(".")[0] in PACKAGES
-        text = str(error) if ours else f"{type(error).__name__}: {error}; AFFIDAVIT_DEBUG=1 shows where"
+        if isinstance(error, OSError) and error.filename is not None:
+            text = f"{error.filename}: {error.strerror}; AFFIDAVIT_DEBUG=1 shows where"
+        else:
+            text = str(error) if ours else f"{type(error).__name__}: {error}; AFFIDAVIT_DEBUG=1 shows where"
         if style() is Style.JSON:
             from deploy.logs import configure
 

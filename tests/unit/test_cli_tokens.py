@@ -122,6 +122,13 @@ def test_a_data_directory_that_cannot_be_written_is_named(tmp_path: Path, capfd:
     assert "Not a directory" in err
 
 
+def test_a_file_that_no_command_expects_to_be_in_the_way_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    name = "x" * 300
+    (tmp_path / "affidavit.yaml").write_text(f"data_dir: data\nprocess: {{archive: {name}}}\n")
+    assert run(["archive", "verify", "-c", str(tmp_path / "affidavit.yaml")]) == 1
+    assert capfd.readouterr().err == f"error: {tmp_path}/{name}: File name too long; AFFIDAVIT_DEBUG=1 shows where\n"
+
+
 def test_help_of_every_command_works(capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["--help"]) == 0
     shown = capfd.readouterr().out
