@@ -154,7 +154,7 @@ def _sqlstate(body: bytes) -> str:
 
 def _relation(r: dict[str, Any]) -> Relation:
     columns = tuple(Column(*column) for column in r["columns"])
-    lists = {name: tuple(r[name]) for name in ("kin", "triggers", "rules", "expressions", "policies")}
+    lists = {name: tuple(r[name]) for name in ("kin", "expressions", "policies")}
     return Relation(
         r["schema"],
         r["name"],
@@ -168,6 +168,8 @@ def _relation(r: dict[str, Any]) -> Relation:
         keys=tuple(r["keys"]),
         wrapper=r["wrapper"],
         comment=r["comment"],
+        triggers=tuple((event, function) for event, function in r["triggers"]),
+        rules=tuple((event, rule) for event, rule in r["rules"]),
         **lists,
     )
 

@@ -32,11 +32,13 @@ SELECT json_build_object('schema', n.nspname, 'name', c.relname, 'kind', c.relki
   'kin', (SELECT coalesce(json_agg(k.nspname || '.' || r.relname), '[]')
     FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class r ON r.oid IN (i.inhrelid, i.inhparent) AND r.oid <> c.oid
     JOIN pg_catalog.pg_namespace k ON k.oid = r.relnamespace WHERE c.oid IN (i.inhrelid, i.inhparent)),
-  'triggers', (SELECT coalesce(json_agg(DISTINCT lower(fn.nspname || '.' || p.proname)), '[]')
+  'triggers', (SELECT coalesce(json_agg(json_build_array(e.event, lower(fn.nspname || '.' || p.proname))), '[]')
     FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
     JOIN pg_catalog.pg_namespace fn ON fn.oid = p.pronamespace
+    JOIN (VALUES (4, 'insert'), (8, 'delete'), (16, 'update'), (32, 'truncate')) e (bit, event) ON t.tgtype & e.bit <> 0
     WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'),
-  'rules', (SELECT coalesce(json_agg(pg_catalog.pg_get_ruledef(w.oid)), '[]') FROM pg_catalog.pg_rewrite w
+  'rules', (SELECT coalesce(json_agg(json_build_array(CASE w.ev_type WHEN '2' THEN 'update' WHEN '3' THEN 'insert'
+      WHEN '4' THEN 'delete' ELSE '' END, pg_catalog.pg_get_ruledef(w.oid))), '[]') FROM pg_catalog.pg_rewrite w
     WHERE w.ev_class = c.oid AND w.rulename <> '_RETURN'),
   'expressions', (SELECT coalesce(json_agg(e.text), '[]') FROM (
       SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid) AS text FROM pg_catalog.pg_attrdef d WHERE d.adrelid = c.oid

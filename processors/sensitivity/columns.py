@@ -35,7 +35,7 @@ PHRASES: dict[DataClass, str] = {
     "|fecha nacimiento|fecha de nacimiento|data nascita|data di nascita|data nascimento|geboortedatum|fodselsdato|birth year",
     DataClass.HEALTH: "diagnosis|diagnoses|icd|icd10|medical|medication|allergy|allergies|blood type|blood group|disease|prescription|patient id|mrn|symptoms|treatment"
     "|diagnose|krankheit|blutgruppe|maladie|enfermedad|disability|health",
-    DataClass.CREDENTIAL: "password|passwd|pwd|passphrase|password hash|passwordhash|pin code|otp|otp secret|totp|session token|refresh token|access token|auth token|bearer"
+    DataClass.CREDENTIAL: "password|passwd|pwd|passphrase|password hash|passwordhash|pin hash|pinhash|pin code|otp|otp secret|totp|session token|refresh token|access token|auth token|bearer"
     "|token|kennwort|passwort|mot de passe|contrasena|senha|wachtwoord|recovery code|security answer",
     DataClass.SECRET_KEY: "secret|secret key|api key|apikey|private key|privatekey|access key|client secret|encryption key|signing key|webhook secret|ssh key",
     DataClass.IP_ADDRESS: "ip|ip address|ipaddress|ip addr|ipaddr|remote addr|client ip|last ip|remote ip|ipv4|ipv6",

@@ -49,8 +49,10 @@ class Relation:
     definition: str = ""
     columns: tuple[Column, ...] = ()
     kin: tuple[str, ...] = ()
-    triggers: tuple[str, ...] = ()
-    rules: tuple[str, ...] = ()
+    triggers: tuple[tuple[str, str], ...] = ()
+    """(`insert`, `update`, `delete` or `truncate`, function) of each that is switched on."""
+    rules: tuple[tuple[str, str], ...] = ()
+    """(event, definition); an event that is none of the above is any."""
     expressions: tuple[str, ...] = ()
     """What a write computes: defaults, checks, index and partition keys, conditions of triggers; ANALYZE computes them too."""
     policies: tuple[str, ...] = ()

@@ -25,6 +25,7 @@ from processors.statements.facts.trees import within_effort
 from processors.statements.grammar import TooComplexError, tree_json
 from processors.statements.lexer import BIT, HEX, MORE, TEXT
 from processors.statements.statement import Statement
+from processors.statements.valued import CHANGING
 from schemas.events import Danger, Facts, StatementFlag
 
 MAX_NESTING = 300
@@ -36,7 +37,6 @@ MAX_STATEMENTS = 1000
 
 _SENTINEL = re.compile("([\x01-\x06])")
 _BRACKET = re.compile(r'"[^"]*"|[(\[]|[)\]]')
-_CHANGING = frozenset(("update", "delete", "merge"))
 _SET_NODE = '"VariableSetStmt"'
 
 
@@ -136,7 +136,7 @@ def _statement(segment: str, facts: Collector, *, has_settings: bool) -> Stateme
         fingerprint = parser.fingerprint(scrub.parseable(tokens))
     except Exception:
         fingerprint = sha256(shown.encode()).hexdigest()[:16]
-    asks = facts.asks_values and not _CHANGING.isdisjoint(facts.verbs)
+    asks = (facts.asks_values and not CHANGING.isdisjoint(facts.verbs)) or facts.asks_amounts
     return Statement(shown, fingerprint, facts.facts(), dict(facts.settings), facts.shape(), asks_values=asks)
 
 

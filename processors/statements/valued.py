@@ -1,7 +1,7 @@
 """What does a statement do with these values? `DELETE … WHERE name LIKE $1` leaves rows out, unless `$1` is `%`.
 
-Nearly all facts hold whatever the parameters are. Where a condition's proof rests on one (`Statement.asks_values`), the
-statement's tree is read again with the values in their places; nothing of that is kept.
+Nearly all facts hold whatever the parameters are. Where a condition's proof rests on one, or how much is made (`repeat('x', $1)`:
+`Statement.asks_values`), the statement's tree is read again with the values in their places; nothing of that is kept.
 """
 
 from __future__ import annotations
@@ -29,8 +29,12 @@ UNREADABLE: Final[Node] = {"Unreadable": {}}
 EXTREMES: Final[tuple[Value, ...]] = (0, 10**12, "", "%", "infinity", "-infinity")
 """What leaves nothing out in the place of a value that cannot be read, above, below and as a pattern."""
 
+CHANGING = frozenset(("update", "delete", "merge"))
+"""Verbs of statements that change rows there are."""
 WORST = frozenset((Danger.MASS_UPDATE, Danger.MASS_DELETE))
-"""Of what cannot be read again."""
+"""Of what changes rows and cannot be read again."""
+TOO_MUCH = frozenset((Danger.RESOURCE_EXHAUSTION,))
+"""Of what changes none: how much it makes is then not known."""
 
 
 def dangers_with(text: str, place: int, values: Sequence[Value], namer: Namer, catalogue: Catalogue | None) -> frozenset[Danger]:

@@ -49,7 +49,9 @@ def catalogue() -> Catalogue:
     columns = (Column("id", 1, "int", not_null=True), Column("name", 2, "text"), Column("email", 3, "text"))
     return build(
         [
-            Relation("public", "customers", "r", 1, 1e6, columns=columns, triggers=("public.f",), kin=("public.orders",)),
+            Relation(
+                "public", "customers", "r", 1, 1e6, columns=columns, triggers=(("update", "public.f"),), kin=("public.orders",)
+            ),
             Relation(
                 "public",
                 "orders",

@@ -339,3 +339,34 @@ def test_what_statistics_say_nearly_all_rows_are_restricts_nothing(condition: st
     conversation.say(*client(pg.query(f"DELETE FROM orders WHERE {condition}")))
     conversation.say(*server(pg.error("42601") if verdict == "deny" else pg.complete("DELETE 1"), pg.ready()))
     assert verdicts(conversation) == [verdict]
+
+
+MUCH = make_policy(
+    [{"id": "much", "effect": "deny", "when": "'resource_exhaustion' in statement.dangers", "reason": "Too much."}]
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("sql", "value"),
+    [
+        ("SELECT repeat('x', $1)", b"1000000000"),
+        ("SELECT count(*) FROM generate_series(1, $1::bigint)", b"1e10"),
+        ("SELECT repeat('x', $1) -- " + "y" * 9000, b"1000000000"),
+        ("SELECT repeat('x', $1) -- " + "y" * 20000, b"3"),  # past what is kept of a text, the worst is assumed
+    ],
+    ids=str,
+)
+def test_a_value_that_makes_too_much_is_stopped_at_its_bind(sql: str, value: bytes) -> None:
+    """Planning, which Bind does, computes what depends on no row."""
+    conversation = guarded(MUCH)
+    conversation.say(*client(pg.parse("s", sql), pg.SYNC))
+    conversation.say(*server(pg.PARSE_COMPLETE, pg.ready()))
+    conversation.say(*client(pg.bind("", "s", value), pg.execute(), pg.SYNC))
+    assert conversation.heard.to_server.endswith(REFUSED_PARSE + REFUSED_PARSE + pg.SYNC)
+    conversation.say(*server(pg.error("42601"), pg.ready()))
+    assert verdicts(conversation) == ["deny"]
+    conversation.heard.events.clear()
+    if len(sql) < 10000:
+        conversation.say(*client(pg.bind("", "s", b"3"), pg.execute(), pg.SYNC))
+        conversation.say(*server(pg.BIND_COMPLETE, pg.complete("SELECT 1"), pg.ready()))
+        assert verdicts(conversation) == ["allow"]

@@ -17,7 +17,7 @@ from ingest.protocols.postgres.parameters import parameter_values
 from ingest.protocols.postgres.repeats import Repeats
 from processors.statements import Analysis, Lexing, Statement
 from processors.statements.statement import with_dangers
-from processors.statements.valued import EXTREMES, WORST, Value, is_unreadable
+from processors.statements.valued import CHANGING, EXTREMES, TOO_MUCH, WORST, Value, is_unreadable
 from schemas.events import StatementFlag
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ MAX_KEPT_TEXT: Final = 16 * 1024
 MAX_VALUED_TEXT: Final = 4096
 MAX_READ_AGAIN: Final = 256 * 1024
 """Bytes of a text that is read again with its values, and of all such texts while one read from the client is handled: a Bind of
-some bytes can ask for 25 ms of work, and thousands of them come at once. What is past either is taken for the worst."""
+some bytes can ask for 25 ms of work, and thousands of them come at once. What is past either is taken for the worst; of what
+changes no rows, and makes as much as its values say, all of the kept text is read."""
 MAX_BEFORE: Final = 16
 """Statements looked at that a name may stand for while Parses of it are unanswered; where there are more, it is not executed."""
 _MAX_JOINED_TEXT: Final = 64 * 1024
@@ -294,8 +295,10 @@ class Names:
         """What a statement is, the one at `place` of `text`, with its parameters' values."""
         session = self._session
         self.read_again += len(text) * (len(EXTREMES) if is_unreadable(values) else 1)
-        if len(text) > MAX_VALUED_TEXT or self.read_again > MAX_READ_AGAIN:
-            return with_dangers(statement, WORST)
+        changes = not CHANGING.isdisjoint(statement.facts.verbs)
+        limit, worst = (MAX_VALUED_TEXT, WORST) if changes else (MAX_KEPT_TEXT, TOO_MUCH)
+        if len(text) > limit or self.read_again > MAX_READ_AGAIN:
+            return with_dangers(statement, worst)
         return with_dangers(statement, session.analyser.with_values(text, place, values, session.lexing))
 
     def _read_again(self, text: bytes, place: int) -> Statement:

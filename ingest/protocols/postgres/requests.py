@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from ingest.core.actions import Action, Forward
 from ingest.core.errors import ClientProtocolError
-from ingest.core.guarding import Judgement, Request
+from ingest.core.guarding import Judgement, Request, SessionGuard
 from ingest.protocols.postgres.admission import Admission
 from ingest.protocols.postgres.byname import acts_by_name, names_in
 from ingest.protocols.postgres.executions import DENY, Denial, Execution, dynamic_fragment
@@ -26,7 +26,7 @@ from ingest.protocols.postgres.repeats import Repeats
 from ingest.protocols.postgres.waiting import Waiting
 from processors.statements import Analysis
 from processors.statements.catalogue import FIRST_OWN_OID
-from schemas.events import StatementFlag
+from schemas.events import Danger, StatementFlag
 
 if TYPE_CHECKING:
     from ingest.protocols.postgres.session import PostgresSession
@@ -218,7 +218,20 @@ class Requests(Framing):
             portal.formats = result_formats(data, name_end + 1, end)
         if portal is not None and prepared is not None and session.guard is not None:
             self.names.bound(portal, prepared, earlier, data, name_end + 1)
+            if portal.valued and Danger.RESOURCE_EXHAUSTION in portal.valued[0][1].facts.dangers:
+                return self._bound_too_much(portal, prepared, session.guard, end - pos + 5)
         return None
+
+    def _bound_too_much(self, portal: Portal, prepared: Prepared, guard: SessionGuard, size: int) -> bytes | None:
+        """Refuse a Bind whose values make too much: planning it computes what depends on no row (`repeat('x', $1)`)."""
+        statement = portal.valued[0][1]
+        judgement = guard.judge(statement, prepared.claims, self.admission.now)
+        if not judgement.stops or judgement.holds:
+            return None
+        stopped = self.admission.stop(statement, judgement, b"prepared", portal.params, prepared.claims, size)
+        self._session.expected[-1] = stopped  # where its BindComplete was expected
+        portal.denial = stopped.denial
+        return REFUSED_PARSE
 
     def repeat(self, data: bytes, now: int) -> Execution | None:
         """Take Bind, Execute, Sync of the statement run last, or a Query of one plain statement, whole; return its execution.

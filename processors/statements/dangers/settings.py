@@ -60,6 +60,7 @@ _GUARDING = frozenset(
         "createrole_self_grant",
         "lo_compat_privileges",
         "backslash_quote",
+        "plpgsql.variable_conflict",
         "array_nulls",
         "transform_null_equals",
         "plperl.on_init",
@@ -92,9 +93,13 @@ _MUCH_KB = 8 * 1024**2
 _NONE: frozenset[D] = frozenset()
 
 
+_MULTIPLIER = "hash_mem_multiplier"
+_MUCH_MULTIPLIED = 64
+
+
 def takes_memory(name: str) -> bool:
     """Tell whether a setting says how much memory may be taken."""
-    return _MEMORY.match(name.lower()) is not None
+    return _MEMORY.match(name.lower()) is not None or name.lower() == _MULTIPLIER
 
 
 def of_size(name: str, value: object) -> frozenset[D]:
@@ -102,6 +107,8 @@ def of_size(name: str, value: object) -> frozenset[D]:
     found = _SIZE.match(str(value))
     if found is None or not takes_memory(name):
         return _NONE
+    if name.lower() == _MULTIPLIER:
+        return frozenset((D.RESOURCE_EXHAUSTION,)) if float(found[1]) > _MUCH_MULTIPLIED else _NONE
     unit = found[2] or ("kB" if name.lower() != "temp_buffers" else "MB")
     return frozenset((D.RESOURCE_EXHAUSTION,)) if float(found[1]) * _IN_KB[unit] > _MUCH_KB else _NONE
 

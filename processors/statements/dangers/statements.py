@@ -212,6 +212,15 @@ def _reindex(fields: Node) -> set[D]:
     return set() if _is_on(fields.get("params", ()), "concurrently") else {D.LOCK_EXHAUSTION}
 
 
+def _refresh(fields: Node) -> set[D]:
+    return {D.TRUNCATE} if fields.get("skipData") else set()
+
+
+def _schema(fields: Node) -> set[D]:
+    # A schema of its own that somebody else is given.
+    return {D.PRIVILEGE_CHANGE} if fields.get("authrole", {}).get("roletype") == "ROLESPEC_CSTRING" else set()
+
+
 def _is_on(options: Any, name: str) -> bool:
     """Tell whether an option is there and not switched off; the last one of a name counts."""
     found = [o.get("DefElem", {}) for o in options if o.get("DefElem", {}).get("defname") == name]
@@ -283,10 +292,12 @@ _JUDGES: dict[str, Callable[[Node], set[D]]] = {
     "CreateExtensionStmt": _extension,
     "CreateFunctionStmt": _function,
     "CreateRangeStmt": _range,
+    "CreateSchemaStmt": _schema,
     "DefineStmt": _define,
     "DoStmt": _do,
     "DropStmt": _drop,
     "LockStmt": _lock,
+    "RefreshMatViewStmt": _refresh,
     "ReindexStmt": _reindex,
     "RenameStmt": _rename,
     "VacuumStmt": _vacuum,

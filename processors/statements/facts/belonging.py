@@ -6,6 +6,8 @@ that is never NULL it is none, nor is `WHERE EXISTS (SELECT FROM customers c WHE
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from processors.statements.facts.collector import Collector, Node
 from processors.statements.facts.restriction import restricts
 from processors.statements.facts.rows import Target
@@ -22,16 +24,39 @@ def picks_all(condition: Node | None, others: list[Node], target: str, alias: st
         condition, others = query.get("whereClause"), query.get("fromClause", [])
     if not others or condition is None:
         return False
-    belongs = {pair for r in facts.catalogue.find(*target.split(".", 1)) for pair in r.belongs}
-    tables = {}
-    for item in others:
+    tables: dict[str, str] = {}
+    arms = list(_arms(condition))
+    for item in _joined(others, arms):
         table = item.get("RangeVar")
         if table is None:
             return False
         tables[table.get("alias", {}).get("aliasname") or table.get("relname", "")] = facts.relation(table)
-    arms = condition["BoolExpr"].get("args", []) if condition.get("BoolExpr", {}).get("boolop") == "AND_EXPR" else [condition]
+    named = {alias: target, **tables}
+    belongs = {(a, *pair) for a, t in named.items() for r in facts.catalogue.find(*t.split(".", 1)) for pair in r.belongs}
     rest = [arm for arm in arms if not _is_reference(arm, alias, tables, belongs)]
     return len(rest) < len(arms) and not any(_picks(arm, alias, tables, facts) for arm in rest)
+
+
+def _arms(condition: Node) -> Iterator[Node]:
+    """Yield what a condition demands one by one."""
+    joined = condition.get("BoolExpr", {})
+    if joined.get("boolop") == "AND_EXPR":
+        for arm in joined.get("args", []):
+            yield from _arms(arm)
+    else:
+        yield condition
+
+
+def _joined(items: list[Node], arms: list[Node]) -> Iterator[Node]:
+    """Yield the tables of FROM items and joins; put conditions of joins with `arms`, but outer ones', which leave none out."""
+    for item in items:
+        join = item.get("JoinExpr")
+        if join is None or "usingClause" in join or join.get("isNatural"):
+            yield item
+            continue
+        if "quals" in join and join.get("jointype", "JOIN_INNER") == "JOIN_INNER":
+            arms += _arms(join["quals"])
+        yield from _joined([join[side] for side in ("larg", "rarg") if side in join], arms)
 
 
 def _picks(arm: Node, alias: str, tables: dict[str, str], facts: Collector) -> bool:
@@ -43,7 +68,7 @@ def _picks(arm: Node, alias: str, tables: dict[str, str], facts: Collector) -> b
     return any(restricts(arm, target, facts) for target in found.values())
 
 
-def _is_reference(arm: Node, alias: str, tables: dict[str, str], belongs: set[tuple[str, str]]) -> bool:
+def _is_reference(arm: Node, alias: str, tables: dict[str, str], belongs: set[tuple[str, str, str]]) -> bool:
     """Tell whether an arm is `other.key = target.reference`, or says nothing of any column."""
     fields = arm.get("A_Expr", {})
     sides = [fields.get("lexpr", {}), fields.get("rexpr", {})]
@@ -53,6 +78,6 @@ def _is_reference(arm: Node, alias: str, tables: dict[str, str], belongs: set[tu
         return False
     named = [next(columns(side), ("", "")) for side in sides]
     for (other, _), (own, reference) in (named, named[::-1]):
-        if other in tables and own in (alias, "") and (tables[other], reference) in belongs:
+        if other in tables and other != own and (own or alias, tables[other], reference) in belongs:
             return True
     return False

@@ -34,6 +34,10 @@ class OpaqueBodyError(Exception):
 _WORD = re.compile(r"[^\W\d][\w$]*")
 
 
+_VARIABLES_FIRST = re.compile(r"#\s*variable_conflict\s+use_variable", re.IGNORECASE)
+"""`DELETE FROM t WHERE id = 5` under it compares a variable of that name, and deletes every row."""
+
+
 def words(body: str) -> set[str]:
     """Return every word of a body: among them the types of its variables, which the parser keeps only of its own types."""
     found = set(_WORD.findall(body))
@@ -46,6 +50,7 @@ class Piece:
 
     An empty `tree` stands for what the body builds at run time. `over` is the query, or the empty tree for a long count, whose
     every row it is run for; `in_rounds`: it is run until a condition holds; `endless`: it is a loop that nothing ends.
+    `often`: a loop runs it more than a few times.
     `counter` is the variable of a counted loop around it whose end is not known; `assigned` the variable that is given its
     value, `into` those that its rows' columns are; `bounds`: it says how often a loop runs that gives rows; `is_raised`: RAISE
     shows it; `fetches`: it is nothing but a FETCH from a cursor. One that stands before the others has nothing but `variables`.
@@ -58,6 +63,7 @@ class Piece:
     endless: bool = False
     counter: str = ""
     assigned: str = ""
+    often: bool = False
     is_raised: bool = False
     fetches: bool = False
     into: tuple[str, ...] = ()
@@ -90,6 +96,8 @@ def _plpgsql(body: str) -> Iterator[Piece]:
     tag = "$b$"
     while tag in body:
         tag = tag[:-1] + "b$"
+    if _VARIABLES_FIRST.search(body):
+        raise OpaqueBodyError("its variables hide columns")
     wrapped = None
     # As a trigger it knows NEW and OLD, as a set-returning function RETURN NEXT and RETURN QUERY, as a procedure neither.
     for head in (
@@ -166,15 +174,21 @@ class _Around:
     is_raised: bool = False
     into: tuple[str, ...] = ()
     bounds: bool = False
+    often: bool = False
 
     def put(self, piece: Piece) -> Piece:
         if self == _NOTHING_AROUND:
             return piece
         around = replace(piece, over=self.over, in_rounds=self.in_rounds, counter=self.counter, is_raised=self.is_raised)
-        return replace(around, into=self.into, bounds=self.bounds)
+        return replace(around, into=self.into, bounds=self.bounds, often=self.often)
 
     def within(self, kind: str, fields: Node) -> _Around:
         """Return what the body of a loop stands in. A loop that is left after few rounds is none."""
+        if kind != "PLpgSQL_stmt_fori" or not 0 < _count(fields) < _DOUBLINGS:
+            return replace(self, often=True)._within(kind, fields)
+        return self._within(kind, fields)
+
+    def _within(self, kind: str, fields: Node) -> _Around:
         inside = _rows(kind, fields)
         if inside is None:
             counter = fields.get("var", {}).get("PLpgSQL_var", {}).get("refname", "") if kind == "PLpgSQL_stmt_fori" else ""
@@ -212,6 +226,8 @@ _LOOPS = frozenset(f"PLpgSQL_stmt_{kind}" for kind in ("loop", "while", "fori", 
 _MANY_TIMES = 1000
 """Passes of a counted loop from which what it changes may be a whole table."""
 _HUGE_COUNT = 10_000_000
+_DOUBLINGS = 16
+"""Passes of a loop in which a text that doubles with each becomes long."""
 ROUNDS: Node = {"until": "a condition holds"}
 """Instead of a query: until a condition holds."""
 _NUMBER = re.compile(r"\s*-?\d{1,18}\s*\Z")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 from processors.statements.facts.collector import Collector, Node
 from processors.statements.facts.plain import constant_of, constants_in
+from processors.statements.facts.products import product
 from processors.statements.facts.restriction import days_of
 from processors.statements.facts.scope import Scope
 from processors.statements.facts.trees import calls, columns, expressions, strings, sublinks, walk
@@ -25,7 +26,11 @@ _DATE = re.compile(r"\d{4}-")
 def of_product(fields: Node, scope: Scope, facts: Collector, *, limited: bool) -> None:
     """Judge a product of everything in FROM with nothing that joins it."""
     items = fields["fromClause"]
-    if limited or not _is_product(fields):
+    if limited:
+        return
+    if not _is_product(fields):
+        if product(fields, lambda item: _rows(item, scope, facts, 8), facts) > _HUGE_PRODUCT:
+            facts.danger(Danger.RESOURCE_EXHAUSTION)
         return
     where = fields.get("whereClause")
     if where is not None and any(True for _ in columns(where)) and len(items) < 3 and not _only_differs(where):
@@ -219,7 +224,13 @@ def _number(node: Node, facts: Collector, depth: int = 8) -> float | None:
     if "A_Const" not in node:
         return None
     value = facts.constant(node["A_Const"])
+    if isinstance(value, str):
+        return float(value) if _DIGITS.match(value) else None
     return float(value) if isinstance(value, int | float) else None
+
+
+_DIGITS = re.compile(r"\s*[-+]?\d{1,300}(?:\.\d{0,30})?(?:[eE]\d{1,2})?\s*\Z")
+"""Numbers written as texts, as values of parameters are."""
 
 
 _ARITHMETIC: dict[str, Callable[[float, float], float]] = {

@@ -6,6 +6,7 @@ A literal that facts depend on must be part of what the facts are cached by. Eve
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -190,6 +191,8 @@ class Collector:
         self.sizes: dict[int, float] = {}
         self.asks_values = False
         """Whether a condition restricts for some values of its parameters only."""
+        self.asks_amounts = False
+        """Whether how much it makes depends on values of its parameters."""
         self.in_rounds = False
         """Whether what is walked is run until nothing is left: a LIMIT then leaves nothing out."""
         self.outputs: tuple[frozenset[str] | str | None, ...] | None = None
@@ -267,6 +270,23 @@ class Collector:
         found = self.catalogue.find(*self.namer.relation(schema, name).split(".", 1))
         return view_query(self.catalogue, found[0].definition) if len(found) == 1 and found[0].kind in "vm" else None
 
+    def table_behind(self, name: str) -> tuple[str, dict[str, str]]:
+        """Return the one table that a view reads and, by its own columns, that table's; of anything else its name."""
+        found = () if self.catalogue is None else self.catalogue.find(*name.split(".", 1))
+        if self.catalogue is None or len(found) != 1 or found[0].kind != "v":
+            return name, {}
+        query = view_query(self.catalogue, found[0].definition) or {}
+        items = query.get("fromClause", [])
+        if len(items) != 1 or "RangeVar" not in items[0]:
+            return name, {}
+        values = [
+            t.get("ResTarget", {}).get("val", {}).get("ColumnRef", {}).get("fields", ()) for t in query.get("targetList", ())
+        ]
+        named = [(part[-1].get("String", {}).get("sval", "") if part else "") for part in values]
+        table = items[0]["RangeVar"]
+        base = f"{table.get('schemaname') or '?'}.{table.get('relname', '')}"
+        return base, {c.name: n for c, n in zip(found[0].columns, named, strict=False) if n}
+
     def own_columns(self, name: str) -> frozenset[str] | None:
         """Return the columns of a table or view that hold its rows' own values; None where that is not known."""
         if self.catalogue is None:
@@ -291,6 +311,11 @@ class Collector:
         named = {} if self.catalogue is None else self.catalogue.sizes.get(table, {})
         shares = [s.share_beyond(column, bound, upward=upward) for where, s in named.items() if schema in (where, "?", "")]
         return max(shares, default=0.0) >= NEARLY_ALL
+
+    def rows_of(self, table: str) -> float:
+        """Return how many rows a larger table of this name has, infinitely many where that is not known."""
+        named = {} if self.catalogue is None else self.catalogue.sizes.get(table, {})
+        return max((float(size.rows) for size in named.values()), default=math.inf)
 
     def share_of(self, name: str, column: str, *, truth: bool | None) -> float | None:
         """Return the largest share of a larger table's rows that statistics give a column being true, false or NULL."""

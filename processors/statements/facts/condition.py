@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from processors.statements.facts.collector import Collector, Node
 from processors.statements.facts.rows import Target
 from processors.statements.facts.trees import strings, walk
@@ -36,6 +38,16 @@ def condition_of(node: Node | None, target: Target, facts: Collector, depth: int
         unknown = kind == "BooleanTest" and fields.get("booltesttype") in ("IS_NOT_TRUE", "IS_NOT_FALSE")
         return ("or", ("equal", column, 1), ("null", column)) if unknown else ("equal", column, 1)
     return ANYTHING
+
+
+def of_base(condition: Condition, names: Mapping[str, str]) -> Condition:
+    """Return a condition on columns of a view as one on the columns of its table that they are: `names` maps them."""
+    match condition:
+        case ("equal" | "null", str(column), *rest):
+            return (condition[0], names[column], *rest) if column in names else ANYTHING
+        case ("and" | "or", *parts):
+            return (condition[0], *(of_base(part, names) for part in parts if isinstance(part, tuple)))
+    return condition
 
 
 def _comparison(fields: Node, target: Target, facts: Collector) -> Condition:

@@ -280,6 +280,7 @@ class ExpressionWalk:
             self._references.append(result | {ROWS} if short in _SETS or short.startswith("pg_") else result)
         if short in MULTIPLYING:
             bombs.of_call(short, fields.get("args", []), self.facts)
+            self.facts.asks_amounts = self.facts.asks_amounts or any(key == "ParamRef" for key, _ in walk(fields.get("args", [])))
             self.facts.counted |= self.expression(fields.get("args", [])[0 if short in _COUNTING else 1 :], scope, roles)
         if any(strings(a.get("A_Expr", {}).get("name", ()))[-1:] in (["+"], ["-"]) for a in fields.get("args", ())):
             self.facts.stepped.add(short.lower())

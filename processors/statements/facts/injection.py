@@ -31,7 +31,10 @@ _ABOUT_SERVER = frozenset(
     ]
 )
 _SYSTEM = ("pg_", "information_schema")
-_CREDENTIAL = re.compile(r"passw|pwd|secret|token|api_?key|(?:^|_)(?:hash|salt|ssn|iban|cvv)(?:_|$)", re.IGNORECASE)
+_CREDENTIAL = re.compile(
+    r"passw|pwd|secret|token|api_?key|card_?n(?:o|um)|tax_?id|national_?id|(?:^|_)(?:hash|salt|ssn|iban|cvv|pin)(?:_|$)",
+    re.IGNORECASE,
+)
 _NUMBERS = frozenset(("int2", "int4", "int8", "numeric", "float4", "float8"))
 
 
@@ -125,10 +128,27 @@ def of_condition(node: Node, facts: Collector) -> None:
             if strings(value.get("name", ()))[-1:] == ["||"] and _is_broken_out(sides, facts):
                 facts.danger(Danger.INJECTION_SIGNS)
             for one, other in (sides, sides[::-1]):
+                if isinstance(one, dict) and "A_Const" in one and isinstance(other, dict) and _cuts(other.get("SubLink", {})):
+                    facts.danger(Danger.INJECTION_SIGNS, Danger.INFERENCE)
                 if isinstance(one, dict) and "A_Const" in one and isinstance(other, dict) and "TypeCast" in other:
                     inner = other["TypeCast"].get("arg", {})
                     if has_query(inner) and not any(c in ("count", "sum") for c in calls(inner)):
                         facts.danger(Danger.INJECTION_SIGNS)
+
+
+def of_value(node: Node, facts: Collector) -> None:
+    """Judge a value to be stored: one that a subquery is joined with where its quote was broken out of."""
+    for fields in expressions(node) if has_query(node) else ():
+        sides = [fields.get("lexpr", {}), fields.get("rexpr", {})]
+        if strings(fields.get("name", ()))[-1:] == ["||"] and _is_broken_out(sides, facts):
+            facts.danger(Danger.INJECTION_SIGNS)
+
+
+def _cuts(sublink: Node) -> bool:
+    """Tell whether a scalar subquery gives a piece of a value: what is compared with a constant then is a guess."""
+    targets = sublink.get("subselect", {}).get("SelectStmt", {}).get("targetList", [])
+    value = targets[0].get("ResTarget", {}).get("val", {}) if len(targets) == 1 else {}
+    return (strings(value.get("FuncCall", {}).get("funcname", ())) or [""])[-1] in _CUTTING
 
 
 def _guesses(fields: Node) -> bool:
@@ -141,10 +161,14 @@ def _guesses_in(case: Node) -> bool:
 
 
 def _forces(cast: Node) -> bool:
-    """Tell whether what the server says of itself is made a number: the error has the words."""
+    """Tell whether what the server says of itself, or a secret, is made a number: the error has the words."""
     number = strings(cast.get("typeName", {}).get("names", ()))[-1:]
     inner = cast.get("arg", {})
-    return bool(set(number) & _NUMBERS) and has_query(inner) and any(c in _ABOUT_SERVER for c in calls(inner))
+    if not set(number) & _NUMBERS or not has_query(inner):
+        return False
+    queries = [q.get("subselect", {}).get("SelectStmt", {}) for q in sublinks(inner)]
+    shown = [name for query in queries for _, name in columns(query.get("targetList", []))]
+    return any(c in _ABOUT_SERVER for c in calls(inner)) or any(map(_CREDENTIAL.search, shown))
 
 
 def _is_broken_out(sides: list[Node], facts: Collector) -> bool:

@@ -14,7 +14,7 @@ from processors.statements.facts.body import ROUNDS, Piece
 from processors.statements.facts.collector import Collector, Node
 from processors.statements.facts.restriction import restricts
 from processors.statements.facts.rows import Target, sources
-from processors.statements.facts.trees import calls, columns, walk
+from processors.statements.facts.trees import calls, columns, expressions, strings, walk
 from schemas.events import Danger
 
 CHANGES = {"UpdateStmt": Danger.MASS_UPDATE, "DeleteStmt": Danger.MASS_DELETE}
@@ -23,6 +23,8 @@ CHANGES = {"UpdateStmt": Danger.MASS_UPDATE, "DeleteStmt": Danger.MASS_DELETE}
 def of_piece(piece: Piece, facts: Collector) -> None:
     """Judge what a loop does for every row of its query, or very often."""
     over, tree = piece.over, piece.tree
+    if piece.often and piece.assigned and _doubles(piece):
+        facts.danger(Danger.RESOURCE_EXHAUSTION)
     if over is None or over is ROUNDS:
         return
     if not over and any(c.startswith("pg_advisory") for c in calls(tree)):
@@ -37,6 +39,20 @@ def of_piece(piece: Piece, facts: Collector) -> None:
     for kind in CHANGES.keys() & tree.keys():
         if not over or (whole and (_own(tree[kind]) in names or not names)):
             facts.danger(CHANGES[kind])
+
+
+def _doubles(piece: Piece) -> bool:
+    """Tell whether a variable is given a text or list that it is in twice, or is repeated: `s := s || s`."""
+    made = [e for e in expressions(piece.tree) if strings(e.get("name", ()))[-1:] == ["||"]]
+    made += [v for k, v in walk(piece.tree) if k == "FuncCall" and (strings(v.get("funcname", ())) or [""])[-1] in _JOINING]
+    return any(sum(name.lower() == piece.assigned for _, name in columns(part)) >= (1 if _repeats(part) else 2) for part in made)
+
+
+_JOINING = frozenset(("concat", "concat_ws", "repeat", "array_cat", "format", "replace", "string_agg"))
+
+
+def _repeats(part: Node) -> bool:
+    return (strings(part.get("funcname", ())) or [""])[-1] == "repeat"
 
 
 def of_rounds(pieces: Iterable[Piece], facts: Collector) -> None:

@@ -14,7 +14,7 @@ from processors.statements.dangers.settings import of_showing
 from processors.statements.facts import bombs, injection, signs
 from processors.statements.facts.belonging import picks_all
 from processors.statements.facts.collector import Collector, Node
-from processors.statements.facts.condition import condition_of
+from processors.statements.facts.condition import condition_of, of_base
 from processors.statements.facts.expression import ExpressionWalk, is_literal
 from processors.statements.facts.predicate import judge
 from processors.statements.facts.restriction import chooses, overwrites, restricts
@@ -411,7 +411,9 @@ class QueryWalk(ExpressionWalk):
                 others = fields.get("fromClause", []) + fields.get("usingClause", [])
                 where = fields.get("whereClause")
                 meant = self._target(target, source, others, scope, where)
-                self.facts.changes[target, condition_of(where, meant, self.facts)] = None
+                base, names = self.facts.table_behind(target)
+                condition = condition_of(where, meant, self.facts)
+                self.facts.changes[base, condition if base == target else of_base(condition, names)] = None
                 if not restricts(where, meant, self.facts) or picks_all(where, others, target, alias, self.facts):
                     self.facts.danger(Danger.MASS_DELETE if kind == "DeleteStmt" else Danger.MASS_UPDATE)
         returning = fields.get("returningClause", {}).get("exprs") or fields.get("returningList") or []
@@ -432,7 +434,13 @@ class QueryWalk(ExpressionWalk):
         while level is not None:
             bodies = {**level.bodies, **bodies}
             level = level.outer
-        seen = in_sight(bodies, self.facts.view)
+
+        def view(schema: str | None, name: str) -> Node | None:
+            """Return a view's SELECT; the written view is a table: what its own condition leaves out, it has not."""
+            return None if self.facts.namer.relation(schema, name) == target_name else self.facts.view(schema, name)
+
+        target_name = str(source.base)
+        seen = in_sight(bodies, view)
         target = Target(name, frozenset((source.alias,)), {}, seen, self.facts.nullable(name), self.facts.own_columns(name))
         if others:
 
@@ -457,6 +465,7 @@ class QueryWalk(ExpressionWalk):
         names = [f"{target}.{self.facts.namer.plain(c.get('name', ''))}" for c in columns]
         self.facts.use(names or [f"{target}.*"], "write")
         if "selectStmt" in fields:
+            injection.of_value(fields["selectStmt"]["SelectStmt"].get("valuesLists", []), self.facts)
             self.flows_into(target, names, self.select(fields["selectStmt"]["SelectStmt"], scope, OUTPUT))
         conflict = fields.get("onConflictClause", {})
         if conflict:
@@ -479,6 +488,7 @@ class QueryWalk(ExpressionWalk):
             fields = item.get("ResTarget", {})
             self.facts.use([f"{target}.{self.facts.namer.plain(fields.get('name', ''))}"], "write")
             if "val" in fields:
+                injection.of_value(fields["val"], self.facts)
                 behind = self.expression(fields["val"], scope, ("argument",)) | chosen
                 self.facts.flow(f"{target}.{self.facts.namer.plain(fields.get('name', ''))}", behind)
 

@@ -39,6 +39,15 @@ _OF_VIEWS = frozenset((Danger.OPAQUE, Danger.ROLE_CHANGE, Danger.AUDIT_TAMPERING
 """Of what a view's query could do, what a query of it does, whatever it filters; the functions it calls count besides."""
 _ASKING = frozenset(("filter", "join", "group", "order"))
 _CONDITIONS = frozenset(("filter", "join"))
+EVENTS = ("insert", "update", "delete", "truncate")
+"""What triggers and rules run at."""
+_RUNS = {
+    "insert": frozenset(("insert", "copy_from")),
+    "update": frozenset(("update",)),
+    "delete": frozenset(("delete",)),
+    "truncate": frozenset(("truncate",)),
+}
+"""By event, the verbs of statements that it comes about by."""
 _EACH = {"update": Danger.MASS_UPDATE, "delete": Danger.MASS_DELETE}
 _TYPE = re.compile(r"(?:.*[.])?\"?([^.\"(\[]+)\"?")
 
@@ -64,6 +73,8 @@ class _Resolution:
         """The database's functions that are called, by name without schema, and what their bodies do."""
         self._triggered: list[str] = []
         """Tables whose triggers run."""
+        self._cascaded: set[str] = set()
+        """Tables that foreign keys write, by deleting or by changing rows."""
 
     def run(self) -> None:
         facts = self.facts
@@ -88,6 +99,9 @@ class _Resolution:
                 self._once("read", name)
             for name in list(facts.writes):
                 self._once("write", name)
+                for event in EVENTS:
+                    if name in self._cascaded or not _RUNS[event].isdisjoint(facts.verbs):
+                        self._once(event, name)
             for name in list(facts.functions):
                 self._once("call", name)
             for name in list(self._anywhere):
@@ -118,6 +132,8 @@ class _Resolution:
         self._seen.add((what, name))
         if what.startswith("call"):
             self._call(name, None if what == "call anywhere" else self._path)
+        elif what in EVENTS:
+            self._event(name, what)
         else:
             self._relation(name, written=what == "write")
 
@@ -139,10 +155,14 @@ class _Resolution:
         self.facts.danger(*(danger for verb, danger in _EACH.items() if verb in verbs))
 
     def _exports(self) -> None:
+        siblings: dict[str, float] = {}
         for name in self._whole:
             schema, _, table = name.partition(".")
-            if any(r.rows >= MANY_ROWS for r in self.catalogue.find(schema, table)):
-                self.facts.danger(Danger.BULK_EXPORT)
+            for relation in self.catalogue.find(schema, table):
+                for parent in (relation.qualified, *relation.kin):
+                    siblings[parent] = siblings.get(parent, 0.0) + max(relation.rows, 0.0)
+        if any(rows >= MANY_ROWS for rows in siblings.values()):
+            self.facts.danger(Danger.BULK_EXPORT)
 
     def _own_columns(self) -> None:
         """Find the owners of columns that the text alone leaves open."""
@@ -209,18 +229,27 @@ class _Resolution:
             if written or relation.qualified in self.facts.computed:
                 texts += [f"SELECT {e}" for e in relation.expressions]
             if written:
-                if relation.triggers:
-                    self._triggered.append(relation.qualified)
-                self._run(*relation.triggers)
                 for column in relation.columns:
                     if column.default:
                         self._default(relation, column)
-                self._cascade(relation)
-                texts += relation.rules
             for text in texts:
                 self._absorb(self._code(("text", text), text, "sql"))
             if relation.kind == "f":
                 self.facts.danger(Danger.FILE_ACCESS if relation.wrapper == "file_fdw" else Danger.NETWORK_EGRESS)
+
+    def _event(self, name: str, event: str) -> None:
+        """Take in what triggers and rules do when rows of a table are inserted, updated, deleted or truncated."""
+        for relation in self.catalogue.find(*name.split(".", 1)):
+            # A row that changes its partition is deleted here and inserted there.
+            moves = event == "update" and bool(relation.kin)
+            triggers = [function for when, function in relation.triggers if moves or when == event]
+            if triggers:
+                self._triggered.append(relation.qualified)
+            self._run(*triggers)
+            for when, text in relation.rules:
+                if when == event or when not in EVENTS:
+                    self._absorb(self._code(("text", text), text, "sql"))
+            self._cascade(relation, event)
 
     def _default(self, relation: Relation, column: Column) -> None:
         """Note that a column may be given what its default's functions give."""
@@ -229,16 +258,19 @@ class _Resolution:
         own = [name for name in made.functions if any(not f.extension for f in self.catalogue.find_functions(name))]
         self.facts.flow(f"{relation.qualified}.{column.name}", frozenset(name + RESULT for name in own))
 
-    def _cascade(self, relation: Relation) -> None:
+    def _cascade(self, relation: Relation, what: str) -> None:
         """Take in what foreign keys do to other tables' rows: they go or change with the rows that they refer to."""
         for event, child, key in relation.cascades:
-            if event not in self.facts.verbs:
+            if event != what:
                 continue
-            if event == "update" and not any(
-                "write" in self.facts.columns.get(f"{relation.qualified}.{c}", ()) for c in (*key, "*")
+            if (
+                event == "update"
+                and relation.qualified not in self._cascaded
+                and not any("write" in self.facts.columns.get(f"{relation.qualified}.{c}", ()) for c in (*key, "*"))
             ):
                 continue
             self.facts.write(child)
+            self._cascaded.add(child)
             if records_actions(child):
                 self.facts.danger(Danger.AUDIT_TAMPERING)
 

@@ -258,7 +258,9 @@ def _operator(fields: Node, target: Target, facts: Collector, depth: int, *, neg
             return False
         return (name == "<>") == negated and bool(items) and all(_equates(left, i, target, facts, depth) for i in items)
     if kind == "AEXPR_OP_ANY":
-        return name == "=" and not negated and _equates(left, right, target, facts, depth)
+        # `ANY (enum_range(NULL::state))` is every value that there is.
+        every = any(c == "enum_range" for c in calls(right))
+        return name == "=" and not negated and not every and _equates(left, right, target, facts, depth)
     if kind == "AEXPR_OP_ALL":
         return name == "<>" and negated and _equates(left, right, target, facts, depth)
     if kind != "AEXPR_OP":
@@ -466,7 +468,8 @@ def chooses(query: Node, target: Target, facts: Collector, depth: int = MAX_DEPT
     limit = query.get("limitCount", {}).get("A_Const") if not anew else None
     if limit is not None and not limit.get("isnull"):
         count = facts.constant(limit)
-        if isinstance(count, int) and count < 1_000_000:
+        tables = list(tables_read(query, ctes))
+        if isinstance(count, int) and count < min(1_000_000, *(NEARLY_ALL * facts.rows_of(t) for t in tables)):
             return True
     elif "ParamRef" in query.get("limitCount", {}) and not anew:
         facts.asks_values = True
@@ -486,7 +489,8 @@ def chooses(query: Node, target: Target, facts: Collector, depth: int = MAX_DEPT
         # One row; but of each of the target's rows one, if it asks its own table about itself, and the next one in each round.
         moves = facts.in_rounds and any(b == target.name.rpartition(".")[2] for b in body)
         return not moves and not _asks_itself(query, target)
-    if any(isinstance(b, dict) and chooses(b, target, facts, depth - 1) for b in body):
+    inside = Target(target.name, target.aliases, target.others, ctes, target.nullable, target.columns, target.foreign)
+    if any(isinstance(b, dict) and chooses(b, inside, facts, depth - 1) for b in body):
         return True
     if all(isinstance(b, str) and b.startswith("()") for b in body):
         if _is_series(items):

@@ -10,7 +10,7 @@ from processors.statements.facts.collector import Collector, Node
 from processors.statements.facts.restriction import restricts
 from processors.statements.facts.rows import Target
 from processors.statements.facts.scope import Scope
-from processors.statements.facts.trees import calls, columns, expressions, strings, walk
+from processors.statements.facts.trees import calls, columns, expressions, strings, sublinks, walk
 from schemas.events import Danger
 
 _COLLECTING = frozenset(
@@ -183,7 +183,9 @@ def is_whole(fields: Node, facts: Collector, depth: int = 20) -> bool:
     if "whereClause" in fields:
         relation = items[0].get("RangeVar", {}) if len(items) == 1 else {}
         alias = relation.get("alias", {}).get("aliasname") or relation.get("relname", "")
-        if not alias or restricts(fields["whereClause"], Target(relation["relname"], frozenset((alias,))), facts):
+        if not alias and not _is_beside(items, fields["whereClause"]):
+            return False
+        if alias and restricts(fields["whereClause"], Target(relation["relname"], frozenset((alias,))), facts):
             return False
     return any(_is_all(item, facts, depth) for item in items)
 
@@ -216,6 +218,14 @@ def _joins(part: Node, left: frozenset[str]) -> bool:
         return False
     sides = [strings(fields.get(side, {}).get("ColumnRef", {}).get("fields", ())) for side in ("lexpr", "rexpr")]
     return all(len(names) == 2 for names in sides) and sum(names[0] in left for names in sides) == 1
+
+
+def _is_beside(items: list[Node], where: Node) -> bool:
+    """Tell whether a condition is about others than one of the tables in FROM, and so leaves out none of its rows."""
+    about = {qualifier for qualifier, _ in columns(where)}
+    tables = [i["RangeVar"] for i in items if "RangeVar" in i]
+    names = {t.get("alias", {}).get("aliasname") or t.get("relname", "") for t in tables}
+    return "" not in about and bool(names - about) and not any(True for _ in sublinks(where))
 
 
 def gathers_all(fields: Node, facts: Collector) -> bool:
