@@ -6,6 +6,7 @@ login's nonce. What the provider answers is never shown or logged: only which of
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ import orjson
 
 from deploy.api_logins import IdentityTokens
 from ingest.identity.jwt import JwksError, JwtRefusedError, claim, claimed, verify
-from ingest.net.jwks import discovered, http_client
+from ingest.net.jwks import discovered, reached
 from query_api.identity import Identity
 from query_api.sign_on import SignOnError
 from schemas.config import Config, IssuerSettings
@@ -51,8 +52,8 @@ class OpenIdProvider:
 
     def address(self, state: str, nonce: str, challenge: str) -> str:
         """Return where to send the browser. Raises SignOnError."""
-        with self._reached(), http_client(self._settings) as client:
-            (endpoint,) = discovered(client, self._settings, "authorization_endpoint")
+        with self._reached():
+            endpoint = asyncio.run(self._authorizes())
         asked = {
             "response_type": "code",
             "client_id": self._client_id,
@@ -64,6 +65,10 @@ class OpenIdProvider:
             "code_challenge_method": "S256",
         }
         return f"{endpoint}{'&' if urlsplit(endpoint).query else '?'}{urlencode(asked)}"
+
+    async def _authorizes(self) -> str:
+        async with reached(self._settings) as client:
+            return (await discovered(client, self._settings, "authorization_endpoint"))[0]
 
     def redeem(self, code: str, verifier: str, nonce: str, issuer: str) -> Identity:
         """Return whose code this is. Raises SignOnError."""
@@ -97,17 +102,8 @@ class OpenIdProvider:
             "client_id": self._client_id,
             "code_verifier": verifier,
         }
-        with self._reached(), http_client(self._settings) as client:
-            (endpoint,) = discovered(client, self._settings, "token_endpoint")
-            secret, body = self._secret(), b""
-            # RFC 6749 section 2.3.1: both are form-encoded before they are joined.
-            login = (quote_plus(self._client_id), quote_plus(secret)) if secret else None
-            with client.stream("POST", endpoint, data=form, auth=login, headers={"accept": "application/json"}) as answer:
-                status = answer.status_code
-                for part in answer.iter_bytes():
-                    body += part
-                    if len(body) > MAX_ANSWER_BYTES:
-                        raise SignOnError("oidc_code", "The provider's answer is too long.")
+        with self._reached():
+            status, body = asyncio.run(self._asked(form))
         if status != 200:
             raise SignOnError("oidc_code", "The provider did not take the code: it was used, is too old or not of this login.")
         try:
@@ -117,6 +113,21 @@ class OpenIdProvider:
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError):
             raise SignOnError("oidc_code", "The provider gave no identity token.") from None
         return bytes(token)
+
+    async def _asked(self, form: dict[str, str]) -> tuple[int, bytes]:
+        """Return the token endpoint's status and answer. Raises SignOnError, JwksError, and what httpx raises."""
+        async with reached(self._settings) as client:
+            (endpoint,) = await discovered(client, self._settings, "token_endpoint")
+            secret, body = self._secret(), b""
+            # RFC 6749 section 2.3.1: both are form-encoded before they are joined.
+            login = (quote_plus(self._client_id), quote_plus(secret)) if secret else None
+            headers = {"accept": "application/json", "accept-encoding": "identity"}
+            async with client.stream("POST", endpoint, data=form, auth=login, headers=headers) as answer:
+                async for part in answer.aiter_raw():
+                    body += part
+                    if len(body) > MAX_ANSWER_BYTES:
+                        raise SignOnError("oidc_code", "The provider's answer is too long.")
+                return answer.status_code, body
 
     def _secret(self) -> str:
         file = self._settings.client_secret_file

@@ -1,15 +1,19 @@
 """The keys of identity tokens' issuers: read or fetched, cached, fetched again when they get old or a token names a new one.
 
-A fetch runs in a thread, one at a time for each issuer. Where it fails, keys fetched within the last day still serve; without
-any, logins by that issuer's tokens are refused and say so. Nothing of a token is ever sent anywhere.
+A fetch is a task of its own, one at a time for each issuer, with an end to the second: a login that is given up takes nothing from
+it, and an issuer that never stops answering holds nobody. Where it fails, keys fetched within the last day still serve; without any,
+logins by that issuer's tokens are refused and say so. Nothing of a token is ever sent anywhere.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import httpx
 import orjson
@@ -19,6 +23,9 @@ from ingest.identity.jwt import JwksError, has_key, parse_key_set
 from schemas.config import IssuerSettings, is_safe_url
 
 TIMEOUT_SECONDS = 5.0
+"""For each step with an issuer: to connect, to hear something."""
+WHOLE_SECONDS = 8.0
+"""For all of them together, however slowly an issuer answers; less than RETRY_SECONDS."""
 MAX_BYTES = 512 * 1024
 """A key set or discovery document has some KiB; this bounds what a wrong address can make us read."""
 RETRY_SECONDS = 10.0
@@ -34,7 +41,7 @@ class _Known:
     fetched_at: float = float("-inf")
     tried_at: float = float("-inf")
     problem: str = ""
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    fetching: asyncio.Task[None] | None = None
 
 
 class KeySets:
@@ -52,10 +59,12 @@ class KeySets:
     async def keys(self, issuer: str, kid: str) -> tuple[jwk.Key, ...]:
         """Return the keys of a configured issuer, fetched first where that is due. Raises JwksError if there are none."""
         known = self._known[issuer]
-        if self._due(known, kid) or (not known.keys and known.lock.locked()):  # the first keys are on their way: wait for them
-            async with known.lock:
-                if self._due(known, kid):
-                    await self._refresh(known)
+        due = self._due(known, kid)
+        if due and known.fetching is None:
+            known.tried_at = self._monotonic()
+            known.fetching = asyncio.create_task(self._refresh(known))
+        if known.fetching is not None and (due or not known.keys):  # the first keys are on their way: wait for them
+            await asyncio.shield(known.fetching)
         if not known.keys or self._monotonic() - known.fetched_at > max(STALE_SECONDS, known.settings.refresh_seconds):
             raise JwksError(f"the keys of {issuer} {known.problem or 'are not known'}")
         return known.keys
@@ -67,43 +76,55 @@ class KeySets:
         return now - known.fetched_at > known.settings.refresh_seconds or not has_key(known.keys, kid)
 
     async def _refresh(self, known: _Known) -> None:
-        known.tried_at = self._monotonic()
         try:
-            known.keys = parse_key_set(await asyncio.to_thread(_read, known.settings))
+            known.keys = parse_key_set(await _read(known.settings))
         except JwksError as error:
             known.problem = str(error)
         else:
             known.fetched_at, known.problem = self._monotonic(), ""
+        finally:
+            known.fetching = None
 
 
-def _read(settings: IssuerSettings) -> bytes:
+async def _read(settings: IssuerSettings) -> bytes:
     if settings.jwks_file is not None:
-        try:
-            with settings.jwks_file.open("rb") as file:
-                return file.read(MAX_BYTES)
-        except OSError as error:
-            raise JwksError(f"cannot be read from {settings.jwks_file}: {error.strerror}") from None
-    with http_client(settings) as client:
-        return _get(client, settings.jwks_url or discovered(client, settings, "jwks_uri")[0])
+        return await asyncio.to_thread(_file, settings.jwks_file)
+    async with reached(settings) as client:
+        return await _get(client, settings.jwks_url or (await discovered(client, settings, "jwks_uri"))[0])
 
 
-def http_client(settings: IssuerSettings) -> httpx.Client:
-    """Return a client for an issuer's addresses. Raises JwksError."""
+def _file(path: Path) -> bytes:
     try:
-        context = ssl.create_default_context(cafile=str(settings.ca_file) if settings.ca_file else None)
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES)
+    except OSError as error:
+        raise JwksError(f"cannot be read from {path}: {error.strerror}") from None
+
+
+@asynccontextmanager
+async def reached(settings: IssuerSettings) -> AsyncIterator[httpx.AsyncClient]:
+    """Give a client for an issuer's addresses, for WHOLE_SECONDS. Raises JwksError, also for what takes longer."""
+    try:
+        authorities = str(settings.ca_file) if settings.ca_file else None
+        context = await asyncio.to_thread(ssl.create_default_context, cafile=authorities)
     except (OSError, ssl.SSLError) as error:
         raise JwksError(f"cannot be fetched: ca_file {settings.ca_file} cannot be used ({error.strerror})") from None
-    return httpx.Client(verify=context, timeout=TIMEOUT_SECONDS, follow_redirects=False, trust_env=False)
+    options: dict[str, Any] = {"timeout": TIMEOUT_SECONDS, "follow_redirects": False, "trust_env": False}
+    try:
+        async with asyncio.timeout(WHOLE_SECONDS), httpx.AsyncClient(verify=context, **options) as client:
+            yield client
+    except TimeoutError:
+        raise JwksError(f"cannot be fetched: it takes longer than {WHOLE_SECONDS:g} s") from None
 
 
-def discovered(client: httpx.Client, settings: IssuerSettings, *names: str) -> tuple[str, ...]:
+async def discovered(client: httpx.AsyncClient, settings: IssuerSettings, *names: str) -> tuple[str, ...]:
     """Return addresses that the discovery document names. Raises JwksError.
 
     OpenID Connect Discovery 1.0 section 4: the document's issuer must be the one asked.
     """
     address = settings.issuer.rstrip("/") + "/.well-known/openid-configuration"
     try:
-        document = orjson.loads(_get(client, address))
+        document = orjson.loads(await _get(client, address))
         urls = tuple(str(document[name]) for name in names)
         issuer = document["issuer"]
     except (orjson.JSONDecodeError, KeyError, TypeError):
@@ -113,13 +134,15 @@ def discovered(client: httpx.Client, settings: IssuerSettings, *names: str) -> t
     return urls
 
 
-def _get(client: httpx.Client, url: str) -> bytes:
+async def _get(client: httpx.AsyncClient, url: str) -> bytes:
+    # Not compressed: a small answer that unpacks to a large one is read no further than it is long.
+    headers = {"accept": "application/json", "accept-encoding": "identity"}
     try:
-        with client.stream("GET", url, headers={"accept": "application/json"}) as response:
+        async with client.stream("GET", url, headers=headers) as response:
             if response.status_code != 200:
                 raise JwksError(f"cannot be fetched: {url} answered {response.status_code}")
             body = b""
-            for part in response.iter_bytes():
+            async for part in response.aiter_raw():
                 body += part
                 if len(body) > MAX_BYTES:
                     raise JwksError(f"cannot be fetched: {url} answered more than {MAX_BYTES} bytes")
