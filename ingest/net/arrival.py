@@ -50,6 +50,7 @@ class Arrival:
         self._early = bytearray()
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._pause: asyncio.Future[None] | None = None
         self.address = ""
 
     def begin(self, transport: asyncio.Transport) -> None:
@@ -80,6 +81,8 @@ class Arrival:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._pause is not None and not self._pause.done():
+            self._pause.set_result(None)
 
     def _start(self, actions: Sequence[StartupAction]) -> None:
         for action in actions:
@@ -94,13 +97,13 @@ class Arrival:
                         return
                     self._task = self._worker.loop.create_task(self._encrypt())
                 case CancelRequested(pid, key):
-                    self._worker.cancel(pid, key)
+                    self._worker.cancel(pid, key, self._host)
                     self._connection.close("cancel_request")
                 case LoginRequested():
                     self._task = self._worker.loop.create_task(self._log_in(action))
                 case Fail(error_response, reason):
                     self._connection.write_client(error_response)
-                    self._note_refusal(reason)
+                    self._note_refusal(reason, kind="startup_failed")
                     self._connection.close("startup_failed")
 
     async def _encrypt(self) -> None:
@@ -141,7 +144,7 @@ class Arrival:
             self._worker.log.error("login_failed", error=type(error).__name__, client=self.address)
             self.refuse("58000", "the login failed for a reason within the proxy", "internal_error", claimed=asked)
             return
-        if credential is None:
+        if credential is None or not self._connection.open:
             return
         database = self._listener.database(asked.database)
         if database is None:
@@ -188,10 +191,9 @@ class Arrival:
 
     async def _authenticate(self, asked: LoginRequested) -> Credential | None:
         worker, certificate = self._worker, self._certificate()
-        host = self.address.rpartition(":")[0]
-        wait = worker.throttle.wait(host, worker.clock())
-        if wait:
-            await asyncio.sleep(wait)
+        host = self._host
+        if (wait := worker.throttle.wait(host, worker.clock())) and not await self._waited(wait):
+            return None
         try:
             if certificate:
                 credential = worker.logins.by_certificate(certificate, self._listener.databases[0])
@@ -208,6 +210,25 @@ class Arrival:
             self.refuse(refused.sqlstate, text, refused.reason, hint=worker.logins.hint, claimed=asked)
             return None
         return credential if await self._may_be_here(credential, asked) else None
+
+    async def _waited(self, seconds: float) -> bool:
+        """Wait, because logins of this address failed; return whether the login is then to be looked at."""
+        worker = self._worker
+        if not worker.throttle.enter(self._host):
+            self.refuse("53300", "too many logins from this address wait already", "too_many_waiting")
+            return False
+        self._pause = pause = worker.loop.create_future()
+        timer = worker.loop.call_later(seconds, lambda: pause.done() or pause.set_result(None))
+        try:
+            await pause
+        finally:
+            timer.cancel()
+            worker.throttle.leave(self._host)
+        return self._connection.open  # nobody is there any more to be told, and who leaves has not tried anything
+
+    @property
+    def _host(self) -> str:
+        return self.address.rpartition(":")[0]
 
     async def _may_be_here(self, credential: Credential, asked: LoginRequested) -> bool:
         sanctions = self._worker.sanctions
@@ -256,8 +277,12 @@ class Arrival:
             self._connection.write_client(messages.fatal(sqlstate, text, hint=hint))
         self._connection.close("login_refused")
 
-    def _note_refusal(self, reason: str, asked: LoginRequested | None = None) -> None:
-        self._worker.counted.logins_refused[reason] += 1
+    def _note_refusal(self, reason: str, asked: LoginRequested | None = None, kind: str = "") -> None:
+        """Note a refusal in the trail; `kind` is one of few words where `reason` may hold numbers that a client chose."""
+        worker, kind = self._worker, kind or reason
+        worker.counted.logins_refused[kind] += 1
+        if asked is None and not worker.refusals.own(self._host, kind, worker.clock()):
+            return
         client = self.client_described(asked) if asked else Client(address=self.address)
         user, database = (self._known(asked.user), self._known(asked.database)) if asked else ("", "")
         body = Described.failed(user, database, client, reason)

@@ -98,6 +98,6 @@ class Described:
         )
 
     @staticmethod
-    def failed(claimed: str, database: str, client: Client, reason: str) -> bytes:
+    def failed(claimed: str, database: str, client: Client, reason: str, count: int = 1) -> bytes:
         """Return the body of AuthenticationFailed."""
-        return _fragment({"claimed": claimed, "database": database, "client": client, "reason": reason})
+        return _fragment({"claimed": claimed, "database": database, "client": client, "reason": reason, "count": count})

@@ -1,8 +1,8 @@
 """The keys of identity tokens' issuers: read or fetched, cached, fetched again when they get old or a token names a new one.
 
-A fetch is a task of its own, one at a time for each issuer, with an end to the second: a login that is given up takes nothing from
-it, and an issuer that never stops answering holds nobody. Where it fails, keys fetched within the last day still serve; without any,
-logins by that issuer's tokens are refused and say so. Nothing of a token is ever sent anywhere.
+A fetch is a task of its own, one at a time for each issuer, and ends in time: a login that is given up takes nothing from it, and
+an issuer that never stops answering holds nobody. Where it fails, keys of the last day still serve; without any, logins
+by that issuer's tokens are refused and say so. Nothing of a token is ever sent anywhere.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ from ingest.guard.allowance import Allowance
 from ingest.guard.asking import Asking
 from ingest.guard.guard import PolicyGuard
 from ingest.guard.loading import PolicyFiles
-from ingest.identity.throttle import Throttle
+from ingest.identity.throttle import Refusals, Throttle
 from ingest.identity.tokens import Refusal, TokenStore, TokenStoreError
 from ingest.masking import DatabaseMasking, MaskingGuard, SessionMasking
 from ingest.masking.session import nothing_clear, nothing_granted
@@ -45,6 +45,7 @@ from ingest.net.clock import now_us
 from ingest.net.compiled import runs_compiled
 from ingest.net.connection import Connection
 from ingest.net.control import Change, Control
+from ingest.net.described import Described
 from ingest.net.estimates import Estimates
 from ingest.net.gate import Gate
 from ingest.net.grants import GrantBook
@@ -67,7 +68,7 @@ from schemas.classes import DataClass
 from schemas.config import ClientTlsMode, Config, DatabaseSettings, OnFailure, Upstream
 from schemas.control import CatalogueTagged, catalogue_key
 from schemas.control_keys import ControlKeyError, load_control_trust
-from schemas.events import Estimate
+from schemas.events import Client, Estimate
 from schemas.local_socket import address_of
 from schemas.log import Log
 from schemas.log.place import LogPlace
@@ -103,6 +104,7 @@ class Worker:
         data = config.data_dir
         self.tokens = TokenStore(data / "identity.db", now_us, secrets.token_bytes)
         self.throttle = Throttle()
+        self.refusals = Refusals()
         self.logins = Logins(self.tokens, config.identity, time.monotonic)
         self.tokenizer = Tokenizer(token_key(data))
         self.analyser = Analyser(self.tokenizer, max_text_bytes=config.proxy.max_statement_bytes)
@@ -316,13 +318,21 @@ class Worker:
 
     # Cancel requests
 
-    def cancel(self, pid: int, key: bytes) -> None:
-        """A CancelRequest arrived: carry it out, or hand it to the worker that issued the key."""
+    def cancel(self, pid: int, key: bytes, host: str = "") -> None:
+        """A CancelRequest arrived from `host`: carry it out, or hand it to the worker that issued the key."""
         owner = self.cancel_keys.owner(pid)
         if owner == self.index:
-            self.cancel_keys.request(pid, key)
+            if not self.cancel_keys.request(pid, key):
+                self._refused_cancel(host)
         elif 0 <= owner < self.config.proxy.workers:
             self._spawn(self._hand_over(owner, pid, key))
+
+    def _refused_cancel(self, host: str) -> None:
+        """Somebody names another's session and does not have its key: a guess. From another worker comes no address."""
+        self.counted.logins_refused["cancel_key"] += 1
+        if self.refusals.own(host, "cancel_key", self.clock()):
+            self.note("AuthenticationFailed", self.clock(), Described.failed("", "", Client(address=host), "cancel_key"))
+            self.log.info("cancel_refused", client=host)
 
     def cancel_upstream(
         self, upstream: Upstream, pid: int, key: bytes, tls: bool, done: Callable[[], None] | None = None
@@ -360,8 +370,8 @@ class Worker:
     async def _take_cancel(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             packet = messages.parse_startup_packet(await reader.read(messages.MAX_STARTUP_PACKET_BYTES))
-            if isinstance(packet, messages.CancelRequest):
-                self.cancel_keys.request(packet.pid, packet.key)
+            if isinstance(packet, messages.CancelRequest) and not self.cancel_keys.request(packet.pid, packet.key):
+                self._refused_cancel("")
         except (IngestError, OSError) as error:
             self.log.warning("cancel_failed", reason=str(error))
         finally:
@@ -403,6 +413,9 @@ class Worker:
                 "passed_unaudited": self.unaudited + sum(s.unaudited for s in open_sessions),
             }
             self.note("Heartbeat", now, b"," + orjson.dumps(body)[1:-1])
+        for address, reason, count in self.refusals.due(now):
+            self.note("AuthenticationFailed", now, Described.failed("", "", Client(address=address), reason, count))
+            self.log.info("logins_refused", reason=reason, client=address, count=count)
         for connection in list(self.connections):
             connection.look()
         try:

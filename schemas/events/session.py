@@ -40,13 +40,15 @@ class AuthenticationFailed(Event):
     """A login was refused. `reason` is our word, never the credential.
 
     `claimed` and `database` are what was sent where that is a name we know; else its token `name:…`, for people paste
-    passwords into the wrong field.
+    passwords into the wrong field. `count` is how many this stands for: of one who is refused over and over before any credential
+    was looked at (too many connections, what is no startup packet …) the first are told one by one, more of them together.
     """
 
     claimed: str
     database: str
     client: Client
     reason: str
+    count: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,8 @@ import psycopg
 import pytest
 
 from ingest.identity.tokens import TokenStore
+from schemas.local_socket import address_of
+from schemas.proxy_status import ProxyStatus, status_socket
 from tests.support.affidavit import Proxy
 from tests.support.affidavit import proxy as running_proxy
 from tests.support.clients import needle
@@ -123,3 +125,64 @@ def test_a_flood_that_nobody_reads_waits_and_others_do_not(proxied: Proxy) -> No
         received += len(raw.recv(65536))
     raw.close()
     flood.close()
+
+
+def status_of(proxy: Proxy) -> ProxyStatus:
+    with socket.socket(socket.AF_UNIX) as sock, address_of(proxy.data_dir / "run" / status_socket(0)) as address:
+        sock.connect(address)
+        return ProxyStatus.decode(b"".join(iter(lambda: sock.recv(65536), b"")))
+
+
+def startup(user: str = "ana", database: str = "shop") -> bytes:
+    body = struct.pack("!I", 196608) + f"user\0{user}\0database\0{database}\0\0".encode()
+    return struct.pack("!I", len(body) + 4) + body
+
+
+def test_who_leaves_before_a_slowed_login_is_looked_at_has_tried_nothing(pg: Postgres) -> None:
+    """Without waiting for answers a guesser would try as often as it can connect, and write an event each time."""
+    with running_proxy(pg) as running:
+
+        def attempt(password: bytes, leave: bool) -> None:
+            with socket.create_connection(("127.0.0.1", running.port)) as sock:
+                sock.sendall(startup())
+                assert sock.recv(100)[:1] == b"R"
+                sock.sendall(b"p" + struct.pack("!I", len(password) + 5) + password + b"\0")
+                if not leave:
+                    assert sock.recv(1000)[:1] == b"E"
+
+        for n in range(12):
+            attempt(b"afd_guess_%d" % n, leave=False)
+        for n in range(200):
+            attempt(b"afd_again_%d" % n, leave=True)
+        attempt(b"afd_guess_last", leave=False)  # waited longer than those that left would have
+        failed = wait_for(lambda: running.trail.of_type("AuthenticationFailed")[12:], "the last one's event", poll=0.05)
+        assert len(failed) == 1
+
+
+def test_what_a_client_sends_is_no_label_of_metrics_and_fills_no_trail(pg: Postgres) -> None:
+    with running_proxy(pg) as running:
+        for n in range(400):
+            with socket.create_connection(("127.0.0.1", running.port)) as sock:
+                sock.sendall(struct.pack("!IHH", 8, 100 + n, n))
+                assert sock.recv(1000)[:1] == b"E"
+
+        def counted() -> int:
+            return sum(e["count"] for e in running.trail.of_type("AuthenticationFailed"))
+
+        wait_for(lambda: counted() == 400, "all refusals to be told", poll=0.1)
+        assert len(running.trail.of_type("AuthenticationFailed")) < 150
+        assert status_of(running).logins_refused == {"startup_failed": 400}
+
+
+def test_a_guessed_cancel_key_cancels_nothing_and_is_told(proxied: Proxy) -> None:
+    with psycopg.connect(**proxied.app()) as connection:
+        pid = connection.info.backend_pid
+        for key in (b"", b"1234", os.urandom(32)):
+            with socket.create_connection(("127.0.0.1", proxied.port)) as sock:
+                sock.sendall(struct.pack("!III", 12 + len(key), 80877102, pid) + key)
+                assert sock.recv(100) == b"" or not key
+        reasons = wait_for(
+            lambda: [e for e in proxied.trail.of_type("AuthenticationFailed") if e["reason"] == "cancel_key"], "the guesses"
+        )
+        assert all(e["client"]["address"] == "127.0.0.1" for e in reasons)
+        assert connection.execute("SELECT 1").fetchone() == (1,)
