@@ -21,7 +21,7 @@ from query_api.problems import ProblemError
 from query_api.store.approvals import Asked, State
 from schemas.approvals import Decider, objection, same_binding, same_person, standing, untimely
 from schemas.control import ApprovalDecided
-from schemas.events import ApprovalChannel, BreakGlassUsed, Principal
+from schemas.events import ApprovalChannel, BreakGlassUsed, Principal, PrincipalKind
 
 MAX_REASON = 1000
 """Characters of a reason: it stands in events and on the topic, and people read it."""
@@ -81,6 +81,8 @@ class Approving:
         with self._lock:
             try:
                 said = [m for m in self._ballot.said(asked.approval_id) if same_binding(m.binding, asked.binding)]
+                # Who was suspended since does not count any more, at the proxy neither.
+                said = [m for m in said if not self._ballot.suspended(Principal(id=m.principal, kind=PrincipalKind.HUMAN))]
             except Exception as error:
                 raise ProblemError("not-told", "The control topic cannot be read now; nothing was decided.") from error
             if by := self._ballot.suspended(who):

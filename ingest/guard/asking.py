@@ -7,8 +7,8 @@ In an emergency somebody of the groups a rule names says why in a comment (`/* b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
@@ -34,11 +34,12 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What is known of what a request touches."""
+    """What is known of what a request touches. `code`: digests of functions, views and tables, see `Catalogue.code_of`."""
 
     facts: Facts
     classes: tuple[str, ...]
     classes_known: bool
+    code: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,8 @@ class Asked:
         for name in ("verbs", "reads", "writes", "functions", "dangers"):
             if more := _more(getattr(before.facts, name), getattr(now.facts, name)):
                 return f"what the statement does changed while it waited ({name}: {', '.join(more)[:200]})"
+        if others := sorted(n for n, c in now.code.items() if before.code.get(n, c if c.startswith("table ") else "") != c):
+            return f"what the statement runs or names was changed while it waited ({', '.join(others)[:200]})"
         if before.classes_known and not now.classes_known:
             return "the data classes of what it touches are not known any more"
         if more := sorted(set(now.classes) - set(before.classes)):

@@ -35,7 +35,7 @@ from processors.statements import Statement
 from processors.statements.cache import ByteBoundedCache
 from processors.statements.sizes import NO_CHANGE, Sizes, change_of
 from schemas.classes import DataClass
-from schemas.events import Danger, Decision, Verdict
+from schemas.events import Danger, Decision, Facts, Verdict
 from schemas.latencies import WORK_US, Latencies
 
 REMEMBERED_BYTES = 16 * 1024**2
@@ -89,6 +89,11 @@ def no_classes(statement: Statement) -> tuple[Iterable[str], bool]:
 def no_sizes() -> tuple[int, Sizes]:
     """Without a catalogue nothing is known of how large tables are."""
     return 0, {}
+
+
+def no_code(facts: Facts) -> Mapping[str, str]:
+    """Without a catalogue nothing is known of what functions and views do."""
+    return {}
 
 
 class Kept(NamedTuple):
@@ -169,6 +174,8 @@ class PolicyGuard(SessionGuard):
         self.classes = guard.classes
         self.sizes: Callable[[], tuple[int, Sizes]] = no_sizes
         """Returns the statistics of the database's tables, and a number that is another where they are others."""
+        self.code: Callable[[Facts], Mapping[str, str]] = no_code
+        """Returns digests of the code in the database that a statement runs, as far as it is known."""
         self.harms: Harms | None = None
         """Set where results are masked: what only the classes of columns tell of a statement."""
         self.columns: Columns | None = None
@@ -253,7 +260,7 @@ class PolicyGuard(SessionGuard):
         try:
             facts = merged([s.facts for s in request.statements])
             classes, known = self._classes_of(request.statements)
-            shown = Shown(facts, tuple(sorted(classes)), known)
+            shown = Shown(facts, tuple(sorted(classes)), known, self.code(facts))
             groups = tuple(self._acting.values["principal.groups"])
             asked = asking.ask(self._subject, groups, request, judgements, shown, now)
             if isinstance(asked, Hold) and asking.allowance is not None:
@@ -276,7 +283,7 @@ class PolicyGuard(SessionGuard):
             facts = merged([s.facts for s in statements])
             classes, known = self._classes_of(statements)
             asked: Asked = hold.asked
-            return asked.differs(statements, Shown(facts, tuple(sorted(classes)), known))
+            return asked.differs(statements, Shown(facts, tuple(sorted(classes)), known, self.code(facts)))
         except Exception:
             return "it could not be compared with what was approved"
 

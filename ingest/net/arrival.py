@@ -81,6 +81,9 @@ class Arrival:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._go_on()
+
+    def _go_on(self) -> None:
         if self._pause is not None and not self._pause.done():
             self._pause.set_result(None)
 
@@ -218,7 +221,7 @@ class Arrival:
             self.refuse("53300", "too many logins from this address wait already", "too_many_waiting")
             return False
         self._pause = pause = worker.loop.create_future()
-        timer = worker.loop.call_later(seconds, lambda: pause.done() or pause.set_result(None))
+        timer = worker.loop.call_later(seconds, self._go_on)
         try:
             await pause
         finally:

@@ -22,6 +22,7 @@ from ingest.protocols.postgres.scram import ScramKeys
 from processors.statements.catalogue import FIRST_OWN_OID, MAX_OBJECTS, Catalogue, Column, Function, Relation, build
 from processors.statements.sizes import Size, Sizes
 from schemas.config import Upstream
+from schemas.events import Danger, Facts
 
 MAX_BYTES = 64 * 1024 * 1024
 """Of answers to one reading; a database of 100,000 tables gives about half of it."""
@@ -234,6 +235,8 @@ class CatalogueWatch:
         """Readings begun."""
         self.done = 0
         """The number of the last reading that succeeded."""
+        self.failed = 0
+        """The number of the last one that did not."""
         self._mark = mark
         self._marked = 0
         self._alias = alias
@@ -241,6 +244,13 @@ class CatalogueWatch:
         self._first = asyncio.Event()
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+
+    def code_of(self, facts: Facts) -> dict[str, str]:
+        """Return digests of the code in the database that a statement runs, see `Catalogue.code_of`; none without a snapshot."""
+        known = self.current
+        if known is None:
+            return {}
+        return known.code_of(facts.functions, (*facts.reads, *facts.writes), Danger.OPAQUE in facts.dangers)
 
     def measured(self) -> tuple[int, Sizes]:
         """Return the newest statistics and their number."""
@@ -267,6 +277,18 @@ class CatalogueWatch:
                 self._marked = self._mark.stat().st_mtime_ns
             except OSError as error:
                 structlog.get_logger("proxy").warning("catalogue mark not written", database=self._alias, reason=error.strerror)
+
+    async def read_anew(self) -> bool:
+        """Read once more, beginning after this call; return whether that succeeded, or nothing was ever read. Takes some time."""
+        if self.current is None or self._task is None:
+            return True
+        wanted = self.begun + 1
+        self._changed.set()
+        while self.done < wanted and not self._task.done():
+            if self.failed >= wanted:
+                return False
+            await asyncio.sleep(0.05)
+        return self.done >= wanted
 
     def look(self) -> None:
         """Read again soon if another worker of this machine saw a change."""
@@ -301,6 +323,7 @@ class CatalogueWatch:
                     self.current = found
             except (IngestError, OSError, ValueError, KeyError, TypeError) as error:
                 wait = RETRY_SECONDS
+                self.failed = number
                 reason = str(error) if isinstance(error, CatalogueError) else getattr(error, "logged", type(error).__name__)
                 log.warning("catalogue not read; facts are of the text alone", database=self._alias, reason=reason)
             self._first.set()

@@ -157,6 +157,7 @@ class Connection(asyncio.Protocol):
             )
             if (watch := worker.catalogue(database)) is not None:
                 guard.sizes = watch.measured
+                guard.code = watch.code_of
         worker.mask(session, database, asked.parameters)
         if (stopped := self._stopped(session, asked.parameters, now)) is not None:
             text = stopped.message.replace("statement", "setting asked for at login", 1)

@@ -35,6 +35,9 @@ log = structlog.get_logger(__name__)
 ESTIMATE_SECONDS = 5.0
 """How long approvers wait for the planner's estimate and the count before they are asked without; each has less for itself."""
 
+LOOK_ANEW_SECONDS = 25.0
+"""How long an approved statement waits for the catalogue to be read once more; a reading itself ends sooner."""
+
 LOOK_SECONDS = 5.0
 """How often clients that are not read from, because they sent much behind a held statement, are looked after."""
 
@@ -50,12 +53,14 @@ class _Open:
     asked: bool = False
     estimating: asyncio.Task[None] | None = None
     decisions: dict[str, tuple[Decider, bool, str]] = field(default_factory=dict)
+    releasing: asyncio.Task[None] | None = None
 
 
 class Holds:
     """The waits of one worker. Everything here is on the loop.
 
-    `estimate` returns what the planner expects of a held statement; `folder` is for the files; `ended` hears what is over.
+    `estimate` returns what the planner expects of a held statement; `folder` is for the files; `ended` hears what is over;
+    `barred` tells whether somebody is suspended; `look_anew` reads what the statement's database holds, and whether it could.
     """
 
     def __init__(
@@ -67,8 +72,10 @@ class Holds:
         folder: Path,
         estimate: Callable[[Connection, Hold], Awaitable[Estimate]],
         ended: Callable[[str], None],
+        barred: Callable[[str], bool],
+        look_anew: Callable[[Connection], Awaitable[bool]],
     ) -> None:
-        self._ended = ended
+        self._ended, self._barred, self._look_anew = ended, barred, look_anew
         self._record, self._clock, self._loop, self._folder, self._estimate = record, clock, loop, folder, estimate
         self._open: dict[str, _Open] = {}
         self._looking = False
@@ -139,8 +146,9 @@ class Holds:
         if entry is None:
             return
         entry.timer.cancel()
-        if entry.estimating is not None:
-            entry.estimating.cancel()
+        for task in (entry.estimating, entry.releasing):
+            if task is not None and task is not asyncio.current_task(self._loop):
+                task.cancel()
         if not entry.asked:
             self._ask(entry, Estimate(absent="the wait ended before it was there"))
         self._file(hold).unlink(missing_ok=True)
@@ -222,10 +230,27 @@ class Holds:
             log.warning("decision does not count", approval=asked.approval_id, decider=decider.id, reason=problem)
             return
         entry.decisions[message.key] = (decider, message.approved, message.reason)
-        found = standing(asked, entry.decisions.values())
+        # Who was suspended since does not count any more, though they decided before.
+        found = standing(asked, (d for d in entry.decisions.values() if not self._barred(d[0].id)))
         by = tuple(d.id for d in found.deciders)
         if found.decided is False:
             self._answer(entry, Answer(ApprovalStatus.DENIED, found.reason, by))
         elif found.decided:
             approval = Approval(asked.approval_id, found.deciders, found.reason, max(0, now - asked.at))
-            self._answer(entry, Answer(ApprovalStatus.APPROVED, found.reason, by, approval))
+            answer = Answer(ApprovalStatus.APPROVED, found.reason, by, approval)
+            if entry.releasing is None:
+                entry.releasing = self._loop.create_task(self._release(entry, answer))
+
+    async def _release(self, entry: _Open, answer: Answer) -> None:
+        """Have it run, judged by what the database holds now: a function or view may be another than when it was asked."""
+        try:
+            async with asyncio.timeout(LOOK_ANEW_SECONDS):
+                seen = await self._look_anew(entry.connection)
+        except TimeoutError:
+            seen = False
+        if not seen:
+            answer = Answer(ApprovalStatus.DENIED, "what it runs could not be read from the database's catalogue")
+        elif any(self._barred(d) for d in answer.deciders):
+            entry.releasing = None
+            return
+        self._answer(entry, answer)

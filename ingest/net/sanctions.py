@@ -51,6 +51,10 @@ class Sanctions:
         """Return whose suspension bars this credential, empty if nobody's."""
         return self._suspensions.barring(involved(credential.principal()), self._clock())
 
+    def barred(self, name: str) -> bool:
+        """Tell whether the person of a name is suspended."""
+        return bool(self._suspensions.suspending(name, self._clock()))
+
     def ended_grant(self, credential: Credential) -> str:
         """Return the grant that this credential depends on if it is not in force, empty otherwise."""
         if not credential.grant_id:

@@ -132,7 +132,8 @@ class Worker:
         self.control.subscribe(self._retag)
         self.estimates = Estimates(self.scram_keys)
         folder = data / "held" / self.source.replace("/", "-")
-        self.holds = Holds(self.control, self._record_soon, now_us, loop, folder, self._estimate, self.allowance.ended)
+        over, barred = self.allowance.ended, self.sanctions.barred
+        self.holds = Holds(self.control, self._record_soon, now_us, loop, folder, self._estimate, over, barred, self._look_anew)
         self.statements = 0
         self.unaudited = 0
         self.counted = Counted()
@@ -302,6 +303,11 @@ class Worker:
         assert database is not None
         return await self.estimates.of(hold, database, self.password(database))
 
+    async def _look_anew(self, connection: Connection) -> bool:
+        database = connection.database
+        watch = self.catalogue(database) if database is not None else None
+        return watch is None or await watch.read_anew()
+
     def note(self, type: str, at: int, body: bytes) -> str:
         """Record an event of the proxy itself; return its id. Where the spool has no room even for that, say so in the log.
 
@@ -438,19 +444,25 @@ class Worker:
     def _check_credentials(self) -> None:
         """End the sessions whose token expired or was revoked since they began."""
         now = self.clock()
-        try:
-            valid: dict[str, Refusal | None] = {}
-            for connection in list(self.connections):
-                credential = connection.credential
-                if credential is None:
-                    continue
-                if credential.token_id not in valid:
-                    valid[credential.token_id] = self.logins.standing(credential, now)
-                refusal = valid[credential.token_id]
-                if refusal is not None:
-                    connection.kill("28000", f"this session's credential is no longer valid ({refusal.value})", refusal.value)
-        except TokenStoreError as error:
-            self.log.error("token_store", reason=str(error))
+        problem = ""
+        found: dict[str, Refusal | None] = {}
+        for connection in list(self.connections):
+            credential = connection.credential
+            if credential is None:
+                continue
+            if credential.token_id not in found:
+                try:
+                    found[credential.token_id] = self.logins.standing(credential, now)
+                except TokenStoreError as error:  # what needs no store ends all the same
+                    problem = str(error)
+                    ended = bool(credential.expires_at) and now >= credential.expires_at
+                    found[credential.token_id] = Refusal.EXPIRED if ended else None
+            refusal = found[credential.token_id]
+            if refusal is not None:
+                text = f"this session's credential is no longer valid ({refusal.value})"
+                connection.kill("28000", text, refusal.value, cancel=True)
+        if problem:
+            self.log.error("token_store", reason=problem)
         self.loop.call_later(CREDENTIAL_CHECK_SECONDS, partial(self._check_credentials))
 
     # The end

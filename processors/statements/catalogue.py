@@ -145,6 +145,26 @@ class Catalogue:
         schema, _, short = name.rpartition(".")
         return tuple(f for f in self.functions.get(short, ()) if not schema or f.schema.lower() == schema)
 
+    def code_of(self, functions: Iterable[str], relations: Iterable[str], whole: bool = False) -> dict[str, str]:
+        """Return digests of the code that runs where these functions are called and these relations read or written, by name.
+
+        `whole`: also of everything that the snapshot holds, where what runs cannot be told. A table by which nothing runs has the
+        digest of its number alone, which begins with `table`.
+        """
+        found = {"*": self.version} if whole else {}
+        for name in set(functions):
+            known = [f for f in self.find_functions(name) if not f.schema.startswith("pg_temp")]
+            if known:
+                said = [(f.schema, f.name, f.language, f.volatility, f.body, f.oid, f.definer) for f in known]
+                found[f"{name}()"] = _digest([said, [(f.defaults, f.settings, f.calls) for f in known]])
+        for name in set(relations):
+            schema, _, short = name.partition(".")
+            for r in self.find(schema, short):
+                if not r.schema.startswith("pg_temp"):
+                    code = (r.definition, r.triggers, r.rules, r.expressions, r.policies)
+                    found[r.qualified] = _digest([r.oid, code]) if any(code) else f"table {r.oid}"
+        return found
+
     def column_of(self, oid: int, number: int) -> tuple[str, Column] | None:
         """Return (`schema.table`, column) for what a row description names."""
         found: dict[int, Relation] | None = self.effects.get("by oid")
@@ -205,6 +225,10 @@ def build(
         dict(numbers),
         sizes or {},
     )
+
+
+def _digest(said: object) -> str:
+    return sha256(orjson.dumps(said)).hexdigest()[:32]
 
 
 def _grouped(pairs: Iterable[tuple[str, Any]]) -> dict[str, tuple[Any, ...]]:

@@ -411,6 +411,15 @@ class TestDeciding:
         )
         assert "approved by dave" in problem(site.decide(approval_id, "carol"), 409, "conflict")
 
+    def test_who_was_suspended_since_has_decided_nothing(self, site: Site) -> None:
+        approval_id = site.ask()
+        binding = site.get(f"/approvals/{approval_id}").json()["binding"]
+        there = {"binding": binding, "principal": "dave", "kind": "human", "groups": ("dba",), "channel": "cli"}
+        given = control.ApprovalDecided(at=NOW, actor="dave", approval_id=approval_id, approved=True, **there)
+        publish(site.log, [given, PrincipalSuspended(at=NOW, actor="erin", principal="dave")], SIGNER)
+        assert site.decide(approval_id, "carol").json()["settled"]
+        publish(site.log, [PrincipalResumed(at=NOW + 1, actor="erin", principal="dave")], SIGNER)
+
     def test_the_suspended_do_not_decide(self, site: Site) -> None:
         approval_id = site.ask()
         publish(site.log, [PrincipalSuspended(at=NOW, actor="erin", principal="carol", reason="gone")], SIGNER)

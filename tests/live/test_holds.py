@@ -19,7 +19,8 @@ import psycopg
 import pytest
 import yaml
 
-from schemas.control import ApprovalDecided, encode
+from schemas.control import ApprovalDecided, PrincipalSuspended, encode, publish
+from schemas.control_keys import load_control_signer
 from schemas.log import NewRecord
 from schemas.topics import CONTROL
 from tests.support import binaries
@@ -270,6 +271,52 @@ def test_who_may_decide_is_judged_by_the_proxy_too(held: Proxy, waiting: ThreadP
         decide(held, request, by="dan")
         future.result(120)
     assert closed(held, request)["deciders"] == ["bob", "dan"]
+
+
+def test_who_was_suspended_after_approving_does_not_count(held: Proxy, waiting: ThreadPoolExecutor) -> None:
+    with connect(held, "suspended") as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS held_more (a int)")
+        future = waiting.submit(connection.execute, "DROP TABLE held_more")
+        request = the_request(held, "suspended")
+        decide(held, request, by="mallory@example.com")
+        log = held.trail.open()
+        message = PrincipalSuspended(at=time.time_ns() // 1000, actor="sam", principal="mallory", reason="stolen token")
+        publish(log, [message], load_control_signer(held.data_dir / "keys"))
+        log.close()
+        decide(held, request, by="bob")
+        time.sleep(0.5)  # what must not happen has no event to wait for
+        assert not future.done() and request["approval_id"] not in closings(held)
+        decide(held, request, by="dan")
+        future.result(120)
+    assert closed(held, request)["deciders"] == ["bob", "dan"]
+
+
+def test_code_that_is_another_than_when_it_was_asked_for_is_not_approved(
+    pg: Postgres, policy: Path, waiting: ThreadPoolExecutor
+) -> None:
+    """It does the same to the same table in words, and other rows go: changed past the proxy, just before it is approved."""
+    function = "CREATE OR REPLACE FUNCTION held_wipe() RETURNS void LANGUAGE sql AS 'DELETE FROM wiped.held_rows WHERE {}'"
+    view = "CREATE OR REPLACE VIEW held_view AS SELECT * FROM wiped.held_rows WHERE {}"
+    with psycopg.connect(**pg.app(), autocommit=True) as direct:
+        for text in ("CREATE SCHEMA wiped", "CREATE TABLE wiped.held_rows AS SELECT 1 AS a", function, view):
+            direct.execute(text.format("a = 999"))  # type: ignore[arg-type]
+        with running_proxy(pg, {"policy": {"files": [str(policy)]}, "masking": UNMASKED}) as proxy:
+            for name, made, text in (("wipe", function, "SELECT held_wipe()"), ("view", view, "DELETE FROM held_view")):
+                with connect(proxy, name) as connection:
+                    future = waiting.submit(connection.execute, text)  # type: ignore[arg-type]
+                    request = the_request(proxy, name)
+                    direct.execute(made.format("a = 1"))  # type: ignore[arg-type]
+                    decide(proxy, request)
+                    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="was changed while it waited"):
+                        future.result(120)
+                    assert direct.execute("SELECT count(*) FROM wiped.held_rows").fetchone() == (1,)
+                    again = waiting.submit(connection.execute, text)  # type: ignore[arg-type]
+                    anew = the_request(proxy, name, 2)
+                    direct.execute("CREATE TABLE IF NOT EXISTS wiped.another (a int)")
+                    decide(proxy, anew)
+                    again.result(120)
+                    direct.execute("INSERT INTO wiped.held_rows VALUES (1)")
+        direct.execute("DROP SCHEMA wiped CASCADE")
 
 
 @pytest.mark.parametrize("changes", [{"binding": "ab" * 32}, {"binding": ""}])

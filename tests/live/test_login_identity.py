@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import secrets
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
 import pytest
 from cryptography import x509
 
+from deploy.layout import DataDir
+from ingest.identity.tokens import TokenStore
 from tests.support import affidavit
 from tests.support.affidavit import Proxy
 from tests.support.certificates import Issued, issue
@@ -119,6 +124,44 @@ def test_a_session_ends_with_its_identity_token(pg: Postgres, issuer: Issuer) ->
             return False
 
         wait_for(over, "the session to end with its token")
+
+
+def test_what_runs_ends_with_a_token_that_is_revoked(pg: Postgres, proxy: Proxy) -> None:
+    def runs() -> bool:
+        with pg.superuser() as admin:
+            asked = "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(301)' AND state = 'active'"
+            return admin.execute(asked).fetchone() != (0,)
+
+    token = proxy.token("rita")
+    with ThreadPoolExecutor(1) as pool, connect(proxy, token, "rita") as connection:
+        future = pool.submit(connection.execute, "SELECT pg_sleep(301)")
+        wait_for(runs, "the statement to run")
+        store = TokenStore(DataDir(proxy.data_dir).identity, lambda: time.time_ns() // 1000, secrets.token_bytes)
+        assert store.revoke(token, "tests")
+        store.close()
+        with pytest.raises(psycopg.OperationalError, match="no longer valid"):
+            future.result(30)
+        wait_for(lambda: not runs(), "the database to run it no longer", 30)
+
+
+def test_an_identity_token_ends_its_sessions_also_where_the_store_of_tokens_is_damaged(pg: Postgres, issuer: Issuer) -> None:
+    trusted = {"issuer": issuer.name, "audience": AUDIENCE, "clock_skew_seconds": 0}
+    with affidavit.proxy(pg, {"identity": {"issuers": [trusted]}}) as damaged, contextlib.ExitStack() as open_sessions:
+        for n in range(5):
+            open_sessions.enter_context(connect(damaged, damaged.token(f"ana{n}"), f"ana{n}"))
+        connection = open_sessions.enter_context(connect(damaged, issuer.token(exp=int(time.time()) + 6), autocommit=True))  # type: ignore[arg-type]
+        for file in (damaged.data_dir).glob("identity.db*"):
+            file.write_bytes(b"\0" * 65536)
+        wait_for(lambda: "token_store" in damaged.said(), "the damage to be seen", 30)
+
+        def over() -> bool:
+            try:
+                connection.execute("SELECT 1")
+            except psycopg.OperationalError:
+                return True
+            return False
+
+        wait_for(over, "the session to end with its token", 30)
 
 
 def test_keys_are_rotated_and_an_issuer_that_is_down_stops_nobody(pg: Postgres) -> None:
