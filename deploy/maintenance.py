@@ -52,14 +52,20 @@ def store_script(config: Config, *, tables: bool, users: bool) -> Iterator[str]:
 
 def verify_archive(config: Config, *, as_json: bool) -> int:
     """Check every archived block and print what was found; return the exit code."""
-    from processors.archive_report import format_report
+    from processors.archive_report import Known, format_report
     from processors.archive_report import verify_archive as verify
+    from processors.runtimes.state import StateError, known_sources
 
     data = DataDir(config.data_dir)
     folder = archive_of(config)
     if not folder.is_dir():
         raise MaintenanceError(f"{folder} is not there: nothing was archived yet")
-    report = verify(folder, data.keys)
+    try:
+        stood = known_sources(data.pipeline)
+    except StateError as error:
+        raise MaintenanceError(str(error)) from error
+    known = {name: Known(source.chain.last, source.key) for name, source in stood.items() if source.chain.last is not None}
+    report = verify(folder, data.keys, known)
     if as_json:
         content = {"ok": report.ok, "blocks": report.blocks, "events": report.events, "sources": report.sources}
         plain = orjson.dumps(content, default=lambda value: asdict(value))

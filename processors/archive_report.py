@@ -1,7 +1,8 @@
 """Does the archive hold? Walks every chain with hashlib, zstandard and cryptography alone, and says what is there and what not.
 
 Per source: blocks and events, gaps in the chain, first and last block, what signatures say, and each error by file and offset.
-Whether the trail is complete up to now only its source can say; whether it has holes, the chain shows.
+Whether the trail is complete up to now only its source can say; whether it has holes, the chain shows. What was taken from a
+chain's end, or a whole source, nothing in the archive shows: who has a record of where the chains stood (`Known`) sees it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from processors.chain import Chain, Gap, Place, follow
-from processors.frames import Damage, Frame, source_folders, walk
+from processors.frames import Damage, Frame, files_of, rolled_span, source_folders, walk
 from processors.signatures import KeyFileError, registered_key, verify_signature
 from schemas.integrity import BlockHeader, IntegrityError, verify_block
 
@@ -50,6 +51,14 @@ class SourceReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """Where a source's chain stood once, and the public key (32 bytes) it was verified by, empty for none."""
+
+    last: BlockHeader
+    key: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class ArchiveReport:
     """All sources' reports."""
 
@@ -71,24 +80,43 @@ class ArchiveReport:
         return sum(s.events for s in self.sources.values())
 
 
-def verify_archive(directory: Path, keys: Path | Mapping[str, bytes] | None = None) -> ArchiveReport:
+def verify_archive(
+    directory: Path, keys: Path | Mapping[str, bytes] | None = None, known: Mapping[str, Known] | None = None
+) -> ArchiveReport:
     """Check every block of every source: lines against root, chain, signature.
 
-    `keys` is the folder of registered public keys, or public keys (32 bytes) by source. Memory is one block, and the open gaps.
+    `keys` is the folder of registered public keys, or public keys (32 bytes) by source. `known`: where chains stood, read before
+    this is called; what the archive lacks of that, or has otherwise, does not hold. Memory is one block, and the open gaps.
     """
+    known = known or {}
     reports: dict[str, SourceReport] = {}
     for folder in source_folders(directory):
-        report = _verify_source(folder, keys)
+        report = _verify_source(folder, keys, known)
         reports[report.source] = report
+    for source, stood in known.items():
+        if source not in reports:
+            lost = SourceReport(source)
+            lost.problems.append(Problem(_folder_of(source), 0, f"nothing is there, and there was block {stood.last.number}"))
+            reports[source] = lost
     return ArchiveReport(reports)
 
 
-def _verify_source(folder: Path, keys: Path | Mapping[str, bytes] | None) -> SourceReport:
+def _folder_of(source: str) -> str:
+    return source.replace("/", "_")
+
+
+def _verify_source(folder: Path, keys: Path | Mapping[str, bytes] | None, known: Mapping[str, Known]) -> SourceReport:
     report = SourceReport(folder.name)
     chain = Chain()
     key: bytes | None = None
+    stood: Known | None = None
+    held: dict[Path, tuple[int, int, int]] = {}
+    rolled = [path for path in files_of(folder) if rolled_span(path) is not None]
     for path, item in walk(folder):
         where = f"{folder.name}/{path.name}"
+        if isinstance(item, Frame):
+            first, last, count = held.get(path, (item.header.number, 0, 0))
+            held[path] = (first, max(last, item.header.number), count + 1)
         if isinstance(item, Damage):
             if path.suffix == ".open" and item.end == path.stat().st_size and item.reason == "ends within a frame":
                 report.unfinished_bytes += item.end - item.offset
@@ -96,12 +124,27 @@ def _verify_source(folder: Path, keys: Path | Mapping[str, bytes] | None) -> Sou
                 report.problems.append(Problem(where, item.offset, f"{item.end - item.offset} bytes are no block: {item.reason}"))
             continue
         try:
+            if _folder_of(item.header.source) != folder.name:
+                raise IntegrityError(f"block {item.header.number} of {item.header.source} lies in another source's folder")
             if key is None:
                 report.source = item.header.source
+                stood = known.get(report.source)
                 key = _key(keys, item.header.source)
+                if stood is not None and stood.key and key != stood.key:
+                    registered = "another key is registered" if key else "no key is registered"
+                    report.problems.append(Problem(where, 0, f"{registered} than the one that its blocks were verified by"))
+            if stood is not None and item.header.number == stood.last.number and item.header.block_id != stood.last.block_id:
+                raise IntegrityError(f"block {item.header.number} is another than the one that the pipeline has on record")
             chain = _verify_frame(report, chain, item, key)
         except (IntegrityError, KeyFileError) as error:
             report.problems.append(Problem(where, item.offset, str(error)))
+    for path in rolled:
+        if held.get(path, (0, 0, 0)) != rolled_span(path):
+            said = f"holds {held.get(path, (0, 0, 0))[2]} blocks, not what its name says"
+            report.problems.append(Problem(f"{folder.name}/{path.name}", 0, said))
+    if stood is not None and (chain.last is None or chain.last.number < stood.last.number):
+        there = f"block {chain.last.number}" if chain.last else "nothing that holds"
+        report.problems.append(Problem(folder.name, 0, f"ends with {there}, and there was block {stood.last.number}"))
     report.gaps, report.missing_blocks, report.last = chain.gaps, chain.missing, chain.last
     return report
 
@@ -154,7 +197,9 @@ def format_report(report: ArchiveReport) -> str:
             )
         for p in s.problems:
             out.append(f"  ERROR: {p.file} at byte {p.offset:,}: {p.message}")
-    verdict = "Every chain is whole." if report.ok else "The archive does not hold: see above."
+    unproven = sum(s.unsigned + s.signed_unchecked for s in report.sources.values())
+    whole = f"Every chain is whole, {unproven:,} blocks by no signature." if unproven else "Every chain is whole."
+    verdict = whole if report.ok else "The archive does not hold: see above."
     out.append(f"{report.blocks:,} blocks, {report.events:,} events in {len(report.sources)} sources. {verdict}")
     return "\n".join(out) + "\n"
 

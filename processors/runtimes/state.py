@@ -160,6 +160,22 @@ class StateFile:
         return Plan(int(row[0]), int(row[1]), {s: bytes.fromhex(k) for s, k in orjson.loads(row[2]).items()}, int(row[3]))
 
 
+def known_sources(path: Path) -> dict[str, Source]:
+    """Return where each source's chain stood at the last commit: all of that is in the archive. Only reads. Raises StateError."""
+    if not path.exists():
+        return {}
+    try:
+        db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)
+        try:
+            return {str(n): _decode(s) for n, s in db.execute("SELECT name, state FROM source")}
+        finally:
+            db.close()
+    except (sqlite3.DatabaseError, ValueError, KeyError) as error:
+        raise StateError(
+            f"pipeline state {path} cannot be read: {error}, so that the archive cannot be compared with it"
+        ) from error
+
+
 class _Transaction:
     """BEGIN IMMEDIATE to COMMIT, or ROLLBACK; failures worded."""
 

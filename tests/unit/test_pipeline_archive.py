@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from processors.archive import Archive, ArchiveError, ArchiveUnavailableError, format_report
+from processors.archive_report import Known, verify_archive
 from schemas.integrity import Block
 from tests.support.event_blocks import Source
 
@@ -140,7 +141,7 @@ def test_the_report_counts_and_reads_well(tmp_path: Path) -> None:
     assert (proxy.first, proxy.last) == (blocks[0].header, blocks[2].header)
     text = format_report(report)
     assert "proxy/0: holds" in text
-    assert "5 blocks, 21 events in 2 sources. Every chain is whole." in text
+    assert "5 blocks, 21 events in 2 sources. Every chain is whole, 2 blocks by no signature." in text
 
 
 def test_the_report_names_gaps_forgeries_and_wrong_keys(tmp_path: Path) -> None:
@@ -214,3 +215,74 @@ def test_a_forged_header_in_the_archive_does_not_pass(tmp_path: Path) -> None:
     assert [p.message.split(": ", 1)[1] for p in report.sources["proxy/0"].problems] == [
         "its signature does not hold under the registered key"
     ]
+
+
+PUBLIC = KEY.public_key().public_bytes_raw()
+
+
+def stood(blocks: list[Block]) -> dict[str, Known]:
+    """Where the chains stand after these blocks, as the pipeline has it on record."""
+    return {b.header.source: Known(b.header, PUBLIC) for b in blocks}
+
+
+def test_what_was_taken_from_an_end_is_found_by_who_knows_where_it_was(tmp_path: Path) -> None:
+    blocks = list(Source(key=KEY).blocks(4, 3))
+    fill(tmp_path, blocks)
+    known, keys = stood(blocks), {"proxy/0": PUBLIC}
+    assert verify_archive(tmp_path, keys, known).ok
+    assert verify_archive(tmp_path, keys, stood(blocks[:2])).ok, "what came since is no harm"
+    file = only_file(tmp_path, "*.open")
+    os.truncate(file, _ends(file)[2])
+    assert verify_archive(tmp_path, keys).ok, "nothing in the archive shows it"
+    report = verify_archive(tmp_path, keys, known).sources["proxy/0"]
+    assert [p.message for p in report.problems] == ["ends with block 3, and there was block 4"]
+    shutil.rmtree(file.parent)
+    report = verify_archive(tmp_path, keys, known).sources["proxy/0"]
+    assert [p.message for p in report.problems] == ["nothing is there, and there was block 4"]
+
+
+def test_a_rolled_file_holds_what_its_name_says(tmp_path: Path) -> None:
+    blocks = list(Source(key=KEY).blocks(4, 3))
+    archive = Archive(tmp_path)
+    archive.append(blocks)
+    archive._roll(archive._writers["proxy/0"])
+    archive.close()
+    file = only_file(tmp_path, "*.blocks")
+    assert verify_archive(tmp_path, {"proxy/0": PUBLIC}).ok
+    file.chmod(0o644)
+    os.truncate(file, _ends(file)[2])
+    report = verify_archive(tmp_path, {"proxy/0": PUBLIC}).sources["proxy/0"]
+    assert [p.message for p in report.problems] == ["holds 3 blocks, not what its name says"]
+
+
+def test_a_chain_of_another_source_does_not_stand_for_one(tmp_path: Path) -> None:
+    ours, others = list(Source(key=KEY).blocks(3, 2)), list(Source("proxy/1", key=KEY).blocks(3, 2))
+    fill(tmp_path, [*ours, *others])
+    shutil.rmtree(tmp_path / "proxy_0")
+    shutil.copytree(tmp_path / "proxy_1", tmp_path / "proxy_0")
+    report = verify_archive(tmp_path, {"proxy/0": PUBLIC, "proxy/1": PUBLIC})
+    assert report.sources["proxy/1"].ok
+    assert [p.message for p in report.sources["proxy_0"].problems] == [
+        f"block {n} of proxy/1 lies in another source's folder" for n in (1, 2, 3)
+    ]
+
+
+def test_a_chain_made_anew_is_another_than_the_one_on_record(tmp_path: Path) -> None:
+    blocks = list(Source(key=KEY).blocks(3, 2))
+    forger = Ed25519PrivateKey.generate()
+    for forged in (list(Source(key=forger).blocks(3, 2)), list(Source().blocks(3, 2))):
+        fill(tmp_path, forged)
+        keys = {"proxy/0": forger.public_key().public_bytes_raw()} if forged[0].signature else {}
+        assert verify_archive(tmp_path, keys).ok, "whoever changes the registered key as well can sign anew"
+        said = [p.message for p in verify_archive(tmp_path, keys, stood(blocks)).sources["proxy/0"].problems]
+        assert said[0].endswith("key is registered than the one that its blocks were verified by")
+        shutil.rmtree(tmp_path / "proxy_0")
+    other = list(Source(key=KEY).blocks(3, 3))
+    fill(tmp_path, other)
+    said = [p.message for p in verify_archive(tmp_path, {"proxy/0": PUBLIC}, stood(blocks)).sources["proxy/0"].problems]
+    assert "block 3 is another than the one that the pipeline has on record" in said
+
+
+def test_a_report_says_how_many_blocks_no_signature_proves(tmp_path: Path) -> None:
+    fill(tmp_path, list(Source().blocks(3, 2)))
+    assert "Every chain is whole, 3 blocks by no signature." in format_report(Archive(tmp_path).verify())
