@@ -362,13 +362,14 @@ class Node:
         """Answer the API and keep the node's source going until `stop` is set or a part failed for good."""
         import uvicorn
 
+        from query_api import serving
+
         address = self._config.api.listen
         try:
             listening = bind(address)
         except OSError as error:
             raise UpError(f"api.listen: cannot listen on {address}: {error.strerror}") from None
-        options: dict[str, Any] = {"log_config": None, "access_log": False, "server_header": False, "proxy_headers": False}
-        self._server = uvicorn.Server(uvicorn.Config(self._app, timeout_graceful_shutdown=API_STOP_SECONDS, **options))
+        self._server = uvicorn.Server(serving.config(self._app, API_STOP_SECONDS))
         # In a thread: there uvicorn leaves signals alone, and ours decide what stops when.
         self._api = threading.Thread(target=self._server.run, kwargs={"sockets": [listening]}, name="api", daemon=True)
         self._api.start()

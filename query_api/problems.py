@@ -24,6 +24,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "forbidden": (403, "Not allowed"),
     "not-found": (404, "Not found"),
     "method-not-allowed": (405, "Method not allowed"),
+    "too-slow": (408, "Too slow"),
     "conflict": (409, "Already settled"),
     "too-large": (413, "Too large"),
     "too-many-requests": (429, "Too many requests"),

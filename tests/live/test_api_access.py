@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -309,3 +312,48 @@ def test_the_manual_lists_every_problem_metric_endpoint_and_limit(site: Site) ->
         assert metric.endswith("_created") or f"`{metric}`" in manual, metric
     for limit in Limits.__dataclass_fields__:
         assert f"`{limit}`" in manual, limit
+
+
+def closes(sock: socket.socket, sends: Iterator[bytes]) -> bytes:
+    """Send one piece each 50 ms until the other side closes; return what it said."""
+    said = b""
+    sock.settimeout(0.05)
+    deadline = time.monotonic() + 20
+    with contextlib.suppress(ConnectionError):
+        while time.monotonic() < deadline:
+            try:
+                part = sock.recv(65536)
+                said += part
+                if not part:
+                    return said
+            except TimeoutError:
+                sock.sendall(next(sends))
+        raise AssertionError("the connection stays open")
+    return said
+
+
+@pytest.mark.parametrize("before", [b"", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"], ids=["at first", "after an answer"])
+def test_a_request_that_is_never_whole_keeps_no_connection(site: Site, monkeypatch: pytest.MonkeyPatch, before: bytes) -> None:
+    monkeypatch.setattr("query_api.serving.HEAD_SECONDS", 0.5)
+    with site.open() as http, socket.create_connection(("127.0.0.1", http.base_url.port)) as sock:
+        sock.sendall(before)
+        said = closes(sock, itertools.chain([b"GET / HTTP/1.1\r\nX: "], itertools.repeat(b"x")))
+        assert said.count(b"200 OK") == bool(before)
+
+
+def test_an_answer_may_take_longer_than_a_request(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("query_api.serving.HEAD_SECONDS", 0.2)
+    with site.open(Limits(stream_heartbeat_seconds=1.0)) as http:
+        headers = {"Authorization": "Bearer token-of-ana"}
+        with http.stream("GET", "/api/v1/events/stream", headers=headers) as answer:
+            assert answer.status_code == 200
+            assert any(":" in line for line in itertools.islice(answer.iter_lines(), 3))
+
+
+def test_a_body_that_never_comes_keeps_no_connection(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("query_api.bodies.BODY_SECONDS", 0.5)
+    with site.open() as http, socket.create_connection(("127.0.0.1", http.base_url.port)) as sock:
+        host = f"127.0.0.1:{http.base_url.port}"
+        head = f"POST /login HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\nContent-Length: 20000\r\n\r\n"
+        sock.sendall(head.encode())
+        assert b"408" in closes(sock, itertools.repeat(b"x"))

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import uvicorn
 from fastapi import FastAPI
 
+from query_api.serving import config
 from tests.support.ports import wait_for
 
 
@@ -17,7 +18,7 @@ from tests.support.ports import wait_for
 def serving(app: FastAPI, port: int = 0) -> Iterator[str]:
     """Serve an app, by default on a free port; yields its URL. Stops as `affidavit up` does: tails first, then the server."""
     listener = socket.create_server(("127.0.0.1", port))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on", timeout_graceful_shutdown=10))
+    server = uvicorn.Server(config(app, 10))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:
