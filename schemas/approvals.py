@@ -121,7 +121,8 @@ def is_own(asking: Principal, decider: Decider) -> bool:
 
 
 def same_person(one: str, other: str) -> bool:
-    """Tell whether two names may be one person's: equal but for case and form, or one the local part of the other's address.
+    """Tell whether two names may be one person's: equal but for case, form and what cannot be seen, or one the local part of the
+    other's address.
 
     Two addresses of different domains are two people's.
     """
@@ -186,4 +187,5 @@ def _acts_for(principal: Principal) -> tuple[str, ...]:
 
 
 def _folded(name: str) -> str:
-    return normalize("NFKC", name).strip().casefold()
+    seen = "".join(c for c in normalize("NFKC", name) if c.isprintable())
+    return normalize("NFKC", seen.strip().casefold())

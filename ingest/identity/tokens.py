@@ -76,6 +76,8 @@ class Credential:
     behalf_groups: tuple[str, ...] | None = None
     grant_id: str = ""
     """The grant without which it is worth nothing, empty if there is none."""
+    behalf_kind: PrincipalKind = PrincipalKind.HUMAN
+    """What the one is that it finally acts for."""
 
     def principal(self) -> Principal:
         """Return the principal as it stands in events."""
@@ -99,7 +101,7 @@ class Credential:
         return tuple(
             Principal(
                 id=person,
-                kind=PrincipalKind.HUMAN if n == len(chain) - 1 else PrincipalKind.AGENT,
+                kind=self.behalf_kind if n == len(chain) - 1 else PrincipalKind.AGENT,
                 groups=groups if n == len(chain) - 1 else self.groups,
                 auth_method=self.auth_method,
                 credential_id=self.token_id,
@@ -207,6 +209,10 @@ class TokenStore:
         details |= {"groups": ",".join(groups), "roles": ",".join(known), "expires_at": str(expires_at)}
         details["grant"] = grant_id
         with self._lock, self._transaction():
+            for (person,) in self._db.execute(_FOR_OTHERS_ALONE, (on_behalf_of, on_behalf_of)).fetchall():
+                raise TokenStoreError(
+                    f"{on_behalf_of!r} acts itself on behalf of {person!r}: name whom it is finally for, {person!r}"
+                )
             self._db.execute(_INSERT, (*row, expires_at, grant_id))
             self._note(now, created_by, "token.create", token_id, {k: v for k, v in details.items() if v})
         return token_id, f"afd_{token_id}_{secret}"
@@ -233,6 +239,7 @@ class TokenStore:
         if _all_ended(theirs, now):
             return Refusal.PRINCIPAL_ENDED
         live = [json.loads(row[0]) for row in theirs if not _ended(row, now)]
+        kinds = {row[3] for row in theirs}
         return Credential(
             token_id=parts[1],
             principal_id=principal,
@@ -243,6 +250,7 @@ class TokenStore:
             expires_at=expires_at,
             behalf_groups=tuple(dict.fromkeys(group for found in live for group in found)) if live else None,
             grant_id=grant_id,
+            behalf_kind=PrincipalKind(kinds.pop()) if len(kinds) == 1 else PrincipalKind.HUMAN,
         )
 
     def standing(self, token_id: str, now: int) -> Refusal | None:
@@ -377,16 +385,19 @@ _INSERT = """INSERT INTO token (token_id, digest, principal, kind, on_behalf_of,
              revoked_at, expires_at, grant_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)"""
 _ALL = """SELECT token_id, principal, kind, on_behalf_of, groups, roles, created_at, created_by, expires_at, revoked_at,
           grant_id FROM token ORDER BY created_at, token_id"""
-_THEIRS = "SELECT groups, expires_at, revoked_at FROM token WHERE principal = ? AND on_behalf_of = ''"
+_THEIRS = "SELECT groups, expires_at, revoked_at, kind FROM token WHERE principal = ? AND on_behalf_of = ''"
 """The tokens somebody has for itself: what others do on its behalf ends with the last of them."""
+_FOR_OTHERS_ALONE = """SELECT on_behalf_of FROM token WHERE principal = ? AND on_behalf_of <> ''
+                       AND NOT EXISTS (SELECT 1 FROM token WHERE principal = ? AND on_behalf_of = '') LIMIT 1"""
+"""For whom somebody acts who has no token for itself: a token on its behalf would not say, nor end with, that one."""
 _ACTIONS = "SELECT number, at, actor, action, target, details FROM action"
 
 
-def _ended(row: tuple[str, int, int], now: int) -> bool:
+def _ended(row: tuple[str, int, int, str], now: int) -> bool:
     return bool(row[2]) or bool(row[1] and now >= row[1])
 
 
-def _all_ended(rows: list[tuple[str, int, int]], now: int) -> bool:
+def _all_ended(rows: list[tuple[str, int, int, str]], now: int) -> bool:
     return bool(rows) and all(_ended(row, now) for row in rows)
 
 
@@ -399,13 +410,18 @@ def _digest(secret: str) -> bytes:
 
 
 def is_name(name: str) -> bool:
-    """Tell whether a text can name a principal or a group."""
-    return _NAME.match(name) is not None and len(name) <= MAX_NAME_CHARS
+    """Tell whether a text can name a principal or a group: every character is seen, so that two that look the same are the same.
+
+    Letters of other scripts that look alike are not told apart.
+    """
+    return _NAME.match(name) is not None and len(name) <= MAX_NAME_CHARS and name.isprintable()
 
 
 def _check_name(what: str, name: str) -> None:
     if not is_name(name):
-        raise TokenStoreError(f"{what} must be 1 to {MAX_NAME_CHARS} characters without spaces or commas, not {name[:60]!r}")
+        raise TokenStoreError(
+            f"{what} must be 1 to {MAX_NAME_CHARS} characters without spaces, commas or what cannot be seen, not {name[:60]!r}"
+        )
 
 
 def _one_of(kinds: type[E], what: str, value: E | str) -> E:

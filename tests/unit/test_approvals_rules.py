@@ -71,6 +71,8 @@ def test_a_count_is_of_different_people() -> None:
         ("DAVE@example.com", "dave", True),
         ("\uff44ave", "dave", True),  # a full-width d
         ("dave", "dave ", True),
+        ("da\u200bve", "Dave@example.com", True),  # with what cannot be seen
+        ("dave", "\u2066dave\u2069", True),
         ("dave@example.com", "dave@example.org", False),
         ("dave", "dave.k@example.com", False),
         ("dave", "david", False),

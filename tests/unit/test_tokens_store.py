@@ -158,6 +158,29 @@ def test_what_cannot_be_issued_is_refused_and_leaves_nothing(store: TokenStore, 
     assert store.claim_actions() == []
 
 
+def test_a_chain_of_agents_is_not_cut_short(store: TokenStore) -> None:
+    """A token for an agent that acts for dana would neither be judged as dana nor end with her."""
+    store.create("planner", "agent", on_behalf_of="dana", created_by="root")
+    with pytest.raises(TokenStoreError, match=r"'planner' acts itself on behalf of 'dana': name whom it is finally for"):
+        store.create("copilot", "agent", on_behalf_of="planner", created_by="root")
+    store.create("copilot", "agent", on_behalf_of="dana", created_by="root")
+    store.create("planner", "agent", created_by="root")
+    _, token = store.create("copilot", "agent", on_behalf_of="planner", created_by="root")
+    credential = store.verify(token, START)
+    assert isinstance(credential, Credential)
+    assert [(p.id, p.kind) for p in credential.behalf()] == [("planner", PrincipalKind.AGENT)], "an agent is no person"
+
+
+@pytest.mark.parametrize(
+    "name", ["da\u200bna", "\u202eanad", "dana\u2060", "da\u00adna", "\ufeffdana", "da\x85na", "dana\U000e0041"]
+)
+def test_a_name_that_looks_like_another_is_none(store: TokenStore, name: str) -> None:
+    for arguments in ({"principal": name}, {"principal": "bot", "on_behalf_of": name}, {"principal": "bot", "groups": [name]}):
+        with pytest.raises(TokenStoreError, match="cannot be seen"):
+            store.create(**arguments, kind="agent", created_by="root")  # type: ignore[arg-type]
+    store.create("日本@例え.jp", "human", created_by="root")
+
+
 def test_list_shows_everything_but_the_secret(store: TokenStore, clock: Clock) -> None:
     first, _ = store.create("dana", "human", groups=["eng"], created_by="root")
     clock.now += SECOND
