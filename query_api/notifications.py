@@ -193,10 +193,14 @@ def message(asked: Asked, address: str) -> tuple[str, str]:
 
 
 def harmless(text: str) -> str:
-    """Names are whatever their makers chose: nothing of them shall mention people, be markup or become a link in a chat."""
-    text = re.sub(r"[\x00-\x1f\x7f\u200b-\u200f\u2028-\u202e\u2060-\u2069]+", " ", text)
-    text = re.sub(r"[<>\[\]`*|]", "_", text)
+    """Names are whatever their makers chose: nothing of them shall mention people, be markup or become a link in a chat.
+
+    Chats make a link of a bare host too (`approve.example`), so behind the dot within a word comes a character of no width.
+    """
+    text = "".join(c if c.isprintable() else " " for c in text)
+    text = re.sub(r"[<>\[\]`*|~]", "_", text)
     text = text.replace("://", ":\u2215\u2215")
+    text = re.sub(r"(?<=\w)\.(?=\w)", ".\u2060", text)
     return re.sub(r"(?i)@(?=(?:everyone|here|channel|all)\b)", "@\u2060", text)
 
 

@@ -25,6 +25,7 @@ def config(app: FastAPI, stop_seconds: int) -> uvicorn.Config:
         http=Patient,
         ws="none",
         log_config=None,
+        log_level="warning",
         access_log=False,
         server_header=False,
         proxy_headers=False,

@@ -250,7 +250,7 @@ class TestBeingTold:
         (to_all,), (to_carol,) = site.inbox.of("all"), site.inbox.of("carols")
         assert to_all["title"] == "Approval wanted: DELETE orders on shop"
         for part in ("migrations-bot (agent) for maria.keller@example.com", "risk 80", "12,000", "email, address"):
-            assert part in to_all["message"]
+            assert part in to_all["message"].replace("\u2060", "")
         assert to_all["message"].endswith(f"http://127.0.0.1:1/approvals/{approval_id}")
         assert "placed_at" not in to_all["message"]  # no statement leaves for elsewhere
         address = to_carol["message"].splitlines()[-1]
@@ -350,7 +350,9 @@ class TestMessages:
     """Names are whatever their makers chose."""
 
     def test_names_can_do_no_harm_in_a_chat(self, site: Site) -> None:
-        name = "<!channel> @everyone https://evil.example [x](y) `z` \u202egnp\n*b*"
+        name = (
+            "<!channel> @everyone https://evil.example [x](y) `z` \u202egnp\n*b* approve.evil.example/ok ~x~ \U000e0041\x9b\u061c"
+        )
         approval_id = site.ask(
             rule="r",
             reason=name * 50,
@@ -361,11 +363,12 @@ class TestMessages:
         assert asked is not None
         title, text = message(asked, "http://a/")
         assert len(title) <= 200
-        for bad in ("<", ">", "[", "`", "*", "\u202e", "https://evil", "@everyone"):
+        for bad in (*"<>[`*~\u202e\U000e0041\x9b\u061c", "https://evil", "@everyone", "evil.example"):
             assert bad not in title + text.rsplit("\n", 1)[0], bad
         assert "and 35 more" in text
         assert len(text) < 3000
-        assert harmless("ana@example.com wants public.orders") == "ana@example.com wants public.orders"
+        readable = "ana@example.com wants public.orders, at 1.5 s."
+        assert harmless(readable).replace("\u2060", "") == readable
 
     def test_an_unreadable_request_is_not_told(self, site: Site) -> None:
         approval_id = site.ask(needs=[{"groups": 5}], binding="x")
