@@ -2,6 +2,7 @@
 
 The files are read when the worker starts: what cannot be used then stops it, for no policy is not an empty policy. Later they are
 looked at every `policy.reload_seconds`; a new bundle that cannot be used leaves the old one in force, and says so in the trail.
+Files that are still being written are not read: the first half of a bundle is a bundle too, with rules missing.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ class PolicyFiles:
         self._paths = tuple(paths)
         self._note = note
         self._seen: tuple[object, ...] = ()
+        self._before: tuple[object, ...] | None = None
+        """How they looked the last time, where that is not how they were read."""
         try:
             self._seen = self._look()
             self.guard = Guard(Policy(read_bundle(self._read())))
@@ -43,18 +46,27 @@ class PolicyFiles:
         self._say("loaded", self.guard.policy, "")
 
     def changed(self) -> bool:
-        """Whether the files look different from when they were last read; a file that is gone does."""
+        """Whether the files look different from when they were last read, and as at the last look; a file that is gone does."""
         try:
-            return self._look() != self._seen
+            now = self._look()
         except OSError:
-            return self._seen != ()
+            now = ()
+        if now == self._seen:
+            self._before = None
+            return False
+        before, self._before = self._before, now
+        return now == before
 
     def reload(self) -> None:
         """Read the files again and put them in force if they can be used."""
         old = self.guard.policy
         try:
-            self._seen = self._look()
-            policy = Policy(read_bundle(self._read()))
+            seen = self._look()
+            files = self._read()
+            if self._look() != seen:  # somebody writes just now
+                return
+            self._seen = seen
+            policy = Policy(read_bundle(files))
         except OSError as error:
             self._seen = ()
             self._say("rejected", old, old.version, f"{error.filename}: cannot be read: {error.strerror}")

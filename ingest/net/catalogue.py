@@ -22,7 +22,7 @@ from ingest.protocols.postgres.scram import ScramKeys
 from processors.statements.catalogue import FIRST_OWN_OID, MAX_OBJECTS, Catalogue, Column, Function, Relation, build
 from processors.statements.sizes import Size, Sizes
 from schemas.config import Upstream
-from schemas.events import Danger, Facts
+from schemas.events import Danger, Facts, StatementFlag
 
 MAX_BYTES = 64 * 1024 * 1024
 """Of answers to one reading; a database of 100,000 tables gives about half of it."""
@@ -44,6 +44,7 @@ _OBJECTS = (
     queries.BUILTINS,
     queries.SYSTEM,
 )
+_UNTOLD = frozenset((StatementFlag.OPAQUE, StatementFlag.UNPARSED, StatementFlag.OVERSIZE, StatementFlag.DYNAMIC_SQL))
 APPLICATION = "affidavit catalogue"
 """What the proxy's own readings are called in the database's log and statistics."""
 
@@ -250,7 +251,8 @@ class CatalogueWatch:
         known = self.current
         if known is None:
             return {}
-        return known.code_of(facts.functions, (*facts.reads, *facts.writes), Danger.OPAQUE in facts.dangers)
+        whole = Danger.OPAQUE in facts.dangers or not _UNTOLD.isdisjoint(facts.flags)
+        return known.code_of(facts.functions, (*facts.reads, *facts.writes), whole)
 
     def measured(self) -> tuple[int, Sizes]:
         """Return the newest statistics and their number."""

@@ -218,11 +218,17 @@ class Freeze(_Part):
         return self
 
     def covers(self, now: int, environment: str, zone: ZoneInfo) -> bool:
-        """Whether `now` (µs) and the environment are within."""
+        """Whether `now` (µs) and the environment are within.
+
+        A time of the clock that comes twice, or never, when clocks are changed means the earlier of two moments at the beginning
+        and the later at the end.
+        """
         if self.environments and environment not in self.environments:
             return False
-        start, end = (t if t.tzinfo else t.replace(tzinfo=zone) for t in (self.from_, self.to))
-        return start.timestamp() * 1e6 <= now < end.timestamp() * 1e6
+        starts, ends = (
+            {t.replace(tzinfo=t.tzinfo or zone, fold=fold).timestamp() for fold in (0, 1)} for t in (self.from_, self.to)
+        )
+        return min(starts) * 1e6 <= now < max(ends) * 1e6
 
 
 class _File(_Part):

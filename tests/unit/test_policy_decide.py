@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -113,6 +114,23 @@ def test_limits_are_deny_rules_over_counters() -> None:
     assert limited.reads_subject == ("principal.kind",)
     still = [limited.match({**DEFAULTS, "principal.kind": kind}) for kind in ("agent", "human")]
     assert [limited.thresholds(found) for found in still] == [(("session.statements_last_minute", 3),), ()]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "first", "last"),
+    [
+        # 02:30 comes twice in Berlin on the 25th of October 2026, at 00:30 and 01:30 UTC: the freeze has both.
+        ("2026-10-25T02:30:00", "2026-10-25T12:00:00", "2026-10-25T00:30:00", "2026-10-25T10:59:59"),
+        ("2026-10-24T12:00:00", "2026-10-25T02:30:00", "2026-10-24T10:00:00", "2026-10-25T01:29:59"),
+        # and never on the 29th of March, where clocks go from 02:00 to 03:00, 01:00 UTC: it may mean 00:30 or 01:30.
+        ("2026-03-29T02:30:00", "2026-03-30T00:00:00", "2026-03-29T00:30:00", "2026-03-29T21:59:59"),
+        ("2026-03-28T00:00:00", "2026-03-29T02:30:00", "2026-03-27T23:00:00", "2026-03-29T01:29:59"),
+    ],
+)
+def test_a_freeze_at_a_change_of_clocks_is_rather_too_long(start: str, end: str, first: str, last: str) -> None:
+    bundle = policy(freezes=[{"name": "x", "from": start, "to": end}], timezone="Europe/Berlin").bundle
+    begins, ends = (int(datetime.fromisoformat(t).replace(tzinfo=UTC).timestamp() * 1e6) for t in (first, last))
+    assert [bundle.frozen(t, "") for t in (begins - 1, begins, ends, ends + 1_000_000)] == [False, True, True, False]
 
 
 def test_a_freeze_covers_its_span_and_environments_in_the_zone_of_the_bundle() -> None:
