@@ -106,7 +106,8 @@ def install(app: FastAPI) -> None:
         return problem_of(request, error).response(request.url.path)
 
     async def internal(request: Request, error: Exception) -> JSONResponse:
-        _log.error("request failed", exc_info=error, extra={"path": request.url.path})
+        # The route, not the address: that of a link is a credential.
+        _log.error("request failed", exc_info=error, extra={"path": getattr(request.scope.get("route"), "path", "")})
         return ProblemError("internal", "The server failed on this request; its log says why.").response(request.url.path)
 
     app.add_exception_handler(ProblemError, problem)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from datetime import UTC, datetime, timedelta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -80,3 +81,17 @@ def step(micros: int) -> str:
 def short(name: str) -> str:
     """An object's name without the schema everybody has."""
     return name.removeprefix("public.")
+
+
+_HIDING = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
+
+
+def seen(value: object) -> object:
+    """Any value as templates write it: a text with what cannot be seen, or turns what stands beside it, by its number.
+
+    A statement, or a name, that whoever is audited has chosen must read as it runs: U+202E would turn the rest of its line round.
+    """
+    if not isinstance(value, str) or value.isprintable():
+        return value
+    written = "".join(f"⟨U+{ord(c):04X}⟩" if unicodedata.category(c) in _HIDING and c not in "\n\t\r" else c for c in value)
+    return type(value)(written)

@@ -57,7 +57,12 @@ def install(app: FastAPI) -> None:
     static = {name: (folder / name).read_bytes() for name in _STATIC}
     versions = {name: sha256(content).hexdigest()[:12] for name, content in static.items()}
     environment = Environment(
-        loader=PackageLoader("query_api.ui"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("query_api.ui"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=fmt.seen,
     )
     environment.globals |= {
         "fmt": fmt,

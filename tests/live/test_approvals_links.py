@@ -231,6 +231,26 @@ class TestLinks:
         assert page.headers["referrer-policy"] == "same-origin"
         assert page.headers["cache-control"] == "no-store"
 
+    def test_what_is_shown_reads_as_it_runs(self, site: Site) -> None:
+        turned = 'DELETE FROM "a\u202e1 = di EREHW\u2066\u200b\x1b[2J"'
+        approval_id = site.ask(
+            text=turned, reason="line\none \u00e9 \U0001f600 \u6f22", principal=principal("da\u200bna", "human")
+        )
+        page = site.http.get(site.link(approval_id)).text
+        assert not set(page) & set("\u202e\u2066\u200b\x1b")
+        assert "DELETE FROM &#34;a⟨U+202E⟩1 = di EREHW⟨U+2066⟩⟨U+200B⟩⟨U+001B⟩[2J" in page
+        assert "da⟨U+200B⟩na" in page
+        assert "\u00e9 \U0001f600 \u6f22" in page
+
+    def test_a_failure_of_ours_writes_no_link_into_the_log(self, site: Site, caplog: pytest.LogCaptureFixture) -> None:
+        path = site.link(site.ask())
+        site.app.state.service.links.read = None  # what calls it raises an error that nobody foresaw
+        assert site.http.get(path).status_code == 500
+        ours = [f"{r.getMessage()} {r.__dict__}" for r in caplog.records if r.name.startswith("query_api")]
+        assert len(ours) == 1
+        assert "/approvals/link/{token}" in ours[0]
+        assert path.rsplit("/", 1)[1] not in ours[0]
+
     @pytest.mark.parametrize("approved", ["", "maybe", "Yes", "1"])
     def test_forms_that_say_neither(self, site: Site, approved: str) -> None:
         path = site.link(site.ask())
