@@ -16,7 +16,7 @@ from pathlib import Path
 from deploy import PACKAGES
 from deploy.config import from_wire
 from deploy.layout import DataDir, write_private
-from deploy.limits import raise_open_files
+from deploy.limits import leave_no_core, raise_open_files
 from deploy.logs import configure
 from deploy.supervisor import FATAL, AlreadyRunningError, FatalError, owning, pid_file, reason_file
 
@@ -26,6 +26,7 @@ ORPHAN_SECONDS = 20.0  # a child whose supervisor is gone stops in order, but no
 def main(arguments: list[str]) -> int:
     """Run the role named by the arguments and return the exit code."""
     os.umask(0o077)
+    leave_no_core()
     role = arguments[0]
     index = int(arguments[1]) if len(arguments) > 1 else 0
     name = f"{role}/{index}"

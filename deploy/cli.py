@@ -17,6 +17,7 @@ import typer
 from deploy import PACKAGES
 from deploy.access_commands import grants, principals, sessions, tokens
 from deploy.approvals import approvals
+from deploy.limits import leave_no_core
 from deploy.log_style import Style, style, use
 from deploy.options import (
     DEFAULT_CONFIG,
@@ -235,6 +236,7 @@ def _say_and_exit(lines: list[str], good: bool) -> None:
 
 def main() -> None:
     """Run the command line; the `affidavit` entry point."""
+    leave_no_core()
     sys.exit(run(sys.argv[1:]))
 
 

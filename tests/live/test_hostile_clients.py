@@ -186,3 +186,11 @@ def test_a_guessed_cancel_key_cancels_nothing_and_is_told(proxied: Proxy) -> Non
         )
         assert all(e["client"]["address"] == "127.0.0.1" for e in reasons)
         assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_crash_leaves_no_core_file_with_what_was_in_memory(proxied: Proxy) -> None:
+    children = Path(f"/proc/{proxied.pid}/task/{proxied.pid}/children").read_text().split()
+    for pid in (proxied.pid, *children):
+        limits = Path(f"/proc/{pid}/limits").read_text().splitlines()
+        (cores,) = [line.split()[4:6] for line in limits if line.startswith("Max core file size")]
+        assert set(cores) <= {"0", "1"}, "one byte is none, also for programs that the kernel hands cores to"
