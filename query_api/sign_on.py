@@ -112,6 +112,11 @@ class SignOn:
                 self._pending.popitem(last=False)
         return Begun(where, cookie)
 
+    def began(self, state: str) -> bool:
+        """Tell whether a login of this state was begun here and has not ended."""
+        with self._lock:
+            return _hash(state) in self._pending
+
     def end(self, state: str, cookie: str, code: str, error: str, issuer: str, address: str) -> tuple[Identity, str]:
         """Return who has logged in and where that leads, once. Raises SignOnError; a refusal is on record then."""
         try:

@@ -68,7 +68,8 @@ async def callback(
     state, code, error, iss, cookie = given
     address = address_of(request)
     try:
-        service.access.check_failures(address)
+        if not sign_on.began(state):  # a login that was begun here is not refused for what others of its address tried
+            service.access.check_failures(address)
         identity, following = await run_sync(partial(sign_on.end, state, cookie, code, error, iss, address))
         await run_sync(service.access.refuse_suspended, identity)
         await run_sync(service.access.record, request, identity, "login", "", 0)

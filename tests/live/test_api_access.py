@@ -205,9 +205,10 @@ def test_login_leads_only_to_our_own_page(site: Site, target: str) -> None:
 def test_guessing_is_slowed_down(site: Site) -> None:
     with site.open(Limits(login_failures_per_minute=3)) as http:
         assert [log_in(http, "guess").status_code for _ in range(4)] == [401, 401, 401, 429]
-        assert log_in(http).status_code == 429
+        assert log_in(http).status_code == 303, "behind a proxy everybody has one address: nobody is shut out by a guesser"
+        assert log_in(http, "guess").status_code == 429
         site.now += 61_000_000
-        assert log_in(http).status_code == 303
+        assert log_in(http, "guess").status_code == 401
 
 
 def test_a_huge_login_is_refused(site: Site) -> None:

@@ -187,6 +187,16 @@ def test_a_state_that_is_not_ours(house: House) -> None:
     refusal(house, browser, house.provided(house.begin(browser), state="guess"), "oidc_state", "not begun here")
 
 
+def test_guessers_of_an_address_stop_nobody_who_has_begun(house: House) -> None:
+    """Behind a proxy that ends TLS everybody has one address."""
+    browser, guesser = house.browser(), house.browser()
+    path = house.provided(house.begin(browser))
+    said = [guesser.get(f"{CALLBACK}?state=guess&code=x").status_code for _ in range(101)]
+    assert said == [401] * 100 + [429]
+    assert len(house.refused) == 100
+    assert house.back(browser, path).status_code == 303
+
+
 def test_an_answer_brought_by_another_browser(house: House) -> None:
     path = house.provided(house.begin(house.browser()))
     other = house.browser()
