@@ -163,6 +163,7 @@ class Connection(asyncio.Protocol):
             text = stopped.message.replace("statement", "setting asked for at login", 1)
             self._arrival.refuse("42501", text, "startup_settings", hint=stopped.hint, claimed=asked)
             return
+        worker.arriving.pop(self, None)
         worker.counted.sessions += 1
         event_id = worker.note("SessionOpened", now, self._described.opened(status.get("server_version", "")))
         worker.log.info("session_opened", session_id=session.session_id, event_id=event_id, database=database.alias)
@@ -183,6 +184,10 @@ class Connection(asyncio.Protocol):
             self._from_server(leftover)
         if early:
             self.data_received(early)
+
+    def make_room(self) -> None:
+        """Leave, not logged in yet, for somebody who comes."""
+        self._arrival.refuse("53300", "too many connections to this proxy", "too_many_connections")
 
     @staticmethod
     def _stopped(session: PostgresSession, parameters: Mapping[str, str], now: int) -> Judgement | None:

@@ -128,6 +128,8 @@ class Worker:
         self.allowance = Allowance(config.approvals.max_open, config.approvals.max_hourly)
         self.masking: dict[str, DatabaseMasking] = {}
         self.connections: set[Connection] = set()
+        self.arriving: dict[Connection, None] = {}
+        """Of them, those that are not logged in yet, in the order they came."""
         self.sanctions = Sanctions(self.control, self.connections, config.identity.max_control_stale_seconds, now_us)
         self.control.subscribe(self._retag)
         self.estimates = Estimates(self.scram_keys)
@@ -204,15 +206,23 @@ class Worker:
     # Connections
 
     def admit(self, connection: Connection) -> bool:
-        """Take a new connection unless there are too many."""
+        """Take a new connection unless there are too many; whoever is longest at the door, not logged in yet, makes room.
+
+        So connections that only stay and say nothing keep nobody out, who logs in as fast as clients do.
+        """
         if len(self.connections) >= self.config.proxy.max_connections:
-            return False
+            oldest = next(iter(self.arriving), None)
+            if oldest is None:
+                return False
+            oldest.make_room()
         self.connections.add(connection)
+        self.arriving[connection] = None
         return True
 
     def forget(self, connection: Connection) -> None:
         """A connection is over."""
         self.connections.discard(connection)
+        self.arriving.pop(connection, None)
         if connection.session is not None:
             self.statements += connection.session.statements
             self.unaudited += connection.session.unaudited

@@ -194,3 +194,20 @@ def test_a_crash_leaves_no_core_file_with_what_was_in_memory(proxied: Proxy) -> 
         limits = Path(f"/proc/{pid}/limits").read_text().splitlines()
         (cores,) = [line.split()[4:6] for line in limits if line.startswith("Max core file size")]
         assert set(cores) <= {"0", "1"}, "one byte is none, also for programs that the kernel hands cores to"
+
+
+def test_connections_that_say_nothing_keep_nobody_out(pg: Postgres) -> None:
+    with running_proxy(pg, {"proxy": {"max_connections": 8}}) as running, contextlib.ExitStack() as stack:
+        app = running.app()
+        for _ in range(30):
+            stack.enter_context(socket.create_connection(("127.0.0.1", running.port)))
+        half = stack.enter_context(socket.create_connection(("127.0.0.1", running.port)))
+        half.sendall(startup())
+        assert half.recv(100)[:1] == b"R"
+        for _ in range(8):
+            session = stack.enter_context(psycopg.connect(**app))
+            assert session.execute("SELECT 1").fetchone() == (1,)
+        assert half.recv(1000)[:1] == b"E", "who was longest at the door made room"
+        with pytest.raises(psycopg.OperationalError, match="too many connections"):
+            psycopg.connect(**app, sslmode="disable")
+        assert session.execute("SELECT 2").fetchone() == (2,), "sessions make room for nobody"
