@@ -214,6 +214,8 @@ def describe(config: Config, roles: tuple[str, ...]) -> Iterator[str]:
             yield f"{d.listen}  database {d.alias} ({d.engine} {d.upstream.database!r} at {to}), client TLS {d.client_tls.mode}"
         if config.databases and config.proxy.metrics_listen is not None:
             yield f"http://{config.proxy.metrics_listen}/metrics  the proxies' metrics"
+        if not config.databases and config.log.kind is not LogKind.KAFKA:  # there, proxies may run on other machines
+            yield "no database is configured, so nobody can connect: name one under databases"
     if _has_api(roles):
         yield f"http://{config.api.listen}  API and search page"
     yield f"{config.data_dir}  data directory"

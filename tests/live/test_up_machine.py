@@ -116,6 +116,7 @@ def node(tmp_path: Path) -> Iterator[Node]:
 def test_it_says_what_listens_where_serves_and_stops_in_order(node: Node) -> None:
     node.start()
     assert f"http://127.0.0.1:{node.port}  API and search page" in node.said()
+    assert ("no database is configured, so nobody can connect" in node.said()) == (node.log.kafka is None)
     assert node.data.local_token.stat().st_mode & 0o777 == 0o600
     assert node.get("/api/v1/events").json()["items"] == []
     assert node.get("/api/v1/events", token="nonsense").status_code == 401
