@@ -173,6 +173,18 @@ def of_format(args: list[Node], facts: Collector) -> None:
         facts.danger(Danger.RESOURCE_EXHAUSTION)
 
 
+def of_pattern(fields: Node, facts: Collector) -> None:
+    """Judge `repeat('a', 100000) ~ '(?=.*b)a*c'`: what looks ahead, behind or back is tried at each of a made text's places."""
+    name = (strings(fields.get("name", ())) or [""])[-1]
+    made = _length(fields.get("lexpr", {}), facts) if name in ("~", "~*", "!~", "!~*") else 0.0
+    if made >= _LONG_TEXT and _LOOKING.search(str(constant_of(fields.get("rexpr", {}), facts))):
+        facts.danger(Danger.RESOURCE_EXHAUSTION)
+
+
+_LONG_TEXT = 20_000
+_LOOKING = re.compile(r"\(\?<?[=!]|\\[1-9]")
+
+
 def of_call(name: str, args: list[Node], facts: Collector) -> None:
     """Judge the constant arguments of a call that can make very much of very little."""
     if name == "generate_series":

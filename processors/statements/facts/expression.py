@@ -157,6 +157,8 @@ class ExpressionWalk:
                         self._operator(value.get("name", ()))
                         name = next(iter(strings(value.get("name", ()))[-1:]), "")
                         members.of_operator(name, value, self.facts)
+                        if "~" in name:
+                            bombs.of_pattern(value, self.facts)
                         if name in _FAILING and signs.is_asked(value.get("rexpr", {})):
                             stack += [(value.get("lexpr", {}), now), (value.get("rexpr", {}), (*now, "filter"))]
                         elif HANDED not in now and self.facts.is_redefined(strings(value.get("name", ())) or [""], operator=True):

@@ -295,6 +295,8 @@ def _holds_everything(left: Node, right: Any, name: str, target: Target, facts: 
             bounds = called.get("args", [])[:2]
             sides = zip(bounds, (">=", "<="), strict=False)
             return not any(_compares({"lexpr": left, "rexpr": b}, o, target, facts, depth) for b, o in sides)
+    if name == "@>" and facts.writes and any(c in _NOW for c in calls(right)):
+        return True  # that it is in force now holds of nearly every row, as `active` does
     constant = constant_of(right, facts)
     if not isinstance(constant, str):
         return False
