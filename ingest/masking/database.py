@@ -9,9 +9,10 @@ from collections.abc import Container, Iterable, Mapping
 from typing import Protocol
 
 from ingest.masking.lineage import CARRIES_NOTHING, Carried, Learned, Register, Table, carried, meant
+from ingest.masking.observations import Observations
 from ingest.masking.plan import ColumnPlan
 from ingest.masking.sight import Sight, look
-from ingest.masking.tags import EVERY, PROSE, CatalogueTags, Classes, Observations, Override, no_override
+from ingest.masking.tags import EVERY, PROSE, CatalogueTags, Classes, Override, no_override
 from processors.sensitivity import Scanner
 from processors.sensitivity.columns import by_name
 from processors.statements import Statement, Tokenizer

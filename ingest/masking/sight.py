@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ingest.masking.server_views import TELLING
 from ingest.masking.structures import member
-from ingest.masking.tags import EVERY, NOTHING, PROSE, TELLING, CatalogueTags, Classes
+from ingest.masking.tags import EVERY, NOTHING, PROSE, CatalogueTags, Classes
 from processors.statements import Statement
 from processors.statements.dangers.functions import of_function
 from processors.statements.facts.scope import CONSTANT, RESULT, ROWS

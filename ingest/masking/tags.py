@@ -7,20 +7,22 @@ all else. A column that had classes keeps them when it is renamed or its comment
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 
 import orjson
 
+from ingest.masking.column_types import BUILTIN, DOCUMENTS, NEVER_TEXT, base_of, without_modifier
+from ingest.masking.observations import Observations
+from ingest.masking.server_views import SECRET, SERVERS_SCHEMAS, STATEMENTS, STATEMENTS_IN_QUERY, TELLING
 from ingest.masking.structures import member
 from processors.sensitivity import Column as Described
 from processors.sensitivity import Scanner, classify
 from processors.sensitivity.columns import by_name
 from processors.statements import Tokenizer
-from processors.statements.catalogue import Catalogue, Column, Relation
-from processors.statements.dangers.objects import secret_columns
+from processors.statements.catalogue import FIRST_OWN_OID, Catalogue, Column, Relation
 from processors.statements.facts import collect
+from processors.statements.facts.collector import Collector
 from processors.statements.facts.names import Namer
 from processors.statements.facts.resolve import is_syntax
 from processors.statements.facts.scope import CONSTANT, RESULT, ROWS, UNKNOWN
@@ -34,112 +36,8 @@ PROSE: Classes = frozenset((DataClass.FREE_TEXT,))
 Override = Callable[[str, str, str], Classes | None]
 """What was said of (schema, table, column): its classes, None if nothing. An empty column stands for the whole table."""
 
-SYSTEM_OIDS = 16384
-"""Objects of the server itself have smaller oids (FirstNormalObjectId)."""
-
-_SYSTEM: dict[str, dict[str, Classes]] = {name: dict.fromkeys(columns, EVERY) for name, columns in secret_columns()}
-_SERVERS = ("pg_catalog", "information_schema")
-STATEMENTS = {
-    "pg_catalog.pg_stat_activity": "query",
-    "pg_catalog.pg_prepared_statements": "statement",
-    "pg_catalog.pg_cursors": "statement",
-}
-"""Views of the server that show what other sessions send, literals and all: behind a proxy all of them are one user's."""
-for _name, _column in STATEMENTS.items():
-    _SYSTEM.setdefault(_name, {})[_column] = EVERY
-
-TELLING = frozenset(("pg_stat_get_activity", "pg_stat_get_backend_activity", "pg_prepared_statement", "pg_cursor"))
-"""Functions behind such views."""
-_STATEMENT_VIEWS = frozenset(("pg_stat_statements",))
-"""Views of extensions that show what was sent."""
-
 _ROW_MARKS = frozenset(("ctid", "tableoid", "xmin", "xmax", "cmin", "cmax"))
 """Columns that every table has: where a row lies, and which transaction wrote it."""
-_MODIFIER = re.compile(r"\([^)]*\)")
-_DOCUMENTS = frozenset(("json", "jsonb", "xml", "hstore", "tsvector"))
-_BUILTIN = frozenset(
-    [
-        "character",
-        "name",
-        '"char"',
-        "json",
-        "jsonb",
-        "xml",
-        "bytea",
-        "boolean",
-        "uuid",
-        "date",
-        "time without time zone",
-        "time with time zone",
-        "timestamp without time zone",
-        "timestamp with time zone",
-        "interval",
-        "smallint",
-        "integer",
-        "bigint",
-        "numeric",
-        "real",
-        "double precision",
-        "money",
-        "oid",
-        "inet",
-        "cidr",
-        "macaddr",
-        "macaddr8",
-        "bit",
-        "bit varying",
-        "point",
-        "line",
-        "lseg",
-        "box",
-        "path",
-        "polygon",
-        "circle",
-        "tsvector",
-        "tsquery",
-        "int4range",
-        "int8range",
-        "numrange",
-        "tsrange",
-        "tstzrange",
-        "daterange",
-        "pg_lsn",
-        "regclass",
-        "regproc",
-        "regtype",
-        "xid",
-        "cid",
-        "tid",
-        "text",
-        "character varying",
-    ]
-)
-
-
-ENOUGH = 1000
-"""Values of a column seen without a sensitive one, after which it is believed to hold none."""
-MAX_WATCHED = 200_000
-"""Columns whose values are counted; past it a column stays watched."""
-_UNWATCHED = frozenset(_BUILTIN) - {"text", "character varying", "character", "name", "bytea"}
-
-
-class Observations:
-    """What was seen of the values of untagged columns, by table oid and column number, for as long as a worker lives."""
-
-    def __init__(self) -> None:
-        self.seen: dict[tuple[int, int], int] = {}
-
-    def enough(self, column: tuple[int, int]) -> bool:
-        """Whether enough values were seen."""
-        return self.seen.get(column, 0) >= ENOUGH
-
-    def add(self, column: tuple[int, int], values: int) -> bool:
-        """Count values; return whether they are enough only now."""
-        before = self.seen.get(column, 0)
-        if before >= ENOUGH or (not before and len(self.seen) >= MAX_WATCHED):
-            return False
-        self.seen[column] = before + values
-        return before + values >= ENOUGH
 
 
 def no_override(schema: str, table: str, column: str) -> Classes | None:
@@ -192,33 +90,34 @@ class CatalogueTags:
 
     def has(self, table_oid: int) -> bool:
         """Return whether a table is known."""
-        return table_oid < SYSTEM_OIDS or table_oid in self._by_oid
+        return table_oid < FIRST_OWN_OID or table_oid in self._by_oid
 
     def lookup(self, table_oid: int, attribute: int) -> Classes | None:
         """Return the classes of a column as a row description names it; None if the snapshot does not know it."""
         relation = self._by_oid.get(table_oid)
         if attribute < 0:
-            return NOTHING if relation is not None or table_oid < SYSTEM_OIDS else None  # ctid, xmin and the like
+            return NOTHING if relation is not None or table_oid < FIRST_OWN_OID else None  # ctid, xmin and the like
         if relation is not None:
             classes = self._relation(relation)
             return classes.get(attribute) if attribute else None if any(classes.values()) else NOTHING  # 0 is the row
-        if table_oid >= SYSTEM_OIDS:
+        if table_oid >= FIRST_OWN_OID:
             return None
         name, columns = self.catalogue.system.get(table_oid, ("", {}))
-        held = _SYSTEM.get(name, {})
-        return held.get(columns.get(attribute, ""), NOTHING) if attribute else None if held else NOTHING
+        held = SECRET.get(name, frozenset())
+        if not attribute:
+            return None if held else NOTHING
+        return EVERY if columns.get(attribute) in held else NOTHING
 
     def name_of(self, table_oid: int, attribute: int) -> str:
         """Return `schema.table.column` of a column, empty if the snapshot does not know it."""
-        relation = self._by_oid.get(table_oid)
-        column = next((c for c in relation.columns if c.number == attribute), None) if relation else None
-        return f"{relation.qualified}.{column.name}" if relation and column else ""
+        found = self._column(table_oid, attribute)
+        return f"{found[0].qualified}.{found[1].name}" if found is not None else ""
 
     def is_statement(self, table_oid: int, attribute: int) -> bool:
         """Return whether a column holds the statements of sessions."""
         relation = self._by_oid.get(table_oid)
         if relation is not None:
-            return relation.name in _STATEMENT_VIEWS and any(
+            return relation.name in STATEMENTS_IN_QUERY and any(
                 c.number == attribute and c.name == "query" for c in relation.columns
             )
         name, columns = self.catalogue.system.get(table_oid, ("", {}))
@@ -226,9 +125,13 @@ class CatalogueTags:
 
     def watched(self, table_oid: int, attribute: int) -> bool:
         """Return whether too little was seen of an untagged column to believe that it holds nothing."""
+        found = self._column(table_oid, attribute)
+        return found is not None and self._watches(*found)
+
+    def _column(self, table_oid: int, attribute: int) -> tuple[Relation, Column] | None:
         relation = self._by_oid.get(table_oid)
         column = next((c for c in relation.columns if c.number == attribute), None) if relation is not None else None
-        return relation is not None and column is not None and self._watches(relation, column)
+        return (relation, column) if relation is not None and column is not None else None
 
     def watching(self, name: str) -> bool:
         """Return whether a relation has such columns."""
@@ -264,9 +167,8 @@ class CatalogueTags:
         return False
 
     def _watches(self, relation: Relation, column: Column, ever: bool = False) -> bool:
-        kind = _MODIFIER.sub("", column.type).removesuffix("[]")
         return (
-            kind not in _UNWATCHED
+            base_of(column.type) not in NEVER_TEXT
             and (ever or not self._observations.enough((relation.oid, column.number)))
             and (not self._relation(relation)[column.number])
         )
@@ -384,7 +286,7 @@ class CatalogueTags:
     def knows(self, name: str) -> bool:
         """Return whether all columns of a relation are known."""
         schema, _, _ = name.partition(".")
-        return name in self._own if schema in _SERVERS else self.columns(name) is not None
+        return name in self._own if schema in SERVERS_SCHEMAS else self.columns(name) is not None
 
     def any_of(self, relations: Iterable[str]) -> Classes | None:
         """Return the classes that relations hold; None where one is not known."""
@@ -418,7 +320,7 @@ class CatalogueTags:
 
     def _find(self, name: str) -> dict[str, Classes] | None:
         schema, _, table = name.partition(".")
-        system = schema in _SERVERS
+        system = schema in SERVERS_SCHEMAS
         found = self.catalogue.find("?" if system else schema, table)
         own = self._made.get(table) if not system else None
         if own is not None and found:  # which of them is meant is not certain, nor the order of its columns
@@ -429,7 +331,7 @@ class CatalogueTags:
         if not found and not system:
             return None
         columns: dict[str, Classes] = dict.fromkeys(self._own.get(name, ()), NOTHING) if system else {}
-        columns |= _SYSTEM.get(name, {}) if system else {}
+        columns |= dict.fromkeys(SECRET.get(name, ()), EVERY) if system else {}
         for relation in found:
             classes = self._relation(relation)
             for column in relation.columns:
@@ -461,7 +363,7 @@ class CatalogueTags:
         return known
 
     def _judge(self, relation: Relation) -> dict[int, Classes]:
-        statements = relation.name in _STATEMENT_VIEWS
+        statements = relation.name in STATEMENTS_IN_QUERY
         through = self._view(relation) if relation.kind in ("v", "m") and relation.definition and not statements else {}
         table = self._override(relation.schema, relation.name, "")
         found: dict[int, Classes] = {}
@@ -470,7 +372,7 @@ class CatalogueTags:
             said = self._override(relation.schema, relation.name, column.name)
             if said is None:
                 said = table
-            if said is None and relation.name in _STATEMENT_VIEWS:
+            if said is None and statements:
                 said = EVERY if column.name == "query" else NOTHING
             if said is not None:
                 found[column.number] = said
@@ -489,8 +391,7 @@ class CatalogueTags:
         """Return the classes of a generated column by what it is made of: columns of its row, and what functions read."""
         every = NOTHING.union(*found.values())
         try:
-            [entry] = orjson.loads(tree_json(f"SELECT {column.generated} FROM only_row"))["stmts"]  # noqa: S608 - read, not run
-            made = collect(entry["stmt"], self._namer, elided=False, catalogue=self.catalogue)
+            made = self._read(f"SELECT {column.generated} FROM only_row", self.catalogue)  # noqa: S608 - read, not run
         except Exception:  # what cannot be read may be made of anything
             return EVERY
         code = self.any_of(made.code_reads)
@@ -541,8 +442,7 @@ class CatalogueTags:
 
     def _behind_view(self, view: Relation, column: Column) -> Iterable[str]:
         try:
-            [entry] = orjson.loads(tree_json(view.definition))["stmts"]
-            made = collect(entry["stmt"], self._namer, elided=False, catalogue=None)
+            made = self._read(view.definition, None)
         except Exception:  # what cannot be read has no tables that are known
             return ()
         place = [c.number for c in view.columns].index(column.number)
@@ -552,17 +452,16 @@ class CatalogueTags:
         return [f"{name}.*" for name in made.reads]
 
     def _described(self, relation: Relation, column: Column) -> Classes:
-        kind = _MODIFIER.sub("", column.type)
-        base = kind.removesuffix("[]")
-        if base in _BUILTIN:
+        kind, base = without_modifier(column.type), base_of(column.type)
+        if base in BUILTIN:
             found = classify(Described(table=relation.name, name=column.name, type=kind, comment=column.comment), self._scanner)
-            return found or (frozenset((DataClass.FREE_TEXT,)) if base in _DOCUMENTS else NOTHING)
+            return found or (PROSE if base in DOCUMENTS else NOTHING)
         # A domain, an enumeration, a row of a table, or what an extension adds: its own name speaks, too.
         short = base.rpartition(".")[2].strip('"')
         found = classify(Described(table=relation.name, name=column.name, type="text", comment=column.comment), self._scanner)
         found |= by_name(short)
-        if short in _DOCUMENTS:
-            found |= frozenset((DataClass.FREE_TEXT,))
+        if short in DOCUMENTS:
+            found |= PROSE
         if short in self.catalogue.relations and short != relation.name:
             found |= frozenset().union(*(c for r in self.catalogue.relations[short] for c in self._relation(r).values()))
         return found
@@ -571,8 +470,7 @@ class CatalogueTags:
         """Return the classes of a view's columns, by what is behind them."""
         numbers = [c.number for c in relation.columns]
         try:
-            [entry] = orjson.loads(tree_json(relation.definition))["stmts"]
-            made = collect(entry["stmt"], self._namer, elided=False, catalogue=self.catalogue)
+            made = self._read(relation.definition, self.catalogue)
         except Exception:  # what cannot be read may show anything
             return dict.fromkeys(numbers, EVERY)
         touched = [n for n in (*made.reads, *made.writes) if n != relation.qualified]
@@ -586,3 +484,8 @@ class CatalogueTags:
             return {n: EVERY if c is None else c | code for n, c in zip(numbers, found, strict=True)}
         every = self.any_of(touched)
         return dict.fromkeys(numbers, EVERY if every is None else every)
+
+    def _read(self, sql: str, catalogue: Catalogue | None) -> Collector:
+        """Return what a text of the catalogue reads and shows. Raises what reading it does; in doubt it may be anything."""
+        [entry] = orjson.loads(tree_json(sql))["stmts"]
+        return collect(entry["stmt"], self._namer, elided=False, catalogue=catalogue)
