@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
                     return int(run_worker(config, index))
                 except UnusableSettingError as error:
                     raise FatalError(str(error)) from None
-            from deploy.single import run_node
+            from deploy.node import run_node
 
             return run_node(config, log, pipeline=role == "node")
     except (FatalError, AlreadyRunningError) as error:

@@ -188,7 +188,9 @@ def _supervisor(running: int) -> Finding:
 
 
 def _addresses(config: Config, running: int) -> Iterator[Finding]:
-    from deploy.single import UpError, accepts, check_addresses
+    from deploy.addresses import accepts
+    from deploy.single import check_addresses
+    from deploy.supervisor import UpError
 
     if not running:
         try:
@@ -315,7 +317,7 @@ def _store(config: Config, running: int) -> Iterator[Finding]:
 
 
 def _api(config: Config, running: int) -> Finding:
-    from deploy.single import api_problem
+    from deploy.addresses import api_problem
 
     if not running:
         return Finding("API", "warn", "not running")

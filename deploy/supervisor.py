@@ -40,6 +40,10 @@ class FatalError(Exception):
     """
 
 
+class UpError(Exception):
+    """Affidavit cannot start; the message names the setting and the remedy."""
+
+
 class ChildFatalError(Exception):
     """A child said that starting it again cannot help; the message is its reason."""
 

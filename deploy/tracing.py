@@ -18,7 +18,7 @@ def tracing(config: Config, stack: contextlib.ExitStack) -> Stored | None:
     settings = config.tracing
     if settings.otlp_endpoint is None:
         return None
-    from deploy.child import FatalError
+    from deploy.supervisor import FatalError
     from processors.sinks.otlp import SpanSender, TracingError
     from processors.traces import spans
 
