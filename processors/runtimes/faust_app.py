@@ -18,21 +18,20 @@ import contextlib
 import logging
 import ssl
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import faust
 import orjson
 import structlog
-from aiohttp import web
 from faust.transport.utils import DefaultSchedulingStrategy
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from processors.archive import Archive, ArchiveError, ArchiveUnavailableError
 from processors.runtimes.bearer import Tokens
+from processors.runtimes.confirming import PRODUCE_SECONDS, confirmed, send
 from processors.runtimes.folding import SWEEP_SECONDS, Folding
-from processors.runtimes.metrics import exposition
+from processors.runtimes.probes import serve
 from processors.runtimes.progress import Furthest, Progress
 from processors.runtimes.states import InMemory, Place
 from processors.runtimes.waiting import Waiting
@@ -46,7 +45,6 @@ from schemas.log.kafka import KafkaLog
 from schemas.topics import ACTIVITY, EVENTS
 
 log = structlog.get_logger(__name__)
-T = TypeVar("T")
 
 SESSION_SECONDS = 20.0
 """A worker not heard of for this long loses its partitions to the others."""
@@ -64,13 +62,6 @@ WAITING_BYTES = 80 * 1024 * 1024
 QUIET_SECONDS = 2.0
 """How long nothing may come before the log itself is asked. Without it a record that the stream passes over while it seeks, right
 after a start, would wait for the next one of its partition."""
-
-PRODUCE_SECONDS = 15.0
-"""After so long the producer gives a record up: in Faust it is 20 minutes, after which a record could still come behind those of
-who has the partition by then. One that is on its way at that moment may take as long again."""
-
-CONFIRM_SECONDS = 2 * PRODUCE_SECONDS + 10.0
-"""How long is waited for what the producer says of a record: longer than it can take."""
 
 LEAVE_SECONDS = 30.0
 FIRST_WAIT_SECONDS, LAST_WAIT_SECONDS = 0.1, 10.0
@@ -168,7 +159,7 @@ class FaustRuntime:
     async def run(self, stop: asyncio.Event, listen: tuple[str, int] | None = None) -> None:
         """Work until `stop` is set; raise PipelineError when the worker cannot go on by itself."""
         self._loop, self._busy = asyncio.get_running_loop(), asyncio.Lock()
-        server = await self._serve(listen) if listen else None
+        server = await serve(listen, lambda: self.status, self._lag, self._folding.lag) if listen else None
         self._waiting: Waiting[tuple[Any, Any]] = Waiting(WAITING_BYTES)
         self._folding.open()
         folding = self._folding.run(self._busy, self._may_fold, _record)
@@ -298,8 +289,8 @@ class FaustRuntime:
 
         Called in the worker's thread. What was confirmed counts, whatever is raised then: the partition is taken up anew.
         """
-        sending = _send(self._table.changelog_topic, partition, [(_key(partition), data)])
-        offset = _confirmed(self._loop, sending, f"progress of partition {partition}")[0].offset
+        sending = send(self._table.changelog_topic, partition, [(_key(partition), data)])
+        offset = confirmed(self._loop, sending, f"progress of partition {partition}")[0].offset
         self._hear_others(partition, offset)
         self._furthest.heard(partition, data, offset)
         if time.monotonic() - self._tick > self._session / 2:
@@ -341,7 +332,7 @@ class FaustRuntime:
         """Have the brokers confirm records of the principals' changelog. Called in a thread."""
         if time.monotonic() - self._tick > self._session / 2:
             raise LogUnavailableError("this worker was paused; it must hear first which partitions it still has")
-        _confirmed(self._loop, _send(self._principals.changelog_topic, partition, records), f"states of partition {partition}")
+        confirmed(self._loop, send(self._principals.changelog_topic, partition, records), f"states of partition {partition}")
 
     def _note(self, batch: Batch) -> None:
         for note in batch.notes:
@@ -395,59 +386,12 @@ class FaustRuntime:
             self._tick = time.monotonic()
             await asyncio.sleep(0.25)
 
-    async def _serve(self, listen: tuple[str, int]) -> web.AppRunner:
-        async def health(_: web.Request) -> web.Response:
-            return web.Response(status=503 if self._state == "stopped" else 200, text=f"{self._state}\n")
-
-        async def ready(_: web.Request) -> web.Response:
-            status = {name: value for name, value in self.status.items() if name != "latencies"}
-            body = orjson.dumps(status, option=orjson.OPT_NON_STR_KEYS)
-            return web.Response(status=200 if status["ready"] else 503, body=body, content_type="application/json")
-
-        async def metrics(_: web.Request) -> web.Response:
-            lag, activity_lag = await asyncio.to_thread(self._lag), await asyncio.to_thread(self._folding.lag)
-            return web.Response(body=exposition(self.status, lag, activity_lag), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-        application = web.Application()
-        application.add_routes([web.get("/healthz", health), web.get("/readyz", ready), web.get("/metrics", metrics)])
-        runner = web.AppRunner(application, access_log=None)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, *listen).start()
-        except OSError as error:
-            await runner.cleanup()
-            raise PipelineError(f"process.listen: cannot listen on {listen[0]}:{listen[1]}: {error.strerror}") from None
-        return runner
-
     def _lag(self) -> dict[int, int]:
         lag = {}
         for partition, (_, memory) in list(self._works.items()):
             with contextlib.suppress(LogError):
                 lag[partition] = max(0, self._log.end_offset(EVENTS.name, partition) - memory.next_offset)
         return lag
-
-
-def _confirmed(
-    loop: asyncio.AbstractEventLoop, sending: Coroutine[Any, Any, T], what: str, seconds: float = CONFIRM_SECONDS
-) -> T:
-    """Run it in the event loop and return what it returns. Called in a thread. What took too long sends nothing more."""
-    done = asyncio.run_coroutine_threadsafe(sending, loop)
-    try:
-        return done.result(seconds)
-    except Exception as error:  # aiokafka's and Faust's own types, and the time running out
-        done.cancel()
-        raise LogUnavailableError(f"{what} not confirmed: {type(error).__name__} {error}") from error
-
-
-async def _send(topic: Any, partition: int, records: Sequence[tuple[str, bytes | None]]) -> list[Any]:
-    """Give records (key, JSON; None: a tombstone) to Faust's producer, in order; return what the brokers say of each."""
-    sent = []
-    for key, data in records:
-        # As JSON a tombstone would be the word null, which compaction keeps.
-        value: dict[str, Any] = {"value": None, "value_serializer": "raw"} if data is None else {"value": orjson.loads(data)}
-        sent.append(await topic.send(key=key, partition=partition, force=True, **value))
-    await asyncio.wait(sent)  # no gather: cancelled, it would cancel what Faust looks at when the brokers answer
-    return [each.result() for each in sent]
 
 
 def _counts(log: KafkaLog, group: str) -> tuple[int, int]:

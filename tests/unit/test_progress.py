@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from processors.runtimes.faust_app import _confirmed, _send
+from processors.runtimes.confirming import confirmed, send
 from processors.runtimes.progress import Furthest, Progress
 from processors.runtimes.state import Plan
 from processors.steps.work import State
@@ -108,9 +108,9 @@ def test_what_was_not_confirmed_in_time_is_not_sent_behind_what_is_newer(room: i
     thread.start()
     try:
         topic = Topic(room)
-        older = _send(topic, 0, [(f"older{n}", b"1") for n in range(3)])
+        older = send(topic, 0, [(f"older{n}", b"1") for n in range(3)])
         with pytest.raises(LogUnavailableError, match=r"states not confirmed: TimeoutError"):
-            _confirmed(loop, older, "states", 0.2)
+            confirmed(loop, older, "states", 0.2)
         assert topic.taken == [f"older{n}" for n in range(room)]
         assert not any(answer.cancelled() for answer in topic.answers)  # the brokers' answers are Faust's to look at
 
@@ -121,9 +121,9 @@ def test_what_was_not_confirmed_in_time_is_not_sent_behind_what_is_newer(room: i
             for each in topic.answers:
                 each.set_result(None)
 
-        newer = _send(topic, 0, [("newer", b"2")])
+        newer = send(topic, 0, [("newer", b"2")])
         asyncio.run_coroutine_threadsafe(answer(), loop)
-        _confirmed(loop, newer, "states", 10.0)
+        confirmed(loop, newer, "states", 10.0)
         assert topic.taken == [*(f"older{n}" for n in range(room)), "newer"]
     finally:
         loop.call_soon_threadsafe(loop.stop)
