@@ -100,7 +100,7 @@ class Arrival:
                         return
                     self._task = self._worker.loop.create_task(self._encrypt())
                 case CancelRequested(pid, key):
-                    self._worker.cancel(pid, key, self._host)
+                    self._worker.cancels.asked(pid, key, self._host)
                     self._connection.close("cancel_request")
                 case LoginRequested():
                     self._task = self._worker.loop.create_task(self._log_in(action))

@@ -9,25 +9,23 @@ from __future__ import annotations
 import asyncio
 import select
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ingest.core.actions import Action, Cancel, Close, Conclude, Forward, Intend, ObserveText, Record, Side, Ticket, Wait, Waited
-from ingest.core.guarding import Answer, Judgement
+from ingest.core.guarding import Answer
 from ingest.identity.tokens import Credential
 from ingest.net.arrival import WRITE_HIGH_WATER, Arrival
 from ingest.net.busy_poll import BusyPoll
 from ingest.net.described import Described
 from ingest.net.gate import Gate
 from ingest.net.server_side import ServerSide
+from ingest.net.sessions import make_session, setting_stopped
 from ingest.protocols.postgres import messages
-from ingest.protocols.postgres.asked import settings_asked
 from ingest.protocols.postgres.executions import Execution
 from ingest.protocols.postgres.session import PostgresSession
-from ingest.protocols.postgres.startup import (
-    LoginRequested,
-)
+from ingest.protocols.postgres.startup import LoginRequested
 from ingest.protocols.postgres.upstream_login import LoginDone
 from ingest.spool import Spool, SpoolError
 from schemas.config import DatabaseSettings
@@ -36,8 +34,6 @@ if TYPE_CHECKING:
     from ingest.net.listener import Listener
     from ingest.net.worker import Worker
 
-_MOVING: Final = frozenset(("options", "search_path", "role", "session_authorization"))
-"""Parameters of a startup packet after which names without a schema may mean others than by default."""
 CLIENT: Final = Side.CLIENT
 SERVER: Final = Side.SERVER
 ROOM: Final = 16 * 1024
@@ -134,32 +130,12 @@ class Connection(asyncio.Protocol):
         self._server = side
         upstream = database.upstream
         target = (upstream, done.pid, done.key, done.tls_active)
-        self._cancel_upstream = partial(worker.cancel_upstream, *target)
-        self._cancel_pid, key = worker.cancel_keys.issue(4 if done.minor < 2 else 32, self._cancel)
+        self._cancel_upstream = partial(worker.cancels.upstream, *target)
+        self._cancel_pid, key = worker.cancels.keys.issue(4 if done.minor < 2 else 32, self._cancel)
         self._described = Described.of(worker.new_id(), credential, database, self._arrival.client_described(asked))
         status = {k: v.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for k, v in done.parameter_status.items()}
-        session = PostgresSession(
-            session_id=self._described.session_id,
-            context=self._described.context,
-            client=self._described.client_fragment(),
-            parameters=status,
-            analyser=worker.analyser,
-            tokenizer=worker.tokenizer,
-            limits=worker.limits,
-            allow_replication=database.allow_replication,
-            search_path_known=_MOVING.isdisjoint(p.lower() for p in asked.parameters),
-            snapshots=worker.catalogue(database),
-        )
-        session.pass_unaudited = worker.passes_unaudited
-        if worker.policy is not None:
-            session.guard = guard = worker.policy.guard.session(
-                self._described.subject(), session.session_id, session, now, self._described.behalf()
-            )
-            if (watch := worker.catalogue(database)) is not None:
-                guard.sizes = watch.measured
-                guard.code = watch.code_of
-        worker.mask(session, database, asked.parameters)
-        if (stopped := self._stopped(session, asked.parameters, now)) is not None:
+        session = make_session(worker, self._described, database, asked.parameters, status, now)
+        if (stopped := setting_stopped(session, asked.parameters, now)) is not None:
             text = stopped.message.replace("statement", "setting asked for at login", 1)
             self._arrival.refuse("42501", text, "startup_settings", hint=stopped.hint, claimed=asked)
             return
@@ -188,18 +164,6 @@ class Connection(asyncio.Protocol):
     def make_room(self) -> None:
         """Leave, not logged in yet, for somebody who comes."""
         self._arrival.refuse("53300", "too many connections to this proxy", "too_many_connections")
-
-    @staticmethod
-    def _stopped(session: PostgresSession, parameters: Mapping[str, str], now: int) -> Judgement | None:
-        """Judge the settings asked for at login that could do harm, as the SET statements that they stand for."""
-        guard = session.guard
-        if guard is None:
-            return None
-        for text in settings_asked(parameters):
-            for statement in session.analyser.analyse(text, session.lexing).statements:
-                if statement.facts.dangers and (judgement := guard.judge(statement, {}, now)).stops:
-                    return judgement
-        return None
 
     # Bytes both ways
 
@@ -506,7 +470,7 @@ class Connection(asyncio.Protocol):
             server.close()
             self._abandon_later(server)
         if self._cancel_pid:
-            self.worker.cancel_keys.forget(self._cancel_pid)
+            self.worker.cancels.keys.forget(self._cancel_pid)
         if self.session is not None and self._described is not None:
             now = self.worker.clock()
             body = self._described.closed(self.session, reason, max(0, now - self._opened_at))

@@ -15,7 +15,7 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -39,6 +39,7 @@ from ingest.masking.session import nothing_clear, nothing_granted
 from ingest.masking.tags import EVERY, Override
 from ingest.net.busy_poll import BusyPoll, processors
 from ingest.net.cancel import CancelKeys
+from ingest.net.cancels import Cancels
 from ingest.net.catalogue import CatalogueWatch, read_catalogue
 from ingest.net.certificates import configured_certificate, generated_certificate
 from ingest.net.clock import now_us
@@ -56,8 +57,7 @@ from ingest.net.logins import Logins
 from ingest.net.sanctions import Sanctions
 from ingest.net.status import Counted, StatusSocket
 from ingest.net.tls import server_context
-from ingest.net.upstream import read_password, send_cancel
-from ingest.protocols.postgres import messages
+from ingest.net.upstream import read_password
 from ingest.protocols.postgres.scram import ScramKeys
 from ingest.protocols.postgres.session import PostgresSession
 from ingest.spool import Destination, Spool, SpoolError, load_or_create_signer, spool_directory
@@ -65,11 +65,10 @@ from processors.sensitivity import Scanner
 from processors.statements import Analyser, Tokenizer
 from processors.statements.catalogue import Catalogue
 from schemas.classes import DataClass
-from schemas.config import ClientTlsMode, Config, DatabaseSettings, OnFailure, Upstream
+from schemas.config import ClientTlsMode, Config, DatabaseSettings, OnFailure
 from schemas.control import CatalogueTagged, catalogue_key
 from schemas.control_keys import ControlKeyError, load_control_trust
 from schemas.events import Client, Estimate
-from schemas.local_socket import address_of
 from schemas.log import Log
 from schemas.log.place import LogPlace
 
@@ -108,7 +107,8 @@ class Worker:
         self.logins = Logins(self.tokens, config.identity, time.monotonic)
         self.tokenizer = Tokenizer(token_key(data))
         self.analyser = Analyser(self.tokenizer, max_text_bytes=config.proxy.max_statement_bytes)
-        self.cancel_keys = CancelKeys(index, secrets.token_bytes)
+        keys = CancelKeys(index, secrets.token_bytes)
+        self.cancels = Cancels(index, config.proxy.workers, data / "run", keys, loop, self.log, self._refused_cancel)
         self.scram_keys = ScramKeys()
         self._place = LogPlace.of(config.log, data / "log" / "log.db", config.audit.durability)
         self.spool = Spool.open(
@@ -143,10 +143,8 @@ class Worker:
         self._passwords: dict[str, bytes | None] = {}
         self._catalogues: dict[str, CatalogueWatch] = {}
         self._listeners: list[Listener] = []
-        self._cancel_server: asyncio.AbstractServer | None = None
         self._last_beat = 0
         self._tick_due = 0.0
-        self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
         """Record the start, then listen. Raises IngestError subclasses with the remedy."""
@@ -180,7 +178,7 @@ class Worker:
             await listener.open()
             self._listeners.append(listener)
             self.log.info("listening", address=address, databases=[d.alias for d in databases], compiled=runs_compiled())
-        await self._open_cancel_socket()
+        await self.cancels.open()
         await self._status.open()
         self.control.start()
         self._tick()
@@ -332,81 +330,12 @@ class Worker:
             self.log.error("event_lost", event_type=type, reason=str(error))
             return ""
 
-    # Cancel requests
-
-    def cancel(self, pid: int, key: bytes, host: str = "") -> None:
-        """A CancelRequest arrived from `host`: carry it out, or hand it to the worker that issued the key."""
-        owner = self.cancel_keys.owner(pid)
-        if owner == self.index:
-            if not self.cancel_keys.request(pid, key):
-                self._refused_cancel(host)
-        elif 0 <= owner < self.config.proxy.workers:
-            self._spawn(self._hand_over(owner, pid, key))
-
     def _refused_cancel(self, host: str) -> None:
         """Somebody names another's session and does not have its key: a guess. From another worker comes no address."""
         self.counted.logins_refused["cancel_key"] += 1
         if self.refusals.own(host, "cancel_key", self.clock()):
             self.note("AuthenticationFailed", self.clock(), Described.failed("", "", Client(address=host), "cancel_key"))
             self.log.info("cancel_refused", client=host)
-
-    def cancel_upstream(
-        self, upstream: Upstream, pid: int, key: bytes, tls: bool, done: Callable[[], None] | None = None
-    ) -> None:
-        """Send the server its own key; `done` is called when it has it, or cannot be told."""
-        if pid:
-            self._spawn(self._send_cancel(upstream, pid, key, tls, done))
-        elif done is not None:
-            done()
-
-    async def _send_cancel(
-        self, upstream: Upstream, pid: int, key: bytes, tls: bool, done: Callable[[], None] | None = None
-    ) -> None:
-        try:
-            await send_cancel(upstream, pid, key, tls)
-        except (IngestError, TimeoutError, OSError) as error:
-            self.log.warning("cancel_failed", reason=str(error))
-        finally:
-            if done is not None:
-                done()
-
-    def _cancel_path(self, index: int) -> Path:
-        return self.config.data_dir / "run" / f"cancel-{index}.sock"
-
-    async def _open_cancel_socket(self) -> None:
-        if self.config.proxy.workers < 2:
-            return
-        path = self._cancel_path(self.index)
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path.unlink(missing_ok=True)
-        with address_of(path) as address:
-            self._cancel_server = await asyncio.start_unix_server(self._take_cancel, address)
-        path.chmod(0o600)
-
-    async def _take_cancel(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            packet = messages.parse_startup_packet(await reader.read(messages.MAX_STARTUP_PACKET_BYTES))
-            if isinstance(packet, messages.CancelRequest) and not self.cancel_keys.request(packet.pid, packet.key):
-                self._refused_cancel("")
-        except (IngestError, OSError) as error:
-            self.log.warning("cancel_failed", reason=str(error))
-        finally:
-            writer.close()
-
-    async def _hand_over(self, owner: int, pid: int, key: bytes) -> None:
-        try:
-            with address_of(self._cancel_path(owner)) as address:
-                _, writer = await asyncio.open_unix_connection(address)
-            writer.write(messages.cancel_request(pid, key))
-            await writer.drain()
-            writer.close()
-        except OSError as error:
-            self.log.warning("cancel_failed", reason=str(error))
-
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        task = self.loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     # Time
 
@@ -481,8 +410,7 @@ class Worker:
         """Stop in order: no new connections, clients told, everything recorded and as far as possible shipped."""
         for listener in self._listeners:
             listener.close()
-        if self._cancel_server is not None:
-            self._cancel_server.close()
+        self.cancels.close()
         self._status.close()
         self.control.close()
         for watch in self._catalogues.values():

@@ -76,7 +76,7 @@ def test_a_closing_connection_whose_commit_fails_leaves_no_server_open(tmp_path:
             gate=Gate(spool, Durability.WRITE, loop),
             busy_poll=BusyPoll(loop, 0),
             clock=lambda: 1,
-            cancel_keys=None,
+            cancels=None,
             forget=lambda c: None,
             log=SimpleNamespace(error=lambda *a, **k: None),
             loop=loop,
