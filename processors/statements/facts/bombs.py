@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable, Iterator
 
 from processors.statements.facts.collector import Collector, Node
+from processors.statements.facts.moments import days_of
 from processors.statements.facts.plain import constant_of, constants_in
 from processors.statements.facts.products import product
-from processors.statements.facts.restriction import days_of
 from processors.statements.facts.scope import Scope
 from processors.statements.facts.trees import calls, columns, expressions, strings, sublinks, walk
 from schemas.events import Danger

@@ -13,52 +13,18 @@ from typing import Any
 
 from processors.statements.dangers.functions import of_function
 from processors.statements.facts.collector import NEARLY_ALL, Collector, Node
+from processors.statements.facts.moments import EARLY, LATE, NAMED, PARTS, date_part, is_bound, is_deadline
 from processors.statements.facts.plain import LONG, bare, constant_of, constants_in, is_selective, own_column, params
 from processors.statements.facts.rows import Bodies, Target, cte_bodies, join_conditions, sources, tables_read
 from processors.statements.facts.trees import calls, columns, has_query, spend, strings, sublinks, walk
+from processors.statements.facts.usual import DEAD, equates_usual, is_usual
 
 MAX_DEPTH = 60
 """Nesting looked into; a deeper condition does not restrict."""
 
-_NOW = frozenset(
-    [
-        "now",
-        "current_timestamp",
-        "clock_timestamp",
-        "statement_timestamp",
-        "transaction_timestamp",
-        "localtimestamp",
-        "current_date",
-    ]
-)
-_DEADLINE = re.compile(
-    r"expir|until|valid_to|deadline|due|_end|end_|ends|ttl|retry|next|schedul|run_at|lease|timeout|not_after|available|visible|delete",
-    re.IGNORECASE,
-)
-_SPAN = re.compile(r"(\d+)\s*([a-zA-Z]+)")
-_DAYS = {
-    "sec": 1e-5,
-    "min": 7e-4,
-    "hou": 0.04,
-    "day": 1,
-    "wee": 7,
-    "mon": 30,
-    "yea": 365,
-    "s": 1e-5,
-    "m": 7e-4,
-    "h": 0.04,
-    "d": 1,
-}
-_MADE = frozenset(
-    ("date_trunc", "make_date", "make_timestamp", "make_timestamptz", "make_interval", "to_date", "to_timestamp", "timezone")
-)
-"""Functions that make a moment of constants and parameters."""
-_EARLY, _LATE = "2000", "2090"
 _HUGE = 1_000_000_000
 _NINES = re.compile(r"-?9{5,}\Z")
 """Meant for more than there is."""
-_PARTS = {"quarter": 4, "month": 12, "day": 31, "dow": 7, "isodow": 7, "hour": 24, "minute": 60, "second": 60, "week": 53}
-"""Values that a part of a date has."""
 
 
 def restricts(node: Node | None, target: Target, facts: Collector, depth: int = MAX_DEPTH, *, negated: bool = False) -> bool:
@@ -81,7 +47,7 @@ def restricts(node: Node | None, target: Target, facts: Collector, depth: int = 
             return all(found) if every else any(found)
         case "ColumnRef":
             column = own_column(node, target, facts)
-            return column is not None and not _is_usual(column, target, facts, truth=not negated)
+            return column is not None and not is_usual(column, target, facts, truth=not negated)
         case "BooleanTest":
             if fields.get("booltesttype") in ("IS_UNKNOWN", "IS_NOT_UNKNOWN"):
                 return bool((fields["booltesttype"] == "IS_UNKNOWN") != negated)
@@ -90,7 +56,7 @@ def restricts(node: Node | None, target: Target, facts: Collector, depth: int = 
             if "ColumnRef" in arg:
                 wanted = fields.get("booltesttype", "IS_TRUE") in ("IS_TRUE", "IS_NOT_FALSE")
                 column = own_column(arg, target, facts)
-                return column is None or not _is_usual(column, target, facts, truth=wanted != negated)
+                return column is None or not is_usual(column, target, facts, truth=wanted != negated)
             return restricts(arg, target, facts, depth, negated=negated == kept)
         case "NullTest":
             return _null_test(fields, target, facts, negated=negated)
@@ -160,53 +126,6 @@ def _equals(node: Node) -> bool:
     return fields.get("kind") in ("AEXPR_OP", "AEXPR_IN", "AEXPR_OP_ANY") and strings(fields.get("name", ()))[-1:] == ["="]
 
 
-_DEAD = re.compile(r"(?:is_)?(?:soft_?)?(?:deleted|removed|archived|discarded)(?:_?(?:at|on|date|time|by))?\Z", re.IGNORECASE)
-_ALIVE = re.compile(r"(?:is_)?(?:active|enabled|alive)\Z", re.IGNORECASE)
-"""Columns by whose names nearly all rows are alike: none is deleted yet, all are in use. That counts for changes alone."""
-
-
-def _is_usual(column: str, target: Target, facts: Collector, *, truth: bool) -> bool:
-    """Tell whether a boolean column has this value in nearly all rows: by statistics, or by its name."""
-    share = facts.share_of(target.name, column, truth=truth)
-    return share >= NEARLY_ALL if share is not None else bool(facts.writes and (_ALIVE if truth else _DEAD).match(column))
-
-
-_TRUTHS = {
-    "t": True,
-    "true": True,
-    "y": True,
-    "yes": True,
-    "on": True,
-    "f": False,
-    "false": False,
-    "n": False,
-    "no": False,
-    "off": False,
-}
-
-
-def _equates_usual(column: str, value: Any, target: Target, facts: Collector) -> bool:
-    """Tell whether a column is set equal to what it is in nearly all rows; where it is no such column, no literal is read."""
-    named = facts.writes and (_ALIVE.match(column) or _DEAD.match(column))
-    if not named and facts.share_of(target.name, column, truth=True) is None:
-        return False
-    items = value.get("A_ArrayExpr", {}).get("elements", [value]) if isinstance(value, dict) else []
-    for item in items:
-        while isinstance(item, dict) and "TypeCast" in item:
-            item = item["TypeCast"].get("arg", {})
-        facts.asks_values = facts.asks_values or "ParamRef" in item
-        constant = constant_of(item, facts) if "A_Const" in item else ...
-        if constant is None:
-            share = facts.share_of(target.name, column, truth=None)
-            if share >= NEARLY_ALL if share is not None else bool(named and _DEAD.match(column)):
-                return True
-        words = constant.strip(" {}").lower().split(",") if isinstance(constant, str) else [str(constant).lower()]
-        truths = [_TRUTHS.get(w.strip(' "'), {"1": True, "0": False}.get(w)) for w in words]
-        if any(truth is not None and _is_usual(column, target, facts, truth=truth) for truth in truths):
-            return True
-    return False
-
-
 def _null_test(fields: Node, target: Target, facts: Collector, *, negated: bool) -> bool:
     column = own_column(fields.get("arg", {}), target)
     wants_null = (fields.get("nulltesttype", "IS_NULL") == "IS_NULL") != negated
@@ -216,7 +135,7 @@ def _null_test(fields: Node, target: Target, facts: Collector, *, negated: bool)
         return False  # what JSON does not hold is NULL in every row
     if wants_null and "ColumnRef" in fields.get("arg", {}):
         share = facts.share_of(target.name, column, truth=None)
-        return share < NEARLY_ALL if share is not None else not (facts.writes and _DEAD.match(column))
+        return share < NEARLY_ALL if share is not None else not (facts.writes and DEAD.match(column))
     share = facts.share_of(target.name, column, truth=None)
     few = share is not None and 1 - share >= NEARLY_ALL
     return wants_null or (not few and target.nullable is not None and column in target.nullable)
@@ -253,8 +172,8 @@ def _operator(fields: Node, target: Target, facts: Collector, depth: int, *, neg
         truths = {_constant_truth(i) for i in items} - {None}
         if len(truths) > 1 or (truths and facts.elided):
             return False
-        part = _date_part(left, facts)
-        if part is not None and (facts.elided or len(items) >= _PARTS.get(part, 366)):
+        part = date_part(left, facts)
+        if part is not None and (facts.elided or len(items) >= PARTS.get(part, 366)):
             return False
         return (name == "<>") == negated and bool(items) and all(_equates(left, i, target, facts, depth) for i in items)
     if kind == "AEXPR_OP_ANY":
@@ -273,7 +192,7 @@ def _operator(fields: Node, target: Target, facts: Collector, depth: int, *, neg
             if truth is not None and ("A_Expr" in one or "BoolExpr" in one or "NullTest" in one or "SubLink" in one):
                 return restricts(one, target, facts, depth, negated=not truth)
             if truth is not None and "ColumnRef" in one and (column := own_column(one, target, facts)):
-                return not _is_usual(column, target, facts, truth=truth)
+                return not is_usual(column, target, facts, truth=truth)
         return _equates(left, right, target, facts, depth) or _equates(right, left, target, facts, depth)
     if name in ("<", ">", "<=", ">="):
         mirrored = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}[name]
@@ -326,7 +245,7 @@ def _equates(column: Node, value: Any, target: Target, facts: Collector, depth: 
         names = {own_column(c, target, facts) for c in column["RowExpr"].get("args", ())}
         if not names - {None}:
             return False
-    elif None in names or any(_equates_usual(c, value, target, facts) for c in names if c):
+    elif None in names or any(equates_usual(c, value, target, facts) for c in names if c):
         return False
     if has_query(value):
         return _is_choice(value, target, facts, depth)
@@ -361,7 +280,7 @@ def _compares(fields: Node, name: str, target: Target, facts: Collector, depth: 
     constant = constant_of(value, facts)
     if isinstance(constant, bool):
         return False
-    part = _date_part(fields.get("lexpr", {}), facts)
+    part = date_part(fields.get("lexpr", {}), facts)
     if part is not None:
         # 2000 to 2090, as years and as seconds since 1970; of any other part a range leaves out too little.
         low, high = {"year": (2000.0, 2090.0), "epoch": (946_684_800.0, 3_786_912_000.0)}.get(part, (0.0, 0.0))
@@ -374,8 +293,8 @@ def _compares(fields: Node, name: str, target: Target, facts: Collector, depth: 
         text = constant.strip().lower()
         if not text or LONG.search(text) or text == "epoch":
             return False
-        if text in ("now", "today", "tomorrow", "yesterday"):
-            return upward or _DEADLINE.search(column) is not None
+        if text in NAMED:
+            return upward or is_deadline(column)
         if text.lstrip("+-").replace(".", "", 1).isdigit():
             number = float(text) if len(text) < 300 else float(_HUGE)
             if facts.holds_nearly_all(target.name, column, number, upward=upward):
@@ -383,46 +302,10 @@ def _compares(fields: Node, name: str, target: Target, facts: Collector, depth: 
             if not re.match(r"(?:19|20)\d\d\Z", text):
                 return 1 < number < _HUGE if upward else -_HUGE < number < _HUGE
         if text[:1].isdigit():
-            return text[:4] >= _EARLY if upward else text[:4] < _LATE
+            return text[:4] >= EARLY if upward else text[:4] < LATE
         # Words have an order that few think of: that of an enumeration leaves out nothing from its first value on.
         return not text.replace(" ", "").isalpha() and len(text) > 1 and text[:1] not in ("~", "{", "|", "}", "\x7f")
-    parts = list(calls(value))
-    if any(p not in _NOW and p not in _MADE for p in parts):
-        return False
-    if any(p in _NOW for p in parts):
-        if "A_Expr" not in value:
-            return upward or _DEADLINE.search(column) is not None
-        intervals = [c for c in constants_in(value, facts) if isinstance(c, str)]
-        if any(_far(c) for c in intervals):
-            return False
-        forward = strings(value["A_Expr"].get("name", ()))[-1:] == ["+"]
-        return forward == upward or _DEADLINE.search(column) is not None or (not forward and bool(intervals)) or not intervals
-    if parts:
-        # A moment made of constants: seconds since 1970, or a year to begin with.
-        first = next((c for c in constants_in(value, facts) if isinstance(c, int | float)), None)
-        low, high = (946_684_800, 3_786_912_000) if "to_timestamp" in parts else (2000, 2090)
-        return first is None or (first >= low if upward else first < high)
-    return True
-
-
-def _date_part(node: Any, facts: Collector) -> str | None:
-    """Return which part of a date an expression takes, None if it takes none."""
-    while isinstance(node, dict) and "TypeCast" in node:
-        node = node["TypeCast"].get("arg", {})
-    called = node.get("FuncCall", {}) if isinstance(node, dict) else {}
-    if (strings(called.get("funcname", ())) or [""])[-1] not in ("extract", "date_part"):
-        return None
-    return str(constant_of((called.get("args") or [{}])[0], facts)).lower()
-
-
-def _far(interval: str) -> bool:
-    """Tell whether an interval is none at all, or so long that nothing lies beyond it."""
-    return bool(LONG.search(interval)) or not 0 < days_of(interval) < 15 * 365
-
-
-def days_of(interval: str) -> float:
-    """Return about how many days an interval has; 0 if it says none."""
-    return sum(int(count[:9]) * _DAYS.get(unit[:3].lower(), 0.0) for count, unit in _SPAN.findall(interval))
+    return is_bound(value, column, facts, upward=upward)
 
 
 def _sublink(fields: Node, target: Target, facts: Collector, depth: int, *, negated: bool) -> bool:
