@@ -15,10 +15,11 @@ from pathlib import Path
 
 from deploy import PACKAGES
 from deploy.config import from_wire
-from deploy.layout import DataDir, write_private
+from deploy.layout import DataDir
 from deploy.limits import leave_no_core, raise_open_files
 from deploy.logs import configure
 from deploy.supervisor import FATAL, AlreadyRunningError, FatalError, owning, pid_file, reason_file
+from schemas.whole_files import write_whole
 
 ORPHAN_SECONDS = 20.0  # a child whose supervisor is gone stops in order, but not for longer than this
 
@@ -73,7 +74,7 @@ def _watch() -> None:
 
 
 def _leave(run: Path, name: str, reason: str) -> None:
-    write_private(reason_file(run, name), "\n".join(" ".join(line.split()) for line in reason.splitlines())[:4000].encode())
+    write_whole(reason_file(run, name), "\n".join(" ".join(line.split()) for line in reason.splitlines())[:4000].encode())
 
 
 if __name__ == "__main__":

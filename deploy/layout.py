@@ -10,6 +10,7 @@ from pathlib import Path
 
 from schemas.config import Config, LogKind
 from schemas.control_keys import ControlSigner, ControlTrust, create_control_key, load_control_signer, load_control_trust
+from schemas.whole_files import write_whole
 
 
 class DataDirError(Exception):
@@ -108,7 +109,7 @@ class DataDir:
             for stale in self.keys.glob(".token.key.*"):
                 stale.unlink(missing_ok=True)
             if not self.token_key.exists():
-                write_private(self.token_key, secrets.token_bytes(32))
+                write_whole(self.token_key, secrets.token_bytes(32))
         except OSError as error:
             where = error.filename or self.root
             raise DataDirError(f"data_dir: cannot write {where}: {error.strerror}; give a folder this user may write") from None
@@ -119,15 +120,3 @@ class DataDir:
 def archive_of(config: Config) -> Path:
     """Return the folder of the archive: the data directory's own, or the one that workers share."""
     return config.process.archive or DataDir(config.data_dir).archive
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Write a file only this user can read, whole or not at all, durably."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
-    try:
-        os.write(descriptor, data)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    temporary.replace(path)

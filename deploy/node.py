@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from deploy.addresses import bind
-from deploy.layout import DataDir, write_private
+from deploy.layout import DataDir
 from deploy.supervisor import FatalError, UpError
 from schemas.config import Config
 from schemas.control_keys import load_control_signer, load_control_trust
 from schemas.topics import ACTIVITY, CONTROL, EVENTS
+from schemas.whole_files import write_whole
 
 if TYPE_CHECKING:
     from deploy.api_logins import IdentityTokens
@@ -141,7 +142,7 @@ class Node:
         # In a thread: there uvicorn leaves signals alone, and ours decide what stops when.
         self._api = threading.Thread(target=self._server.run, kwargs={"sockets": [listening]}, name="api", daemon=True)
         self._api.start()
-        write_private(self._data.local_token, self._local_token.encode())
+        write_whole(self._data.local_token, self._local_token.encode())
         self._log.info("node listens", api=address)
         retained = 0.0
         while not stop.wait(0.1) and self._api.is_alive():

@@ -11,13 +11,14 @@ import secrets
 import threading
 from collections.abc import Callable
 
-from deploy.layout import DataDir, write_private
+from deploy.layout import DataDir
 from ingest.identity.tokens import Role, TokenRecord
 from query_api.links import KEY_BYTES, Links
 from query_api.notifications import Channel, Notifier, knows
 from query_api.store.reader import Reader
 from schemas.config import Config
 from schemas.events import Principal, PrincipalKind
+from schemas.whole_files import write_whole
 
 
 class NoticesError(Exception):
@@ -28,7 +29,7 @@ def links(config: Config, data: DataDir) -> Links:
     """Return what makes and reads links: under `keys/links.key`, made at first use. Taking it away ends all links."""
     path = data.keys / "links.key"
     if not path.exists():
-        write_private(path, secrets.token_bytes(KEY_BYTES))
+        write_whole(path, secrets.token_bytes(KEY_BYTES))
     key = path.read_bytes()
     if len(key) != KEY_BYTES:
         raise NoticesError(f"{path} is damaged: take it away and start again; links that were sent end with it")

@@ -31,8 +31,6 @@ from schemas.control import ApprovalDecided
 from schemas.events.approval import ApproversNeeded
 from schemas.events.base import Database, Principal, PrincipalKind
 
-APPROVER_ROLE = "approver"
-"""The role a credential must have for decisions to be taken from it, beside the groups that a rule asks for."""
 CLOCK_TOLERANCE = 60_000_000
 """How far (µs) a decision's time may lie before the request's: clocks of different machines."""
 

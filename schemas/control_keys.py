@@ -11,7 +11,6 @@ again: readers refuse what is older than what they know of its subject. ADR 0013
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from struct import Struct
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from schemas.log import Record
+from schemas.whole_files import write_beside, write_whole
 
 SIGNATURE_HEADER = "sig"
 PRIVATE, PUBLIC = "control.pem", "control.pub"
@@ -90,7 +90,7 @@ def create_control_key(keys: Path) -> bool:
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     try:
         keys.mkdir(mode=0o700, parents=True, exist_ok=True)
-        half = _written(path, pem, 0o600)
+        half = write_beside(path, pem, 0o600)
         try:
             os.link(half, path)  # of two that make one at once, one's is used
         except FileExistsError:
@@ -99,7 +99,7 @@ def create_control_key(keys: Path) -> bool:
             half.unlink()
         believed = keys / PUBLIC
         others = believed.read_bytes() if believed.exists() else b""
-        _written(believed, others + public_pem(key.public_key()), 0o644).replace(believed)
+        write_whole(believed, others + public_pem(key.public_key()), 0o644)
     except OSError as error:
         raise ControlKeyError(f"{path} cannot be made: {error.strerror}") from error
     return True
@@ -157,15 +157,3 @@ def load_control_trust(keys: Path) -> ControlTrust:
     if not 0 < len(found) <= MAX_KEYS:
         raise ControlKeyError(f"{path} holds {len(found)} public keys; there must be 1 to {MAX_KEYS}, each a PEM block")
     return ControlTrust(found)
-
-
-def _written(path: Path, data: bytes, mode: int) -> Path:
-    """Write a file beside `path`, durably; return where."""
-    half = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    try:
-        os.write(descriptor, data)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    return half

@@ -27,7 +27,6 @@ _HEADER_OF: Final = _HEADER.pack
 _CHECKED_OF: Final = _CHECKED.pack
 _END: Final = b"\n"
 FRAME_OVERHEAD: Final = _HEADER.size + len(_END)
-MAX_PAYLOAD: Final = 0x7FFF_FFFF
 
 
 class Frame:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ingest.spool.errors import SpoolError
+from schemas.whole_files import write_whole
 
 Signer = Callable[[bytes], bytes]
 
@@ -36,7 +36,7 @@ def load_or_create_signer(keys: Path, source: str) -> Signer:
     public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     beside = path.with_suffix(".pub")
     if not beside.exists() or beside.read_bytes() != public:
-        _write(beside, public, 0o644)
+        write_whole(beside, public, 0o644)
     return key.sign
 
 
@@ -44,16 +44,4 @@ def _create(path: Path) -> None:
     pem = Ed25519PrivateKey.generate().private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    _write(path, pem, 0o600)
-
-
-def _write(path: Path, data: bytes, mode: int) -> None:
-    """Put a file in place whole or not at all, on disk before it is used."""
-    half = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    fd = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
-    try:
-        os.write(fd, data)
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    half.replace(path)
+    write_whole(path, pem, 0o600)

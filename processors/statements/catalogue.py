@@ -165,16 +165,6 @@ class Catalogue:
                     found[r.qualified] = _digest([r.oid, code]) if any(code) else f"table {r.oid}"
         return found
 
-    def column_of(self, oid: int, number: int) -> tuple[str, Column] | None:
-        """Return (`schema.table`, column) for what a row description names."""
-        found: dict[int, Relation] | None = self.effects.get("by oid")
-        if found is None:
-            found = self.effects["by oid"] = {r.oid: r for rs in self.relations.values() for r in rs}
-        relation = found.get(oid)
-        if relation is None:
-            return None
-        return next(((relation.qualified, c) for c in relation.columns if c.number == number), None)
-
 
 def build(
     relations: Iterable[Relation],

@@ -44,9 +44,6 @@ class DecisionBody(BaseModel):
     reason: str = Field("", max_length=1000)
 
 
-_BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": DecisionBody.model_json_schema()}}}}
-
-
 def as_item(asked: Asked, who: Principal | None, viewer: Principal | None = None) -> dict[str, Any]:
     """An approval as the API gives it. `may_decide` and `objection` are for the one who asks; None: for nobody in particular.
 

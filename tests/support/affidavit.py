@@ -222,10 +222,6 @@ class Proxy(Affidavit):
         assert found, f"no {field} in /proc/{self.pid}/status"
         return int(found[1]) * 1024
 
-    def reset_peak(self) -> None:
-        """Forget the peak memory so far (proc(5), clear_refs 5)."""
-        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
-
 
 @contextlib.contextmanager
 def proxy(server: Postgres, overrides: Mapping[str, Any] | None = None) -> Iterator[Proxy]:

@@ -7,6 +7,7 @@ random), which must forward the same bytes and record the same events.
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from struct import pack
@@ -213,6 +214,23 @@ def play(steps: Sequence[Step], make: Callable[[], Conversation] = Conversation)
     for side, data in steps:
         conversation.say(side, data)
     return conversation.heard
+
+
+def cuts() -> list[Callable[[bytes], list[bytes]]]:
+    """Ways to cut what is sent: not at all, byte by byte, and at random."""
+
+    def at_random(seed: int) -> Callable[[bytes], list[bytes]]:
+        def cut(data: bytes) -> list[bytes]:
+            dice, pieces = random.Random(seed), []
+            while data:
+                size = dice.randint(1, 25)
+                pieces.append(data[:size])
+                data = data[size:]
+            return pieces
+
+        return cut
+
+    return [lambda d: [d], lambda d: [d[i : i + 1] for i in range(len(d))], *(at_random(s) for s in range(5))]
 
 
 def play_cut(

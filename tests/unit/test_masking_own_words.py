@@ -12,8 +12,8 @@ from ingest.masking.rows import RowMasker
 from processors.sensitivity import Scanner
 from processors.statements import Analyser, Lexing
 from tests.support import pg_conversation as pg
-from tests.support.pg_conversation import TOKENIZER, client, play_cut, server
-from tests.unit.test_pg_masking import cuts, described, make
+from tests.support.pg_conversation import TOKENIZER, client, cuts, play_cut, server
+from tests.unit.test_pg_masking import described, make
 
 SCANNER = Scanner()
 MINE, OTHER = b"ada@example.org", b"zyxwana.quorvath@example.org"

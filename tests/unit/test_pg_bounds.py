@@ -11,8 +11,8 @@ from ingest.core.actions import Cancel, Side
 from ingest.core.guarding import Bound
 from ingest.protocols.postgres.bounds import AGAIN_US, GIVE_UP_US
 from tests.support import pg_conversation as pg
-from tests.support.pg_conversation import Conversation, client, server
-from tests.unit.test_pg_guard import cuts, guarded, make_policy
+from tests.support.pg_conversation import Conversation, client, cuts, server
+from tests.unit.test_pg_guard import guarded, make_policy
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 CANCELLED = pg.error("57014", "canceling statement due to user request")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +15,7 @@ from ingest.guard.guard import MINUTE, Guard
 from processors.policy import Policy, read_bundle
 from processors.policy.context import DEFAULTS, SUBJECT
 from tests.support import pg_conversation as pg
-from tests.support.pg_conversation import Conversation, Heard, client, play_cut, server
+from tests.support.pg_conversation import Conversation, Heard, client, cuts, play_cut, server
 
 SERVER = Side.SERVER
 REFUSED = b"affidavit_refused"
@@ -48,21 +47,6 @@ def make() -> Conversation:
 
 def syntax_error() -> bytes:
     return pg.error("42601", 'syntax error at or near "affidavit_refused"')
-
-
-def cuts() -> list[Callable[[bytes], list[bytes]]]:
-    def at_random(seed: int) -> Callable[[bytes], list[bytes]]:
-        def cut(data: bytes) -> list[bytes]:
-            dice, pieces = random.Random(seed), []
-            while data:
-                size = dice.randint(1, 20)
-                pieces.append(data[:size])
-                data = data[size:]
-            return pieces
-
-        return cut
-
-    return [lambda d: [d], lambda d: [d[i : i + 1] for i in range(len(d))], *(at_random(s) for s in range(5))]
 
 
 def told(heard: Heard) -> list[tuple[str, str, str, str]]:

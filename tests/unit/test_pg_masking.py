@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from struct import pack
 
@@ -14,7 +13,7 @@ from processors.statements.catalogue import Catalogue, Column, Relation, build
 from schemas.classes import DataClass as C
 from schemas.classes import Style
 from tests.support import pg_conversation as pg
-from tests.support.pg_conversation import TOKENIZER, Conversation, client, play, play_cut, server
+from tests.support.pg_conversation import TOKENIZER, Conversation, client, cuts, play, play_cut, server
 
 SCANNER = Scanner()
 EMAIL = b"zq7.lovelace@example.org"
@@ -72,21 +71,6 @@ def described(*columns: tuple[str, int, int, int, int]) -> bytes:
     """A RowDescription of (name, table, attribute, type, format)."""
     fields = [n.encode() + b"\0" + pack(">IhIhih", table, att, oid, -1, -1, fmt) for n, table, att, oid, fmt in columns]
     return pg.message(b"T", pack(">h", len(columns)) + b"".join(fields))
-
-
-def cuts() -> list[Callable[[bytes], list[bytes]]]:
-    def at_random(seed: int) -> Callable[[bytes], list[bytes]]:
-        def cut(data: bytes) -> list[bytes]:
-            dice, pieces = random.Random(seed), []
-            while data:
-                size = dice.randint(1, 25)
-                pieces.append(data[:size])
-                data = data[size:]
-            return pieces
-
-        return cut
-
-    return [lambda d: [d], lambda d: [d[i : i + 1] for i in range(len(d))], *(at_random(s) for s in range(4))]
 
 
 ID, MAIL, NOTES = ("id", 20001, 1, INT4, 0), ("email", 20001, 2, TEXT, 0), ("notes", 20001, 3, TEXT, 0)

@@ -11,8 +11,8 @@ from ingest.core.limits import Limits
 from ingest.protocols.postgres.mistaken import TAIL, told
 from processors.statements import Analyser, Lexing, Mistake
 from tests.support import pg_conversation as pg
-from tests.support.pg_conversation import TOKENIZER, Conversation, client, play, play_cut, server
-from tests.unit.test_pg_guard import cuts, guarded, make_policy
+from tests.support.pg_conversation import TOKENIZER, Conversation, client, cuts, play, play_cut, server
+from tests.unit.test_pg_guard import guarded, make_policy
 
 OPAQUE = {"when": "'opaque' in statement.dangers", "reason": "Not known."}
 DENIES = make_policy([{"id": "no-opaque", "effect": "deny", **OPAQUE}])

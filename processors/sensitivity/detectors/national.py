@@ -11,7 +11,6 @@ from processors.sensitivity.detector import Detector, Validator, standard, varie
 from schemas.classes import DataClass
 
 _NINO = re.compile(rb"(?!BG|GB|KN|NK|NT|TN|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z]")
-_ITIN_GROUP = frozenset((*range(50, 66), *range(70, 89), *range(90, 93), *range(94, 100)))
 
 
 def _nino(value: bytes) -> bool:
