@@ -14,13 +14,7 @@ from ingest.core.actions import Action, Forward, Side
 from ingest.core.errors import ServerProtocolError
 from ingest.core.guarding import QUERY_CANCELED
 from ingest.protocols.postgres.answers import Answer, Answers
-from ingest.protocols.postgres.executions import (
-    ALLOW,
-    Denial,
-    Execution,
-    dynamic_fragment,
-    finished,
-)
+from ingest.protocols.postgres.executions import ALLOW, Denial, Execution, dynamic_fragment, finished
 from ingest.protocols.postgres.expected import Batch, Described, Parsed, Portal, Simple, current, owed
 from ingest.protocols.postgres.messages import error, message, parse_error_fields
 from ingest.protocols.postgres.mistaken import told
