@@ -141,8 +141,8 @@ class Node:
         self._server = uvicorn.Server(serving.config(self._app, API_STOP_SECONDS))
         # In a thread: there uvicorn leaves signals alone, and ours decide what stops when.
         self._api = threading.Thread(target=self._server.run, kwargs={"sockets": [listening]}, name="api", daemon=True)
+        write_whole(self._data.local_token, self._local_token.encode())  # who sees that the API answers may use it at once
         self._api.start()
-        write_whole(self._data.local_token, self._local_token.encode())
         self._log.info("node listens", api=address)
         retained = 0.0
         while not stop.wait(0.1) and self._api.is_alive():
