@@ -1,5 +1,7 @@
 """PostgreSQL's protocol: bytes in, actions out.
 
+Who uses whom, from the outside in:
+
     startup, asked, upstream_login, scram   the two logins, client's and server's
     session     one connection after them: the state that both halves share
       requests    the client's half, over `framing`; `repeats` takes what is commonest as a whole
