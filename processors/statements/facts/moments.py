@@ -9,7 +9,7 @@ from processors.statements.facts.collector import Collector, Node
 from processors.statements.facts.plain import LONG, constant_of, constants_in
 from processors.statements.facts.trees import calls, strings
 
-_NOW = frozenset(
+NOW = frozenset(
     [
         "now",
         "current_timestamp",
@@ -57,9 +57,9 @@ def is_deadline(column: str) -> bool:
 def is_bound(value: Node, column: str, facts: Collector, *, upward: bool) -> bool:
     """Tell whether rows are left out by a bound that functions make, if any do; `upward`: the column is to be greater."""
     parts = list(calls(value))
-    if any(p not in _NOW and p not in _MADE for p in parts):
+    if any(p not in NOW and p not in _MADE for p in parts):
         return False
-    if any(p in _NOW for p in parts):
+    if any(p in NOW for p in parts):
         if "A_Expr" not in value:
             return upward or is_deadline(column)
         intervals = [c for c in constants_in(value, facts) if isinstance(c, str)]

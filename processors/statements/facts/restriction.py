@@ -13,7 +13,7 @@ from typing import Any
 
 from processors.statements.dangers.functions import of_function
 from processors.statements.facts.collector import NEARLY_ALL, Collector, Node
-from processors.statements.facts.moments import EARLY, LATE, NAMED, PARTS, date_part, is_bound, is_deadline
+from processors.statements.facts.moments import EARLY, LATE, NAMED, NOW, PARTS, date_part, is_bound, is_deadline
 from processors.statements.facts.plain import LONG, bare, constant_of, constants_in, is_selective, own_column, params
 from processors.statements.facts.rows import Bodies, Target, cte_bodies, join_conditions, sources, tables_read
 from processors.statements.facts.trees import calls, columns, has_query, spend, strings, sublinks, walk
@@ -214,7 +214,7 @@ def _holds_everything(left: Node, right: Any, name: str, target: Target, facts: 
             bounds = called.get("args", [])[:2]
             sides = zip(bounds, (">=", "<="), strict=False)
             return not any(_compares({"lexpr": left, "rexpr": b}, o, target, facts, depth) for b, o in sides)
-    if name == "@>" and facts.writes and any(c in _NOW for c in calls(right)):
+    if name == "@>" and facts.writes and any(c in NOW for c in calls(right)):
         return True  # that it is in force now holds of nearly every row, as `active` does
     constant = constant_of(right, facts)
     if not isinstance(constant, str):
