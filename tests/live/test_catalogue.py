@@ -46,6 +46,10 @@ CREATE TRIGGER fuse BEFORE INSERT ON armed FOR EACH ROW EXECUTE FUNCTION on_writ
 CREATE TABLE ruled (id int);
 CREATE RULE r AS ON INSERT TO ruled DO ALSO DELETE FROM victims;
 CREATE TABLE defaulted (id int DEFAULT wipe(), b int);
+CREATE TABLE stamped (id int, at timestamptz DEFAULT now(), n int CHECK (n > abs(0)));
+CREATE TABLE watched (id int);
+CREATE POLICY seen_by ON watched USING (EXISTS (SELECT FROM people));
+ALTER TABLE watched ENABLE ROW LEVEL SECURITY;
 CREATE FUNCTION wipe_pair(a int, b int) RETURNS boolean LANGUAGE sql AS $$ SELECT wipe() = 1 $$;
 CREATE OPERATOR ### (leftarg = int, rightarg = int, function = wipe_pair);
 CREATE FUNCTION wipe_row(people) RETURNS int LANGUAGE sql AS $$ SELECT wipe() $$;
@@ -183,6 +187,14 @@ def test_functions_are_read_through(catalogue: Catalogue) -> None:
     assert facts("SELECT harmless(1)", catalogue).dangers == ()
     assert facts("SELECT lower('A'), now(), count(*), current_date, coalesce(1, 2) FROM people", catalogue).dangers == ()
     assert facts("SELECT nowhere(1)", catalogue).dangers == (Danger.UNKNOWN_CODE,)
+
+
+def test_what_the_database_evaluates_by_itself_is_a_select_of_tables_alone(catalogue: Catalogue) -> None:
+    stamped = facts("UPDATE stamped SET n = 1 WHERE id = 2", catalogue)
+    assert stamped.verbs == ("update",), "a grant to update is enough"
+    assert {"now", "abs"} <= set(stamped.functions)
+    watched = facts("UPDATE watched SET id = 1 WHERE id = 2", catalogue)
+    assert set(watched.verbs) == {"update", "select"} and "public.people" in watched.reads
 
 
 def test_partitions_and_parents_are_one(catalogue: Catalogue) -> None:

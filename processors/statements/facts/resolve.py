@@ -225,15 +225,15 @@ class _Resolution:
                 name = _short_type(column.type)
                 self._run(*self.catalogue.casts.get(name, ()), *self.catalogue.compares.get(name, ()))
                 self._run(*(self.catalogue.types.get(name, ()) if written else ()))
-            texts = [f"SELECT {e}" for e in relation.policies]
+            texts = list(relation.policies)
             if written or relation.qualified in self.facts.computed:
-                texts += [f"SELECT {e}" for e in relation.expressions]
+                texts += relation.expressions
             if written:
                 for column in relation.columns:
                     if column.default:
                         self._default(relation, column)
             for text in texts:
-                self._absorb(self._code(("text", text), text, "sql"))
+                self._expression(text)
             if relation.kind == "f":
                 self.facts.danger(Danger.FILE_ACCESS if relation.wrapper == "file_fdw" else Danger.NETWORK_EGRESS)
 
@@ -253,8 +253,7 @@ class _Resolution:
 
     def _default(self, relation: Relation, column: Column) -> None:
         """Note that a column may be given what its default's functions give."""
-        made = self._code(("text", column.default), f"SELECT {column.default}", "sql")
-        self._absorb(made)
+        made = self._expression(column.default)
         own = [name for name in made.functions if any(not f.extension for f in self.catalogue.find_functions(name))]
         self.facts.flow(f"{relation.qualified}.{column.name}", frozenset(name + RESULT for name in own))
 
@@ -384,7 +383,7 @@ class _Resolution:
             self._types((function.result,))
         self._types(function.takes)
         if function.defaults:
-            self._absorb(self._code(("text", function.defaults), f"SELECT {function.defaults}", "sql"))
+            self._expression(function.defaults)
         if function.calls:
             self._run(*function.calls)
         elif function.language in _OWN_LANGUAGES:
@@ -402,6 +401,14 @@ class _Resolution:
                 self._anywhere.update(inner.functions)
         else:
             self.facts.danger(Danger.OPAQUE if function.volatility == "v" else Danger.UNKNOWN_CODE)
+
+    def _expression(self, text: str) -> Collector:
+        """Take in what expressions do that the database evaluates by itself: read as a SELECT, which they are of tables alone."""
+        made = self._code(("expression", text), f"SELECT {text}", "sql")
+        if not made.reads:
+            made.verbs.pop("select", None)
+        self._absorb(made)
+        return made
 
     def _code(self, key: object, text: str, language: str) -> Collector:
         made: Collector | None = self.catalogue.effects.get(key)
