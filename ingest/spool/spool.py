@@ -68,8 +68,19 @@ FLUSH_SECONDS = 10.0
 
 _NEVER = 1 << 62
 
-_Open = tuple[int, int, int, bytes, bytes, bytes]
-"""An open intent: bytes reserved, number, at, context, statement, dynamic."""
+
+class _Open:
+    """An open intent, `size` the bytes reserved for it. No tuple: compiled, numbers would be put into objects and out again."""
+
+    __slots__ = ("at", "context", "dynamic", "number", "size", "statement")
+
+    def __init__(self, size: int, number: int, at: int, context: bytes, statement: bytes, dynamic: bytes) -> None:
+        self.size = size
+        self.number = number
+        self.at = at
+        self.context = context
+        self.statement = statement
+        self.dynamic = dynamic
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +257,7 @@ class Spool:
         first = self._definitions.get(context) or self._define(context)
         second = self._definitions.get(statement) or self._define(statement)
         self._records.append(encode_intent(number, at, first, second, dynamic))
-        self._open[number] = (size, number, at, context, statement, dynamic)
+        self._open[number] = _Open(size, number, at, context, statement, dynamic)
         return number
 
     def conclude(self, intent: int, outcome: bytes) -> None:
@@ -255,7 +266,7 @@ class Spool:
         if entry is None:
             raise SpoolError(f"spool {self.directory}: intent {intent} is not open")
         del self._open[intent]
-        self._reserved -= entry[0]
+        self._reserved -= entry.size
         self._seq = seq = self._seq + 1
         self._outcomes.append(encode_outcome(intent, seq, outcome))
         self._ended.append(entry)
@@ -405,12 +416,13 @@ class Spool:
         definitions: dict[bytes, int] = {}
         records: list[bytes] = []
         for entries in (self._ended, self._open.values()):
-            for _, number, at, context, statement, dynamic in entries:
-                for fragment in (context, statement):
+            for entry in entries:
+                for fragment in (entry.context, entry.statement):
                     if fragment not in definitions:
                         definitions[fragment] = len(definitions) + 1
                         records.append(encode_definition(definitions[fragment], fragment))
-                records.append(encode_intent(number, at, definitions[context], definitions[statement], dynamic))
+                first, second = definitions[entry.context], definitions[entry.statement]
+                records.append(encode_intent(entry.number, entry.at, first, second, entry.dynamic))
         payload = self._head(self._files.segment.frames) + b"".join(records + self._outcomes)
         self._files.rotate(payload, len(payload) + self._reserved + SLACK)
         self._definitions = definitions
