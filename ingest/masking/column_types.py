@@ -5,6 +5,15 @@ from __future__ import annotations
 import re
 
 _MODIFIER = re.compile(r"\([^)]*\)")
+RANGES = {
+    "int4range": "integer",
+    "int8range": "bigint",
+    "numrange": "numeric",
+    "tsrange": "timestamp without time zone",
+    "tstzrange": "timestamp with time zone",
+    "daterange": "date",
+}
+"""What the ends of a range are."""
 DOCUMENTS = frozenset(("json", "jsonb", "xml", "hstore", "tsvector"))
 BUILTIN = frozenset(
     [

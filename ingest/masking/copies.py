@@ -1,21 +1,24 @@
 """Rewrites the rows of COPY … TO STDOUT by a plan: text, CSV and binary. A CopyData message is a row, as PostgreSQL sends them.
 
-No type is on the wire, so a masked value is NULL, whatever its column. Free text is searched as it stands, its escapes undone.
+No type is on the wire: a masked column of a table looks as in any result, by its type in the catalogue; what is computed, or of a
+type that is not known, is NULL. Free text is searched as it stands, its escapes undone.
 What cannot be cut into fields for certain (an encoding whose letters hold delimiters, a line that does not end) is an error.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from struct import Struct
 
-from ingest.masking.cells import REDACTED
+from ingest.masking.cells import JSON, JSONB, REDACTED, TEXTS, XML, masked
 from ingest.masking.plan import ColumnPlan, Treatment
 from ingest.masking.rows import Exposure
 from ingest.masking.structures import ANYONE, MAX_BYTES, Members, names_keys
+from ingest.masking.tags import CatalogueTags
 from processors.sensitivity import Scanner
+from processors.statements import Tokenizer
 from processors.statements.statement import CopyFormat
 from schemas.classes import DataClass
 
@@ -32,8 +35,60 @@ _UNESCAPE = re.compile(rb"\\(.)", re.DOTALL)
 Field = bytes | None
 
 
+_TYPES = {
+    "text": 25,
+    "character varying": 1043,
+    "character": 1042,
+    "name": 19,
+    "json": JSON,
+    "jsonb": JSONB,
+    "xml": XML,
+    "smallint": 21,
+    "integer": 23,
+    "bigint": 20,
+    "real": 700,
+    "double precision": 701,
+    "numeric": 1700,
+    "date": 1082,
+    "timestamp without time zone": 1114,
+    "timestamp with time zone": 1184,
+}
+"""Of the types that a mask other than NULL fits: their oids by name."""
+_SIZED = re.compile(r"character(?: varying)?\((\d+)\)")
+_MODIFIER = re.compile(r"\([^)]*\)")
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A field's column, where it is one of a table as it is: `type_oid` 0 where none is known, `size` in letters, 0 for any."""
+
+    table: int = 0
+    attribute: int = 0
+    type_oid: int = 0
+    size: int = 0
+
+
+def stored(tags: CatalogueTags | None, names: Iterable[str] | None, count: int) -> list[Stored]:
+    """Return the columns of a COPY of `count` fields, by `Shape.stored`: none is known where one of their tables is not."""
+    found: list[Stored] = []
+    for name in names or ():
+        if not name:
+            found.append(Stored())
+            continue
+        table, _, column = name.rpartition(".")
+        relations = tags.catalogue.find(*table.split(".", 1)) if tags is not None and "." in table else ()
+        named = tags.named(relations[0], column) if tags is not None and len(relations) == 1 else []
+        if not named:
+            return [Stored()] * count
+        for one in named:
+            size = _SIZED.fullmatch(one.type)
+            type_oid = _TYPES.get(_MODIFIER.sub("", one.type), 0)
+            found.append(Stored(relations[0].oid, one.number, type_oid, int(size[1]) if size is not None else 0))
+    return found if len(found) == count else [Stored()] * count
+
+
 class CopyMasker:
-    """Masks one COPY. `plan` None: how many columns there are is not known, and every value is masked."""
+    """Masks one COPY. `sizes` say how many letters a mask of each field may have."""
 
     def __init__(
         self,
@@ -41,8 +96,10 @@ class CopyMasker:
         form: CopyFormat,
         encoding: str,
         scanner: Scanner,
+        tokenizer: Tokenizer,
         names: Callable[[ColumnPlan], str],
         clear: frozenset[DataClass] = frozenset(),
+        sizes: Sequence[int] = (),
     ) -> None:
         if not _SAFE.match(form.encoding or encoding):
             raise ValueError(f"rows in encoding {(form.encoding or encoding)[:40]!r} cannot be cut into fields for certain")
@@ -50,6 +107,8 @@ class CopyMasker:
         self.exposure = Exposure()
         self.passes = all(c.treatment is Treatment.PASS for c in self.plan)
         self._scanner = scanner
+        self._tokenizer = tokenizer
+        self._sizes = (*sizes, *(0 for _ in self.plan[len(sizes) :]))
         self._clear = clear
         self._members = Members(scanner, clear, self._found)
         self._names = names
@@ -115,14 +174,21 @@ class CopyMasker:
             if column.treatment is Treatment.PASS:
                 self.exposure.add(column, self._names(column), 1, False)
                 continue
-            after = None if column.treatment in (Treatment.MASK, Treatment.STATEMENT) else self._searched(value)
+            hidden = column.treatment in (Treatment.MASK, Treatment.STATEMENT)
+            after = self._hidden(value, column, self._sizes[n]) if hidden else self._searched(value, column)
             if after is not value:
                 changed = True
                 fields[n] = after
                 self.exposure.add(column, "", 1, True)
         return changed
 
-    def _searched(self, value: bytes) -> Field:
+    def _hidden(self, value: bytes, column: ColumnPlan, size: int) -> Field:
+        if not column.type_oid or column.treatment is Treatment.STATEMENT:
+            return None
+        after = masked(value, column.data_class, column.style, column.type_oid, self._binary, self._tokenizer)
+        return after if after is None or not size or len(after) <= size else None
+
+    def _searched(self, value: bytes, column: ColumnPlan) -> Field:
         """Free text with the values found in it masked; NULL where escapes could hide one, or bytes are not text.
 
         A document keeps its structure, whatever its type; a jsonb in binary format begins with its version.
@@ -138,7 +204,7 @@ class CopyMasker:
                 return None
         if names_keys(value, ANYONE, self._clear):  # a document is a part of it
             return None
-        if b"\\" in value or (spans and self._binary):
+        if (column.type_oid not in TEXTS or value[:2] == b"\\x") and (b"\\" in value or (spans and self._binary)):
             return None
         if not spans:
             return value

@@ -10,13 +10,13 @@ from typing import Protocol
 
 from ingest.masking.lineage import CARRIES_NOTHING, Carried, Learned, Register, Table, carried, meant
 from ingest.masking.observations import Observations
-from ingest.masking.plan import ColumnPlan
+from ingest.masking.plan import SPEAKING, ColumnPlan
 from ingest.masking.sight import Sight, look
 from ingest.masking.tags import EVERY, PROSE, CatalogueTags, Classes, Override, no_override
 from processors.sensitivity import Scanner
 from processors.sensitivity.columns import by_name
 from processors.statements import Statement, Tokenizer
-from processors.statements.catalogue import Catalogue
+from processors.statements.catalogue import FIRST_OWN_OID, Catalogue
 from processors.statements.facts.names import Namer
 from schemas.classes import DataClass, Style
 from schemas.events import Danger
@@ -257,7 +257,9 @@ class DatabaseMasking:
                 self.learned.make(to, Table(known.names, dict(known.held)))
 
     def _tagged(self, catalogue: Catalogue, kept: Mapping[tuple[int, int], Classes]) -> CatalogueTags:
-        return CatalogueTags(catalogue, self.tokenizer, self.scanner, self._override, kept, self._observations, self.learned.of)
+        tags = CatalogueTags(catalogue, self.tokenizer, self.scanner, self._override, kept, self._observations, self.learned.of)
+        tags.speaking = frozenset(c for c in DataClass if self.styles.get(c, self.default) in SPEAKING)
+        return tags
 
     def changed(self, names: Iterable[str]) -> None:
         """These objects are others than the snapshot has them, until one that is read from now on."""
@@ -281,7 +283,7 @@ class DatabaseMasking:
     def observed(self, column: ColumnPlan, values: int, found: bool) -> None:
         """Values of an untagged column were seen: what was found in them tags it from now on."""
         where = column.table, column.attribute
-        if not column.table or self._tags is None:
+        if column.table < FIRST_OWN_OID or self._tags is None:
             return
         if found:
             self._tags.kept[where] = PROSE
@@ -337,10 +339,14 @@ class DatabaseMasking:
         found: list[Danger] = []
         if behind(_SHOWN) & clear:
             found.append(Danger.SENSITIVE_READ)
-        asked = behind(_ASKED, statement.shape.null_tested)
+        # What DO reads it shows to nobody: its code goes by it, and says how it went.
+        asked = behind(_ASKED if facts.verbs[:1] != ("do",) else _ASKED | _SHOWN, statement.shape.null_tested)
         if statement.shape.asks_handed:
             handed = tags.behind(statement.shape.handed, touched)
             asked |= (sight.touched or EVERY) if handed is None else handed
+        if not all(map(tags.is_own, statement.shape.asking)):  # a condition on what a function gives
+            by_code = tags.any_of(statement.shape.code_reads)
+            asked |= (sight.touched or EVERY) if by_code is None else by_code
         if asked - clear:
             found.append(Danger.INFERENCE)
         return tuple(found)

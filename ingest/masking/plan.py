@@ -30,6 +30,10 @@ class ColumnTags(Protocol):
         """Return whether too little was seen of an untagged column to believe that it holds nothing."""
         ...
 
+    def derived(self, table_oid: int, attribute: int) -> bool:
+        """Return whether a column may hold what was computed."""
+        ...
+
     def has(self, table_oid: int) -> bool:
         """Return whether a table is known."""
         ...
@@ -125,6 +129,8 @@ def plan_result(
             table = attribute = 0
         watched = watch if table == 0 else tags is not None and tags.watched(table, attribute)
         plan = planned(classes, principal, type_oid, code != 0, table, attribute, watched)
+        if table and tags is not None:
+            plan = only_stored(plan, tags)
         if plan.treatment is Treatment.MASK and table and tags is not None and tags.is_statement(table, attribute):
             plan = replace(plan, treatment=Treatment.STATEMENT, data_class=DataClass.FREE_TEXT)
         plans.append(plan)
@@ -161,6 +167,16 @@ def planned(
     if len(hidden) > 1 or table == 0:
         style = Style.REDACT if table == 0 and style is not Style.NULL else _strict(style)
     return ColumnPlan(Treatment.MASK, type_oid, binary, data_class, style, classes, table, attribute)
+
+
+SPEAKING = (Style.PARTIAL, Style.TOKEN, Style.BUCKET)
+"""What tells something of a value: of a value as it is what it should, of a part or a mixture what it should not."""
+
+
+def only_stored(plan: ColumnPlan, tags: ColumnTags) -> ColumnPlan:
+    """Return the plan of a table's column, redacted where it may hold what was computed."""
+    speaks = plan.treatment is Treatment.MASK and plan.style in SPEAKING
+    return replace(plan, style=Style.REDACT) if speaks and tags.derived(plan.table, plan.attribute) else plan
 
 
 def _strict(style: Style) -> Style:

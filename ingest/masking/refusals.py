@@ -23,6 +23,10 @@ _SAID = {
         "It would write {} to a column that is shown. Write it to one that is known to hold the same (by its name, or a comment"
         " on it), or leave it out."
     ),
+    Leak.REWORKED: (
+        "It would write something made of {} to a column whose masks keep a part, or are equal for equal values. Write values"
+        " there as they are, or to a temporary table."
+    ),
     Leak.WRITTEN_BY_CODE: (
         "A function or trigger that it runs writes to columns that are shown, and may write {} there. Use no such column with it,"
         " or let an application do it that may see them."

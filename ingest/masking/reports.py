@@ -40,6 +40,8 @@ _SKIPPING = frozenset((b"DropErrorMsgNonExistent", b"does_not_exist_skipping"))
 """Where it says of names in the statement that there is nothing to drop."""
 _NAMING = frozenset((b"23", b"25", b"26", b"28", b"34", b"3D", b"3F", b"40", b"42", b"55", b"57"))
 """Classes of SQLSTATE whose messages name objects."""
+_RAISED = frozenset((b"P0001", b"P0002", b"P0003", b"P0004", b"00000", b"01000"))
+"""What the server gives to RAISE, STRICT and ASSERT that name no SQLSTATE, and what many do."""
 _QUOTED = re.compile(rb'"([^"]*)"')
 _NUMBER = re.compile(rb"[\w.$]*\d[\w.$]*")
 _VALUE = re.compile(rb"[\"'0-9\x80-\xff]")
@@ -65,7 +67,7 @@ def without_values(body: bytes, text: str, code: bool) -> bytes:
             value = HIDDEN if raised else _detail(value)
         elif raised and kind in b"Hstcdn":
             continue
-        elif raised and kind == ord("C") and routine == b"exec_stmt_raise" and value[:2] not in (b"P0", b"00", b"01"):
+        elif raised and kind == ord("C") and routine == b"exec_stmt_raise" and value not in _RAISED:
             value = b"P0001"  # five letters of the raiser's choice
         out.append(bytes((kind,)) + value)
     return b"\x00".join(out) + b"\x00\x00"

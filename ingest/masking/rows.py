@@ -41,6 +41,10 @@ MAX_ROW = 16 * 1024**2
 _LENGTH = Struct(">i")
 
 
+_OF_EXTENSIONS = 16384
+"""Types of extensions and the database's own have larger oids (FirstNormalObjectId)."""
+
+
 class Exposure:
     """Counts cells that are not NULL: by class those seen and those masked, by column those shown in clear."""
 
@@ -176,6 +180,8 @@ class RowMasker:
             rows = range(len(values))
         elif type_oid in ARRAYS or type_oid in DOCUMENT_ARRAYS:
             rows = by_cell.keys() | {row for row, v in enumerate(values) if b"{" in v or b"[" in v or len(v) > MAX_BYTES}
+        elif column.binary and type_oid >= _OF_EXTENSIONS:
+            rows = range(len(values))  # an hstore's keys speak
         elif (b"{" in every or b"[" in every or b'"' in every) and type_oid != BYTEA and readable(type_oid, doubt):
             # A document, or one among the members of what it is, or a part of one.
             rows = by_cell.keys() | {row for row, v in enumerate(values) if b"{" in v or b"[" in v or b'"' in v}

@@ -31,3 +31,33 @@ def _secret() -> dict[str, frozenset[str]]:
 
 SECRET: Mapping[str, frozenset[str]] = _secret()
 """Columns of the server's own relations that nobody is to see, by `schema.relation`."""
+
+DEFINING = frozenset(
+    (  # noqa: SIM905 - a list of words
+        "pg_get_expr pg_get_constraintdef pg_get_viewdef pg_get_ruledef pg_get_indexdef pg_get_triggerdef pg_get_functiondef "
+        "pg_get_function_sqlbody pg_get_function_arguments pg_get_function_arg_default pg_get_statisticsobjdef "
+        "pg_get_statisticsobjdef_expressions pg_get_statisticsobjdef_columns pg_get_partition_constraintdef pg_get_partkeydef "
+        "obj_description col_description shobj_description enum_range enum_first enum_last"
+    ).split()
+)
+"""The server's functions that say how something is defined, constants in it among that."""
+DEFINED = {
+    "pg_catalog.pg_views": ("definition",),
+    "pg_catalog.pg_matviews": ("definition",),
+    "pg_catalog.pg_rules": ("definition",),
+    "pg_catalog.pg_indexes": ("indexdef",),
+    "pg_catalog.pg_policies": ("qual", "with_check"),
+    "pg_catalog.pg_proc": ("prosrc",),
+    "pg_catalog.pg_enum": ("enumlabel",),
+    "pg_catalog.pg_description": ("description",),
+    "pg_catalog.pg_shdescription": ("description",),
+    "information_schema.columns": ("column_default", "generation_expression"),
+    "information_schema.domains": ("domain_default",),
+    "information_schema.attributes": ("attribute_default",),
+    "information_schema.parameters": ("parameter_default",),
+    "information_schema.check_constraints": ("check_clause",),
+    "information_schema.views": ("view_definition",),
+    "information_schema.routines": ("routine_definition",),
+    "information_schema.triggers": ("action_condition", "action_statement"),
+}
+"""The same of its relations: text that is searched for values."""

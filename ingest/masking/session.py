@@ -14,11 +14,11 @@ import orjson
 
 from ingest.core.guarding import Answer, Emergency, Hold, Judgement, Request, SessionGuard
 from ingest.core.masking import Masking, Rows
-from ingest.masking.copies import CopyMasker
+from ingest.masking.copies import CopyMasker, stored
 from ingest.masking.database import DatabaseMasking
 from ingest.masking.lineage import CARRIES_NOTHING, MAX_OWN, Carried, Table
 from ingest.masking.own_words import OwnWords
-from ingest.masking.plan import ColumnPlan, MaskPlan, Treatment, plan_result, planned
+from ingest.masking.plan import ColumnPlan, MaskPlan, Treatment, only_stored, plan_result, planned
 from ingest.masking.refusals import refusal
 from ingest.masking.reports import without_values
 from ingest.masking.rows import MAX_ROW, RowMasker
@@ -187,6 +187,7 @@ class SessionMasking(Masking):
         tags = self._database.tags
         return (
             tags is not None
+            and tags.catalogue.temporary_first
             and self._there.has(names)
             and not any(tags.catalogue.find("?", name) for name in names)
             and names.isdisjoint(name.rpartition(".")[2] for name in statement.shape.qualified)
@@ -338,8 +339,17 @@ class SessionMasking(Masking):
         count = int.from_bytes(header[1:3], "big")
         principal = self._strict if strict else self.shown(sight)
         computed = sight.computed if self._there.has(sight.temporary) else _unknown
-        plan = [planned(computed(n, count), principal, 25, False, watched=sight.watch) for n in range(count)]
-        return CopyMasker(plan, form, encoding, self._database.scanner, self._database.name_of, principal.clear)
+        database, binary = self._database, form.format == "binary"
+        certain = not sight.doubted and not sight.temporary
+        columns = stored(database.tags, sight.stored if certain else None, count)
+        plan = [
+            planned(computed(n, count), principal, c.type_oid, binary, c.table, c.attribute, sight.watch)
+            for n, c in enumerate(columns)
+        ]
+        tags = database.tags
+        plan = [only_stored(p, tags) if p.table and tags is not None else p for p in plan]
+        sizes = [c.size for c in columns]
+        return CopyMasker(plan, form, encoding, database.scanner, database.tokenizer, database.name_of, principal.clear, sizes)
 
     def counter(self, sight: Sight) -> RowMasker:
         """Return what counts rows that nothing masks and nothing describes, by what the statement may show."""

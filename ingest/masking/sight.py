@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ingest.masking.server_views import TELLING
+from ingest.masking.server_views import DEFINED, DEFINING, TELLING
 from ingest.masking.structures import member
 from ingest.masking.tags import EVERY, NOTHING, PROSE, CatalogueTags, Classes
 from processors.statements import Statement
@@ -65,6 +65,7 @@ class Leak(StrEnum):
     COMPARED = "compared"
     COUNTED = "counted"
     COPIED = "copied"
+    REWORKED = "reworked"
     WRITTEN_BY_CODE = "written_by_code"
     HANDED_OVER = "handed_over"
 
@@ -78,7 +79,7 @@ class Sight:
     shows. `watch`: it touches untagged columns of which too little was seen. `doubted`: the snapshot has not the objects as they
     are now. `temporary`: it names temporary tables of the session by these short names, whose columns are among these while they
     are there. `granted_by`: the session has grants, and what they let this statement show counts. `said`: constants that
-    the client itself wrote into an EXPLAIN.
+    the client itself wrote into an EXPLAIN. `stored` are the tables' columns that COPY shows, as `Shape.stored`.
     """
 
     front: tuple[Classes | None, ...] = ()
@@ -95,6 +96,7 @@ class Sight:
     granted_by: Statement | None = None
     temporary: frozenset[str] = frozenset()
     said: tuple[bytes, ...] = ()
+    stored: tuple[str, ...] | None = None
 
     def computed(self, n: int, count: int) -> Classes | None:
         """Return the classes behind column `n` of `count`."""
@@ -135,6 +137,8 @@ def look(statement: Statement, tags: CatalogueTags | None) -> Sight | None:
     code = code or any(name.rpartition(".")[2] in tags.catalogue.functions for name in facts.functions)
     held = [tags.any_of((name,)) for name in touched]
     if all(h == NOTHING for h in held) and not foreign and (shape.keys == () or not touched):
+        if not DEFINING.isdisjoint(called) or not DEFINED.keys().isdisjoint(touched):
+            return Sight(rest=NOTHING, code=code, touched=NOTHING, watch=True)
         if any(map(tags.watching, touched)):
             plain = facts.verbs == ("select",) and not facts.writes and not code
             if not plain or tags.watching_any((c.name for c in facts.columns), touched):
@@ -155,7 +159,8 @@ def look(statement: Statement, tags: CatalogueTags | None) -> Sight | None:
         front, back, rest = tuple(map(_whole, front)), tuple(map(_whole, back)), _whole(rest)
     elif rest is not None:
         rest = member(rest | PROSE, shape.keys, touched) if shape.keys != () else rest
-    return Sight(front, back, rest, exact, code, leaks, everything, watch=any(map(tags.watching, touched)), reasons=reasons)
+    watch = any(map(tags.watching, touched))
+    return Sight(front, back, rest, exact, code, leaks, everything, watch=watch, reasons=reasons, stored=shape.stored)
 
 
 def _by_name(statement: Statement, tags: CatalogueTags | None) -> Sight:
@@ -316,6 +321,9 @@ def _leaks(
         found[Leak.COPIED] |= EVERY if by_code is None else by_code
     for target, names in shape.flows:
         found[Leak.COPIED] |= _unmasked(target, behind(names), names, tags)
+        if target in shape.reworked and _held(target, tags) & tags.speaking:
+            # Of a@ and a name, a mask would keep the name; equal masks of single letters spell the word.
+            found[Leak.REWORKED] |= behind(names) - PROSE
     if shape.code_writes:
         # A variable of a function's may hold anything that the function has read, or was given.
         written = [columns for name in shape.code_writes if (columns := tags.columns(name)) is not None]
@@ -364,6 +372,18 @@ def _member(classes: Classes, keys: tuple[str, ...] | None, touched: tuple[str, 
         return classes
     told = [member(PROSE, (key,), touched) or NOTHING for key in keys]
     return NOTHING.union(*told) if all(c - PROSE for c in told) else classes
+
+
+def _held(target: str, tags: CatalogueTags) -> Classes:
+    """Return the classes of a target column: of a temporary table none, for what is there is shown as what is computed."""
+    table, _, column = target.rpartition(".")
+    short = table.rpartition(".")[2]
+    if table.startswith("pg_temp") or short in tags.temporary:
+        return NOTHING
+    columns = tags.columns(table)
+    if columns is None:
+        return tags.of_new(short, column)
+    return columns[column] if column in columns else NOTHING.union(*columns.values())
 
 
 def _unmasked(target: str, classes: Classes, behind: Iterable[str], tags: CatalogueTags) -> Classes:

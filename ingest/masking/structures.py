@@ -36,7 +36,7 @@ MAX_FIELDS = 1664
 _TOKEN = re.compile(rb'\s*(?:("(?:[^"\\\x00-\x1f]|\\.)*")|([{}\[\],:])|(true|false|null|-?[0-9][0-9.eE+-]*))')
 _STRING = re.compile(rb'"((?:[^"\\]|\\.)*+)(?:"(\s*+:)?|\\?\Z)', re.DOTALL)
 """A string and whether it is a key; one that does not end is taken to the end, so that no byte is looked at from two quotes."""
-_ANY_KEY = re.compile(rb'(?=(?:"|\A)([^"\\]{1,128})\\*"\s*+:)')
+_ANY_KEY = re.compile(rb'(?=(?:"|\A)([^"\\]{1,128})\\*"\s*+(?::|=>))')
 """What looks like a key wherever it stands: in text that a document is a part of, quotes before it may be of anything."""
 _ELEMENT = re.compile(rb'([{},])|"((?:[^"\\]|\\.)*)"|([^{},"\\]+)', re.DOTALL)
 _BOUNDS = re.compile(rb"(?:\[-?[0-9]+:-?[0-9]+\])+=")
@@ -75,12 +75,32 @@ def has_keys(text: bytes, above: bytes, clear: frozenset[DataClass]) -> bool:
 
 def names_keys(text: bytes, above: bytes, clear: frozenset[DataClass]) -> bool:
     """Return whether text that is no document has what looks like keys of a class that is not clear, as a part of it may have."""
-    if b'"' not in text or b":" not in text:
+    if text[:2] == b"\0\0" and not _telling(_hstore_keys(text), above) <= clear:
+        return True
+    if b'"' not in text or (b":" not in text and b"=>" not in text):
         return False
     if len(text) > MAX_BYTES:
         return True
     keys = tuple(dict.fromkeys(_ANY_KEY.findall(text)))
     return len(keys) > 256 or not _telling(keys, above) <= clear
+
+
+def _hstore_keys(value: bytes) -> tuple[bytes, ...]:
+    """Return the keys of an hstore in binary format: a count, then each key and value behind its length; none of what is none."""
+    keys: list[bytes] = []
+    try:
+        (count,) = _INT.unpack_from(value)
+        at = 4
+        while at < len(value):
+            (size,) = _INT.unpack_from(value, at)
+            keys.append(value[at + 4 : at + 4 + size])
+            (held,) = _INT.unpack_from(value, at + 4 + size)
+            if size < 0 or len(value) > MAX_BYTES:
+                return ()
+            at += 8 + size + max(0, held)
+    except error:
+        return ()
+    return tuple(dict.fromkeys(keys)) if len(keys) == count and at == len(value) else ()
 
 
 @lru_cache(maxsize=1024)

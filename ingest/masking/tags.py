@@ -7,14 +7,15 @@ all else. A column that had classes keeps them when it is renamed or its comment
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 
 import orjson
 
-from ingest.masking.column_types import BUILTIN, DOCUMENTS, NEVER_TEXT, base_of, without_modifier
+from ingest.masking.column_types import BUILTIN, DOCUMENTS, NEVER_TEXT, RANGES, base_of, without_modifier
 from ingest.masking.observations import Observations
-from ingest.masking.server_views import SECRET, SERVERS_SCHEMAS, STATEMENTS, STATEMENTS_IN_QUERY, TELLING
+from ingest.masking.server_views import DEFINED, SECRET, SERVERS_SCHEMAS, STATEMENTS, STATEMENTS_IN_QUERY, TELLING
 from ingest.masking.structures import member
 from processors.sensitivity import Column as Described
 from processors.sensitivity import Scanner, classify
@@ -68,6 +69,8 @@ class CatalogueTags:
         self._made: Mapping[str, Mapping[str, Classes]] = {}
         self.temporary: frozenset[str] = frozenset()
         """Of the tables made, temporary ones of the session, by short name: what is put into them is known."""
+        self.speaking: Classes = NOTHING
+        """Those whose masks keep a part of a value, or are equal for equal values."""
         self.kept: dict[tuple[int, int], Classes] = dict(kept or {})
         self._namer = Namer(tokenizer, ())
         self._scanner = scanner
@@ -78,6 +81,7 @@ class CatalogueTags:
         self._known: dict[int, dict[int, Classes]] = {}
         self._named: dict[str, dict[str, Classes] | None] = {}
         self._families: dict[int, Mapping[str, Classes]] = {}
+        self._derived: dict[tuple[int, int], bool] = {}
         self._open: set[int] = set()
 
     def with_made(self, made: Mapping[str, Mapping[str, Classes]], temporary: frozenset[str] = frozenset()) -> CatalogueTags:
@@ -108,6 +112,39 @@ class CatalogueTags:
             return None if held else NOTHING
         return EVERY if columns.get(attribute) in held else NOTHING
 
+    def derived(self, table_oid: int, attribute: int) -> bool:
+        """Return whether a column may hold what was computed: a view's, if it is none of a table's, one that was filled."""
+        relation = self._by_oid.get(table_oid)
+        column = next((c for c in relation.columns if c.number == attribute), None) if relation is not None else None
+        if relation is None or column is None:
+            return True
+        if (relation.oid, attribute) not in self._derived:
+            self._derived[relation.oid, attribute] = True  # a view that refers to itself
+            self._derived[relation.oid, attribute] = self._is_derived(relation, column)
+        return self._derived[relation.oid, attribute]
+
+    def _is_derived(self, relation: Relation, column: Column) -> bool:
+        kin = [other for name in relation.kin for other in self.catalogue.find(*name.split(".", 1))]
+        if column.generated or any(self._learned(r, c) for r in (relation, *kin) for c in r.columns if c.name == column.name):
+            return True
+        if relation.kind not in ("v", "m"):
+            code = [f.body for _, name in relation.triggers for f in self.catalogue.find_functions(name)]
+            word = re.compile(rf"\b{re.escape(column.name)}\b|\bNEW\s*:?=|\bINTO\s+NEW\b", re.IGNORECASE)
+            return any(
+                map(word.search, (*code, *(text for _, text in relation.rules)))
+            )  # of what a trigger or a rule names, it may make something
+        try:
+            [entry] = orjson.loads(tree_json(relation.definition))["stmts"]
+            made = collect(entry["stmt"], self._namer, elided=False, catalogue=None)
+        except Exception:  # what cannot be read may compute anything
+            return True
+        places = made.stored or ()
+        name = places[relation.columns.index(column)] if len(places) == len(relation.columns) else ""
+        table, _, short = name.rpartition(".")
+        found = self.catalogue.find(*table.split(".", 1)) if "." in table else ()
+        named = self.named(found[0], short) if len(found) == 1 else []
+        return len(named) != 1 or self.derived(found[0].oid, named[0].number)
+
     def name_of(self, table_oid: int, attribute: int) -> str:
         """Return `schema.table.column` of a column, empty if the snapshot does not know it."""
         found = self._column(table_oid, attribute)
@@ -125,6 +162,9 @@ class CatalogueTags:
 
     def watched(self, table_oid: int, attribute: int) -> bool:
         """Return whether too little was seen of an untagged column to believe that it holds nothing."""
+        if table_oid < FIRST_OWN_OID:
+            name, columns = self.catalogue.system.get(table_oid, ("", {}))
+            return columns.get(attribute) in DEFINED.get(name, ())
         found = self._column(table_oid, attribute)
         return found is not None and self._watches(*found)
 
@@ -454,6 +494,7 @@ class CatalogueTags:
     def _described(self, relation: Relation, column: Column) -> Classes:
         kind, base = without_modifier(column.type), base_of(column.type)
         if base in BUILTIN:
+            kind = RANGES.get(base, kind)
             found = classify(Described(table=relation.name, name=column.name, type=kind, comment=column.comment), self._scanner)
             return found or (PROSE if base in DOCUMENTS else NOTHING)
         # A domain, an enumeration, a row of a table, or what an extension adds: its own name speaks, too.

@@ -36,6 +36,7 @@ AFTER_DDL_SECONDS = 0.3
 RETRY_SECONDS = 30.0
 
 _OBJECTS = (
+    "SET LOCAL search_path = ''",
     queries.RELATIONS,
     queries.FUNCTIONS,
     queries.EVENT_TRIGGERS,
@@ -45,6 +46,8 @@ _OBJECTS = (
     queries.SYSTEM,
 )
 _UNTOLD = frozenset((StatementFlag.OPAQUE, StatementFlag.UNPARSED, StatementFlag.OVERSIZE, StatementFlag.DYNAMIC_SQL))
+_BEGIN = ("BEGIN READ ONLY", "SET LOCAL statement_timeout = 15000")
+"""All in one transaction: a pooler may give the next one another process, and what is set there would be others'."""
 APPLICATION = "affidavit catalogue"
 """What the proxy's own readings are called in the database's log and statistics."""
 
@@ -55,8 +58,8 @@ class CatalogueError(IngestError):
 
 async def read_catalogue(upstream: Upstream, password: bytes | None, keys: ScramKeys) -> Catalogue:
     """Return a snapshot; raise UpstreamError or CatalogueError."""
-    parameters = {"application_name": APPLICATION, "statement_timeout": "15000"}
-    side, _ = await log_in(upstream, password, parameters, 0, keys)
+    parameters = {"application_name": APPLICATION}
+    side, login = await log_in(upstream, password, parameters, 0, keys)
     assert side.transport is not None
     transport = side.transport
     answers: asyncio.Queue[bytes] = asyncio.Queue()
@@ -68,7 +71,7 @@ async def read_catalogue(upstream: Upstream, password: bytes | None, keys: Scram
     try:
         async with asyncio.timeout(READ_SECONDS):
             found = []
-            for query in (queries.PATH, "SET search_path = ''", *_OBJECTS):
+            for query in (*_BEGIN, queries.PATH, *_OBJECTS):
                 transport.write(message(b"Q", query.encode() + b"\x00"))
                 found.append(await _rows(answers))
         sizes = await _sizes(transport, answers)
@@ -78,7 +81,7 @@ async def read_catalogue(upstream: Upstream, password: bytes | None, keys: Scram
         if not transport.is_closing():
             transport.write(message(b"X", b""))
             transport.close()
-    (path,), _, relations, functions, events, operators, types, builtins, system = found
+    ([path, words, pid],), _, relations, functions, events, operators, types, builtins, system = found[len(_BEGIN) :]
     if len(relations) + len(functions) > MAX_OBJECTS:
         raise CatalogueError(f"the database has more than {MAX_OBJECTS} tables and functions")
     return build(
@@ -90,6 +93,8 @@ async def read_catalogue(upstream: Upstream, password: bytes | None, keys: Scram
         casts=_reached(types, "casts"),
         compares=_reached(types, "compares"),
         shadowed=path not in ([], ["public"]),
+        # Another process than the one that the login told of: a pooler is between, which may give each transaction another.
+        temporary_first="pg_temp" not in words.replace("\\", "").lower() and pid == login.pid,
         builtins=[(b[0], b[1]) for b in builtins],
         system=[(s[0], s[1], [(c[0], c[1]) for c in s[2]]) for s in system],
         sizes=sizes,

@@ -14,8 +14,9 @@ _NOBODYS = """NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend z
     WHERE z.objid = p.oid AND z.classid = 'pg_catalog.pg_proc'::regclass AND z.deptype = 'e')"""
 """Functions that no extension brought: what extensions do is known by their names, or they are in C and trusted as installed."""
 
-PATH = "SELECT to_json(pg_catalog.current_schemas(false))"
-"""Asked before the search_path is emptied: where the login's names lead before anybody set one."""
+PATH = """SELECT pg_catalog.json_build_array(pg_catalog.current_schemas(false), pg_catalog.current_setting('search_path'),
+  pg_catalog.pg_backend_pid())"""
+"""Asked before the search_path is emptied: where the login's names lead before anybody set one, and which process answers."""
 
 RELATIONS = f"""
 SELECT json_build_object('schema', n.nspname, 'name', c.relname, 'kind', c.relkind, 'oid', c.oid::bigint, 'rows', c.reltuples,
@@ -80,7 +81,7 @@ SELECT json_build_object('schema', n.nspname, 'name', c.relname, 'kind', c.relki
     JOIN pg_catalog.pg_foreign_server s ON s.oid = f.ftserver
     JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid = s.srvfdw WHERE f.ftrelid = c.oid), ''))
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'v', 'm', 'p', 'f') AND (c.relkind = 'v' OR n.nspname !~ '^pg_temp_')
+WHERE c.relkind IN ('r', 'v', 'm', 'p', 'f', 'c') AND (c.relkind = 'v' OR n.nspname !~ '^pg_temp_')
   AND ({_OURS}) LIMIT {MAX_OBJECTS + 1}"""  # noqa: S608 - constants of ours
 
 SMALL = 1000

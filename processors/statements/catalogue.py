@@ -124,6 +124,8 @@ class Catalogue:
     """By oid: names of the types that making a value of may run functions."""
     sizes: Sizes = field(default_factory=dict)
     """How many rows its larger tables had, and shares of them, when it was read."""
+    temporary_first: bool = True
+    """Whether a session keeps its temporary tables, and names without a schema mean them first until it sets a search_path."""
     effects: dict[object, Any] = field(default_factory=dict)
     """Memory of whoever resolves, for as long as the snapshot lives."""
 
@@ -178,6 +180,7 @@ def build(
     builtins: Iterable[tuple[int, str]] = (),
     system: Iterable[tuple[int, str, Iterable[tuple[int, str]]]] = (),
     shadowed: bool = False,
+    temporary_first: bool = True,
     sizes: Sizes | None = None,
     type_names: Mapping[int, str] | None = None,
 ) -> Catalogue:
@@ -196,7 +199,7 @@ def build(
     events, ordered = tuple(event_triggers), sorted(operators)
     makes, turns, orders = sorted(types), sorted(casts), sorted(compares)
     numbers = sorted((type_names or {}).items())
-    for part in _parts(by_name, called, events, ordered, makes, turns, orders, shadowed, numbers):
+    for part in _parts(by_name, called, events, ordered, makes, turns, orders, shadowed, numbers, temporary_first):
         digest.update(part)
     own = {oid: (name, dict(columns)) for oid, name, columns in system}
     return Catalogue(
@@ -214,6 +217,7 @@ def build(
         digest.hexdigest()[:16],
         dict(numbers),
         sizes or {},
+        temporary_first,
     )
 
 

@@ -79,7 +79,10 @@ class Shape:
     functions and operators of the database's own. `code` is what it makes. `qualified` are relations that it names with their
     schemas: no temporary ones. `looked_up` are columns of which its conditions ask nothing but whether they are one whole value
     that it says, of these `searched` by words, and `null_tested` those of which they ask nothing but whether they are NULL.
-    `asks_handed`: conditions in code ask of what it hands over.
+    `asks_handed`: conditions in code ask of what it hands over. `asking` are functions that its conditions and sort keys call,
+    beside the server's own. `stored`: of COPY, for each column the table's column that it is, `table.*` for all of a table's in
+    order, empty for what is computed; None where their number is not known. `reworked` are targets of `flows` that its own text
+    gives something computed.
     """
 
     outputs: tuple[frozenset[str] | str | None, ...] | None = None
@@ -104,6 +107,9 @@ class Shape:
     searched: frozenset[str] = frozenset()
     null_tested: frozenset[str] = frozenset()
     asks_handed: bool = False
+    asking: frozenset[str] = frozenset()
+    stored: tuple[str, ...] | None = None
+    reworked: frozenset[str] = frozenset()
 
 
 UNSHAPED = Shape()

@@ -1,4 +1,4 @@
-"""PgBouncer in session mode in front of a test's PostgreSQL: the baseline that the proxy is measured against."""
+"""PgBouncer, by default in session mode, in front of a test's PostgreSQL: the baseline that the proxy is measured against."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class PgBouncer:
 
 
 @contextlib.contextmanager
-def running(server: Postgres, pool_size: int = 100) -> Iterator[PgBouncer]:
+def running(server: Postgres, pool_size: int = 100, mode: str = "session") -> Iterator[PgBouncer]:
     """Run PgBouncer for the length of a with block; raise RuntimeError where it is not installed."""
     program = binaries.find_pgbouncer()
     if program is None:
@@ -40,7 +40,7 @@ def running(server: Postgres, pool_size: int = 100) -> Iterator[PgBouncer]:
     (folder / "pgbouncer.ini").write_text(
         f"[databases]\n* = host=127.0.0.1 port={server.port}\n"
         f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
-        f"pool_mode = session\nauth_type = scram-sha-256\nauth_file = {folder}/users.txt\n"
+        f"pool_mode = {mode}\nauth_type = scram-sha-256\nauth_file = {folder}/users.txt\n"
         f"default_pool_size = {pool_size}\nmax_client_conn = {pool_size * 2}\n"
         "ignore_startup_parameters = extra_float_digits,options\nlog_connections = 0\nlog_disconnections = 0\n"
     )

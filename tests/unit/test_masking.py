@@ -39,6 +39,9 @@ class Tags:
     def is_statement(self, table_oid: int, attribute: int) -> bool:
         return False
 
+    def derived(self, table_oid: int, attribute: int) -> bool:
+        return False
+
     def watched(self, table_oid: int, attribute: int) -> bool:
         return False
 

@@ -168,14 +168,17 @@ def packed(*values: bytes | None) -> bytes:
 
 
 HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+PART = b"***@example.org"
 COPIES = [
-    ("", 0, [b"1\t" + EMAIL + b"\ta\\tb " + EMAIL + b"\n", b"\\N\t\\N\tx\n"], [b"1\t\\N\ta\\tb [masked]\n", b"\\N\t\\N\tx\n"]),
+    ("", 0, [b"1\t" + EMAIL + b"\ta\\tb " + EMAIL + b"\n", b"\\N\t\\N\tx\n"],
+     [b"1\t" + PART + b"\ta\\tb [masked]\n", b"\\N\t\\N\tx\n"]),
     ("(FORMAT csv, HEADER)", 0, [b"id,email,notes\n", b'1,"' + EMAIL + b'","say ""hi"", ' + EMAIL + b'"\n', b"2,,\n"],
-     [b"id,email,notes\n", b'1,,"say ""hi"", [masked]"\n', b"2,,\n"]),
-    ("(FORMAT csv, DELIMITER ';', NULL 'none', QUOTE '|', ESCAPE '!')", 0, [b"1;|a!|;b|;|x!!y;|\n"], [b"1;none;|x!!y;|\n"]),
-    ("(DELIMITER '|', NULL '')", 0, [b"1|" + EMAIL + b"|a\\|b\n"], [b"1||a\\|b\n"]),
+     [b"id,email,notes\n", b"1," + PART + b',"say ""hi"", [masked]"\n', b"2,,\n"]),
+    ("(FORMAT csv, DELIMITER ';', NULL 'none', QUOTE '|', ESCAPE '!')", 0, [b"1;|a!|;b|;|x!!y;|\n", b"none;none;none\n"],
+     [b"1;[masked];|x!!y;|\n", b"none;none;none\n"]),
+    ("(DELIMITER '@', NULL '')", 0, [b"1@" + EMAIL.replace(b"@", b"\\@") + b"@a\\@b\n"], [b"1@***\\@example.org@a\\@b\n"]),
     ("(FORMAT binary)", 1, [HEAD + packed(b"1", EMAIL, b"x"), packed(b"2", None, EMAIL), b"\xff\xff"],
-     [HEAD + packed(b"1", None, b"x"), packed(b"2", None, None), b"\xff\xff"]),
+     [HEAD + packed(b"1", PART, b"x"), packed(b"2", None, b"[masked]"), b"\xff\xff"]),
 ]  # fmt: skip
 
 

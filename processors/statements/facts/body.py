@@ -311,6 +311,14 @@ def _value(text: str) -> Node:
 
 
 _VARIABLE = re.compile(r"[\w.\"$ ]*\Z")
+_PART = re.compile(r'"((?:[^"]|"")*)"|([\w$]+)')
+_BRACKETS = re.compile(r"\[.*\]")
+
+
+def _name(target: str) -> str:
+    """Return a variable, or a field of one, as the server reads it: in small letters but for what is in quotes."""
+    parts = _PART.findall(_BRACKETS.sub("", target))
+    return ".".join(quoted.replace('""', '"') if quoted else bare.lower() for quoted, bare in parts[:2])
 
 
 def _expression(fields: Node, *, dynamic: bool) -> Iterator[Piece]:
@@ -329,7 +337,7 @@ def _expression(fields: Node, *, dynamic: bool) -> Iterator[Piece]:
         if not _VARIABLE.match(target):
             yield from (Piece(tree, is_expression=True) for tree in _parsed("SELECT " + target))
     for tree in _parsed("SELECT " + text):
-        yield Piece(tree, is_expression=True, assigned=target.strip().lower() if mode >= 3 else "")
+        yield Piece(tree, is_expression=True, assigned=_name(target) if mode >= 3 else "")
         if dynamic:
             constant = _constant(tree)
             if constant is None:

@@ -127,7 +127,8 @@ class ChangeWalk(QueryWalk):
             if "val" in fields:
                 injection.of_value(fields["val"], self.facts)
                 behind = self.expression(fields["val"], scope, ("argument",)) | chosen
-                self.facts.flow(f"{target}.{self.facts.namer.plain(fields.get('name', ''))}", behind)
+                name = f"{target}.{self.facts.namer.plain(fields.get('name', ''))}"
+                self.facts.flow(name, behind, reworked=not self._is_as_it_is(fields["val"], scope))
 
     def flows_into(self, target: str, names: list[str], output: Output) -> None:
         """Note which columns of a table get what a query gives: `names` in order, or its own: `#0`, `#1`, …"""
@@ -137,8 +138,11 @@ class ChangeWalk(QueryWalk):
         elif not names:
             self.facts.inserted[target, ()] = None  # how many columns there are is not known
         if lineage is not None and all(isinstance(behind, frozenset) for behind in lineage):
-            for name, behind in zip(names or (f"{target}.#{n}" for n in range(len(lineage))), lineage, strict=False):
-                self.facts.flow(name, behind)  # type: ignore[arg-type]
+            plain = [name in output.plain for name, _ in output.columns] if len(output.columns) == len(lineage) else []
+            for n, behind in enumerate(lineage[: len(names) or None]):
+                name = names[n] if names else f"{target}.#{n}"
+                reworked = n not in output.whole and not (n < len(plain) and plain[n])
+                self.facts.flow(name, behind, reworked=reworked)  # type: ignore[arg-type]
             return
         for behind in lineage or ():
             if isinstance(behind, str) and not names:
@@ -146,7 +150,7 @@ class ChangeWalk(QueryWalk):
         every = output.everything()
         if names or lineage is None or not all(isinstance(behind, str) for behind in lineage):
             for name in names or (f"{target}.*",):
-                self.facts.flow(name, every)
+                self.facts.flow(name, every, reworked=any(name not in output.plain for name, _ in output.columns))
 
     def _merge(self, fields: Node, scope: Scope, target: str) -> None:
         if "sourceRelation" in fields:
@@ -177,6 +181,6 @@ class ChangeWalk(QueryWalk):
             for i, value in enumerate(clause.get("values", ())):
                 name = self.facts.namer.plain(targets[i]) if i < len(targets) else "*"
                 row.append(self.expression(value, scope, ("argument",)) | chosen)
-                self.facts.flow(f"{target}.{name}", row[-1])
+                self.facts.flow(f"{target}.{name}", row[-1], reworked=not self._is_as_it_is(value, scope))
             if any(row) and not targets:
                 self.facts.inserted[target, tuple(row)] = None

@@ -204,6 +204,10 @@ class Collector:
         self.counted: set[str] = set()
         self.keys: dict[str, None] | None = {}
         self.called_here: frozenset[str] | None = None
+        self.stored: tuple[str, ...] | None = None
+        self.reworked: set[str] = set()
+        self.asking: set[str] = set()
+        """Functions that conditions and sort keys call."""
         self.code_reads: set[str] = set()
         self.code_writes: set[str] = set()
         self.copy_format: CopyFormat | None = None
@@ -385,10 +389,12 @@ class Collector:
         for each in found if name in self.looked_up else ():
             self.looked_up[each] = self.looked_up.get(each, 0) + self.looked_up[name]
 
-    def flow(self, target: str, behind: frozenset[str]) -> None:
-        """Note that a column is given a value that comes from these columns."""
+    def flow(self, target: str, behind: frozenset[str], *, reworked: bool = False) -> None:
+        """Note that a column is given a value that comes from these columns; `reworked`: it is none of them as it is."""
         if behind:
             self.flows[target, behind] = None
+            if reworked:
+                self.reworked.add(target)
 
     def mix(self, behind: frozenset[str], references: Iterable[frozenset[str]]) -> None:
         """Note that the value of an output column, with these columns behind it, is made of several references."""
@@ -444,6 +450,9 @@ class Collector:
             frozenset(self.searched),
             frozenset(self.null_tested - self.asked - self.looked_up.keys()),
             self.asks_handed,
+            frozenset(self.asking),
+            self.stored if self.copy_format is not None else None,
+            frozenset(self.reworked),
         )
 
     def takes(self, keys: Iterable[str] | None) -> None:

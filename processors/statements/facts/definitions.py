@@ -158,7 +158,7 @@ class DefinitionWalk(ChangeWalk):
             behind = self.expression(command.get("def", {}), self.relation_scope(relation), ("argument",))
             if command.get("subtype") in _FILLING:
                 made = command.get("name") or command.get("def", {}).get("ColumnDef", {}).get("colname", "")
-                self.facts.flow(f"{name}.{self.facts.namer.plain(made)}", behind)
+                self.facts.flow(f"{name}.{self.facts.namer.plain(made)}", behind, reworked=True)
 
     def rename(self, fields: Node) -> None:
         self.facts.verb("alter_" + _object_name(fields.get("renameType", "OBJECT_TABLE")))

@@ -23,6 +23,9 @@ MULTIPLYING = frozenset(("generate_series", "repeat", "lpad", "rpad", "array_fil
 _COUNTING = frozenset(("generate_series", "normal_rand"))
 """Of these, those whose first argument says how many, too."""
 _FAILING = frozenset(("/", "%"))
+_CHECKED = frozenset(("whereClause", "where_clause"))
+"""The predicate of an index, or of an exclusion constraint."""
+_PICKING = frozenset(("filter", "join", "group", "order"))
 """Operators that fail for one value on their right, and so tell it."""
 _LOOKING = ("filter", "group", "order")
 _SETS = frozenset(
@@ -153,13 +156,15 @@ class ExpressionWalk:
                         self._add(self.query({key: value}, scope, now), behind)
                     elif key == "IndexElem" and "name" in value:
                         self.facts.use(scope.unqualified(self.facts.namer.plain(value["name"])), *now)
+                    elif key == "IndexElem" and signs.is_asked(value.get("expr", {})):
+                        stack.append((value, (*now, "filter")))  # a unique index tells whether two rows are equal in it
                     elif key == "A_Expr" and isinstance(value, dict):
                         self._operator(value.get("name", ()))
                         name = next(iter(strings(value.get("name", ()))[-1:]), "")
-                        members.of_operator(name, value, self.facts)
+                        members.of_operator(name, value, self.facts, shown="output" in now and "filter" not in now)
                         if "~" in name:
                             bombs.of_pattern(value, self.facts)
-                        if name in _FAILING and signs.is_asked(value.get("rexpr", {})):
+                        if name in _FAILING and signs.has_columns(value.get("rexpr", {})):
                             stack += [(value.get("lexpr", {}), now), (value.get("rexpr", {}), (*now, "filter"))]
                         elif HANDED not in now and self.facts.is_redefined(strings(value.get("name", ())) or [""], operator=True):
                             stack.append((value, (*now, HANDED)))
@@ -182,9 +187,14 @@ class ExpressionWalk:
                     elif key == "XmlExpr":
                         self.facts.functions[str(value.get("op", "xml")).removeprefix("IS_").lower()] = None
                         stack.append((value, (*now, "argument")))
+                    elif key in _CHECKED or (key == "raw_expr" and self._is_check(item)):
+                        stack.append((value, (*now, "filter")))  # whether rows that are there pass shows by an error
                     elif isinstance(value, dict | list):
                         stack.append((value, now))
         return frozenset(behind) if behind else NOTHING
+
+    def _is_check(self, constraint: Node) -> bool:
+        return constraint.get("contype") == "CONSTR_CHECK" and next(iter(self.facts.verbs), "") == "alter_table"
 
     def is_plain(self, node: Any, scope: Scope) -> bool:
         """Tell whether a value is a table's column as it is: of how many there are, and whether one is NULL, nobody learns it."""
@@ -299,6 +309,8 @@ class ExpressionWalk:
             self._set_config(fields.get("args", ()))
         if "over" in fields:
             self.window(fields["over"], scope)
+        if name not in BUILTINS and not _PICKING.isdisjoint(roles):
+            self.facts.asking.add(name)
         inner = roles if "argument" in roles else (*roles, "argument")
         if name not in BUILTINS and HANDED not in inner:
             inner = (*inner, HANDED)

@@ -28,10 +28,15 @@ _APART = frozenset(
 _ASKING = frozenset(("jsonb_path_exists", "jsonb_path_exists_tz", "jsonb_path_match", "jsonb_path_match_tz"))
 """Functions that tell whether a path finds something; by a path that is put together, or has variables, they compare."""
 _WORD = re.compile(r"[^{},\"]+")
+_CONTAINING = frozenset(("@>", "<@", "@?", "@@"))
+_COMPARING = frozenset(("=", "<>", "!=", "<", "<=", ">", ">="))
+_NAMES = re.compile(r'"([^"\\]*)"\s*:|\.\s*"?(\w+)')
+_STEP = re.compile(r"[\w.-]*\w")
+_ANY_MEMBER = re.compile(r"\.\s*\*|\\")
 
 
-def of_operator(operator: str, fields: Node, facts: Collector) -> None:
-    """Note the key or the path on the right of an operator."""
+def of_operator(operator: str, fields: Node, facts: Collector, *, shown: bool) -> None:
+    """Note the key or the path on the right of an operator; `shown`: what it gives is seen, not only what rows it picks."""
     if operator in _KEYS:
         facts.takes(_constants(fields.get("rexpr", {}), facts))
     elif operator in _PATHS:
@@ -39,6 +44,12 @@ def of_operator(operator: str, fields: Node, facts: Collector) -> None:
         facts.takes(None if found is None else [word for text in found for word in _WORD.findall(text)])
     elif operator in ("@?", "@@") and _is_made_path(fields.get("rexpr", {}), cast=operator == "@@"):
         facts.takes(None)
+    elif shown and operator in _CONTAINING:
+        facts.takes(_within(_of_either(fields, facts)))
+    elif shown and operator in _COMPARING:
+        found = _of_either(fields, facts)
+        if found and found[0].lstrip()[:1] in ("{", "["):  # the order of documents goes by their members
+            facts.takes(_within(found))
 
 
 def of_subscripts(path: list[Node], facts: Collector) -> None:
@@ -56,6 +67,36 @@ def of_call(short: str, args: list[Node], facts: Collector) -> None:
     elif short in _BY_ARGUMENTS:
         for argument in args[1:]:
             facts.takes(_constants(argument, facts))
+
+
+def _of_either(fields: Node, facts: Collector) -> list[str] | None:
+    """Return the constants on the right of an operator, or those on its left; None where neither is one."""
+    found = _constants(fields.get("rexpr", {}), facts)
+    return _constants(fields.get("lexpr", {}), facts) if found is None else found
+
+
+def of_table(kind: str, fields: Node, facts: Collector) -> None:
+    """Note by which paths a table is made of a document: those of XMLTABLE by their steps."""
+    if kind == "JsonTable":
+        facts.takes(None)
+    elif kind == "RangeTableFunc":
+        paths: list[str] = []
+        columns = [c.get("RangeTableFuncCol", {}) for c in fields.get("columns", ())]
+        for node in (fields.get("rowexpr", {}), *(c.get("colexpr", {}) for c in columns)):
+            found = _constants(node, facts) if node else []
+            if found is None or any("*" in path or "node" in path or ".." in path for path in found):
+                facts.takes(None)
+                return
+            paths += found
+        facts.takes([step for path in paths for step in _STEP.findall(path)])
+        facts.takes([c.get("colname", "") for c in columns])
+
+
+def _within(texts: list[str] | None) -> list[str] | None:
+    """Return the keys in constants that are documents or JSON paths; None where a path goes through any."""
+    if texts is None or any(map(_ANY_MEMBER.search, texts)):
+        return None
+    return [key or step for text in texts for key, step in _NAMES.findall(text)]
 
 
 def _is_made_path(node: Node, *, cast: bool) -> bool:

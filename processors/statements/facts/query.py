@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import product
 
 from processors.statements.dangers.settings import of_showing
-from processors.statements.facts import bombs, injection, signs
+from processors.statements.facts import bombs, injection, members, signs
 from processors.statements.facts.collector import Collector, Node
 from processors.statements.facts.expression import ExpressionWalk, is_literal
 from processors.statements.facts.predicate import judge
@@ -82,12 +82,35 @@ class QueryWalk(ExpressionWalk):
             self._condition(fields.get("havingClause"), scope)
             self._keys(fields.get("groupClause", ()), scope, output, "group")
             self._keys([d for d in fields.get("distinctClause", ()) if d], scope, output, "group")
+            if not all(fields.get("distinctClause", ())):
+                for target in fields.get("targetList", ()):
+                    if not self._is_stored(target.get("ResTarget", {}).get("val", {}), scope):
+                        self.expression(target, scope, ("group",))
             for window in fields.get("windowClause", ()):
                 self.window(window.get("WindowDef", {}), scope)
             signs.of_select(fields, scope, self.facts)
         self._keys(fields.get("sortClause", ()), scope, output, "order")
         self._tail(fields, scope, output)
         return output
+
+    def _stored(self, value: Node, behind: Names, scope: Scope) -> str:
+        """Return the table's column that a value is, empty if it is none, or not for certain."""
+        if len(behind) != 1 or not self._is_stored(value, scope):
+            return ""
+        [name] = behind
+        return "" if name.endswith(".*") or name.startswith("?.") else name
+
+    def _is_as_it_is(self, value: Node, scope: Scope) -> bool:
+        """Tell whether a value is a column's of a table as it is, or in small letters, trimmed."""
+        value = self._unspelled(value)
+        names = self.shown(strings(value.get("ColumnRef", {}).get("fields", ())))
+        return bool(names) and scope.is_plain(names)
+
+    def _is_stored(self, value: Node, scope: Scope) -> bool:
+        """Tell whether a value is a table's column as it is: how many different ones there are tells nothing of them."""
+        names = strings(value.get("ColumnRef", {}).get("fields", ()))
+        source = scope.source(names[-2]) if len(names) > 1 else scope.sources[0] if len(scope.sources) == 1 else None
+        return bool(names) and source is not None and source.base is not None
 
     def _picked(self, fields: Node) -> str | None:
         """Return `x` of `… FROM pg_settings WHERE name = 'x'`, as pg_dump asks."""
@@ -173,8 +196,11 @@ class QueryWalk(ExpressionWalk):
                 break
         if output.behind:  # an arm whose columns have no names here: any of it
             output.columns = [(name, behind | output.behind) for name, behind in output.columns]
+        picks = fields["op"] != "SETOP_UNION"
         for (_, behind), arms_of in zip(output.columns, merged, strict=False):
             self.facts.unite(behind, arms_of)
+            if picks or distinct:  # how many rows are left tells which are equal
+                self.facts.use(behind, "filter" if picks else "group")
             if distinct and (scope.outer is not None or len(output.columns) > 1):
                 self.facts.compare(arms_of)  # rows that are equal become one, or are what is left
         output.plain = frozenset(n for (n, _), is_plain in zip(output.columns, plain, strict=False) if is_plain)
@@ -200,6 +226,8 @@ class QueryWalk(ExpressionWalk):
         output = Output()
         stars: dict[str, None] = {}
         lineage: list[Names | str | None] = []
+        stored: list[str] = []
+        countable = True
         plain: dict[str, bool] = {}
         for target in targets:
             fields = target.get("ResTarget", {})
@@ -213,6 +241,8 @@ class QueryWalk(ExpressionWalk):
                     self.facts.use(source.everything(), *roles)
                     # Columns of USING and NATURAL JOIN come first, and once: how many come here is not known.
                     lineage += [None] if scope.merged or scope.uncounted else spread(source)
+                    stored.append("" if source.base is None else f"{source.base}.*")
+                    countable = countable and source.base is not None and not scope.merged and not scope.uncounted
                     if len(lineage) > MAX_RESULT_COLUMNS:  # no server answers so; CTEs that double would not fit in memory
                         lineage = [None]
                 for source in starred:
@@ -236,9 +266,14 @@ class QueryWalk(ExpressionWalk):
             plain[name] = plain.get(name, True) and as_it_is
             shown = self._shown(value, behind, scope)
             output.columns.append((name, frozenset((CONSTANT,)) if is_constant else shown))
+            stored.append(self._stored(value, behind, scope))
+            if self._is_as_it_is(value, scope):
+                output.whole.add(len(output.columns) - 1)
+            countable = countable and "A_Indirection" not in value
             lineage.append(None if "A_Indirection" in value and _ends_in_star(value["A_Indirection"]) else shown)
         output.stars = tuple(stars)
         output.lineage = tuple(lineage)
+        output.stored = tuple(stored) if countable else None
         output.plain = frozenset(name for name, is_plain in plain.items() if is_plain)
         return output
 
@@ -253,11 +288,17 @@ class QueryWalk(ExpressionWalk):
 
     def _is_counted(self, node: Node, scope: Scope) -> bool:
         """Tell whether how many values there are tells nothing of them: of a column as it is, or in small letters, trimmed."""
-        call = node.get("FuncCall", {})
-        names = strings(call.get("funcname", ()))
-        if names and names[-1] in _SPELLING and not self.facts.is_redefined(names) and len(call.get("args", ())) == 1:
-            return self._is_counted(call["args"][0], scope)
-        return self.is_plain(node, scope)
+        return self.is_plain(self._unspelled(node), scope)
+
+    def _unspelled(self, node: Node) -> Node:
+        """Return what functions that keep a value whole are given."""
+        while "FuncCall" in node:
+            call = node["FuncCall"]
+            names = strings(call.get("funcname", ()))
+            if not names or names[-1] not in _SPELLING or self.facts.is_redefined(names) or len(call.get("args", ())) != 1:
+                break
+            node = call["args"][0]
+        return node
 
     def _starred(self, qualifier: list[str], scope: Scope) -> list[Source]:
         if not qualifier:
@@ -332,6 +373,7 @@ class QueryWalk(ExpressionWalk):
             self.facts.counted |= self.expression(says, scope, ("argument",))  # how many rows it picks, and which
             return self._from(fields.get("relation", {"RangeVar": {}}), scope)
         else:
+            members.of_table(kind, fields, self.facts)
             behind = self.condition(fields, scope, ("argument",))  # of a function's arguments, how many rows there are
             defined = self.shown(c.get("ColumnDef", {}).get("colname", "") for c in fields.get("coldeflist", ()))
             outputs = dict.fromkeys(renamed or defined, behind)

@@ -93,6 +93,10 @@ class Output:
     """Names of columns that are a table's as they are, or constants."""
     behind: Names = NOTHING
     """What is behind any of its columns besides."""
+    whole: set[int] = field(default_factory=set)
+    """Places of columns that are a table's, as they are or in another spelling."""
+    stored: tuple[str, ...] | None = None
+    """For each column the table's column that it is, `table.*` for all of a table's in order, empty for what is computed."""
 
     def everything(self) -> Names:
         """Return what any of its columns may come from."""

@@ -158,7 +158,12 @@ def is_asked(node: object) -> bool:
         key in ("CaseExpr", "BoolExpr", "NullTest", "BooleanTest")
         or (key == "A_Expr" and (strings(value.get("name", ())) or [""])[-1] not in ("+", "-", "*", "/", "%", "^", "||"))
         for key, value in walk(node)
-    ) and any(True for _ in columns(node))
+    ) and has_columns(node)
+
+
+def has_columns(node: object) -> bool:
+    """Tell whether an expression's value depends on columns."""
+    return any(True for _ in columns(node))
 
 
 def is_whole(fields: Node, facts: Collector, depth: int = 20) -> bool:

@@ -59,6 +59,7 @@ class StatementWalk(DefinitionWalk):
             self._made(output, into)
         if self.facts.depth == 0:
             self.facts.outputs = output.lineage
+            self.facts.stored = output.stored
 
     def _made(self, output: Output, into: Node) -> None:
         """A table that a query makes has columns of the query's names, but for those that it is given names for."""
@@ -221,6 +222,7 @@ class StatementWalk(DefinitionWalk):
         self.facts.use([f"{name}.{c}" for c in columns], "write" if into else "output")
         if not into and self.facts.depth == 0:
             self.facts.outputs = (name,) if columns == ["*"] else tuple(frozenset((f"{name}.{c}",)) for c in columns)
+            self.facts.stored = tuple(f"{name}.{c}" for c in columns)
         if "whereClause" in fields:
             self._condition(fields["whereClause"], self.relation_scope(relation))
 
@@ -285,7 +287,8 @@ class StatementWalk(DefinitionWalk):
             self.facts.counted |= given.counted
             self.facts.given |= given.all()
             for column, behind in given.row().items():
-                self.facts.flow(f"{ROW}.{column}", behind)
+                shown = column if column == "*" else self.facts.namer.plain(column)
+                self.facts.flow(f"{ROW}.{shown}", behind)
             if Danger.BULK_EXPORT in self.facts.dangers:
                 # A variable may hold the keys of a whole table, and pick its rows by them.
                 self.facts.danger(*(loops.CHANGES[kind] for kind in changed))
