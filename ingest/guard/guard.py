@@ -67,6 +67,9 @@ class Columns(Protocol):
     def looks_up(self, statement: Statement, clear: frozenset[DataClass]) -> bool:
         """Tell whether it asks of what is masked only for the row of one whole value."""
 
+    def own(self, statement: Statement) -> object:
+        """Return what of the session's own the answers depend on, and what of `classes` and `harms`; None for nothing."""
+
 
 Classes = Callable[[Statement], tuple[Iterable[str], bool]]
 """Returns the data classes of what a statement touches, and whether they are known for all of it."""
@@ -312,6 +315,13 @@ class PolicyGuard(SessionGuard):
             key = (key, self.sizes()[0])
         if self._owns(statement):
             key = (key, _OWN)
+        own = (
+            self.columns.own(statement)
+            if self.columns is not None and (statement.facts.reads or statement.facts.writes)
+            else None
+        )
+        if own is not None:
+            key = (key, own)
         kept = guard.kept.get(key)
         if kept is None:
             began = perf_counter_ns()

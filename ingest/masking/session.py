@@ -6,7 +6,7 @@ What a principal may see is asked anew when the policy changes.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ import orjson
 
 from ingest.core.guarding import Answer, Emergency, Hold, Judgement, Request, SessionGuard
 from ingest.core.masking import Masking, Rows
+from ingest.masking import asked
 from ingest.masking.copies import CopyMasker, stored
 from ingest.masking.database import DatabaseMasking
 from ingest.masking.lineage import CARRIES_NOTHING, MAX_OWN, Carried, Table
@@ -23,12 +24,12 @@ from ingest.masking.refusals import refusal
 from ingest.masking.reports import without_values
 from ingest.masking.rows import MAX_ROW, RowMasker
 from ingest.masking.sight import Leak, Sight, changes, doubted, look
-from ingest.masking.tags import EVERY, Classes
+from ingest.masking.tags import EVERY, CatalogueTags, Classes
 from ingest.masking.temporary import ANY, Temporary
 from processors.statements import Statement
 from processors.statements.statement import CopyFormat
 from schemas.classes import DataClass
-from schemas.events import Decision, StatementFlag, Verdict
+from schemas.events import Danger, Decision, StatementFlag, Verdict
 
 _NOTHING: Classes = frozenset()
 _CHANGE = re.compile(rb'"([^"]+)",[IUD]')
@@ -192,6 +193,46 @@ class SessionMasking(Masking):
             and not any(tags.catalogue.find("?", name) for name in names)
             and names.isdisjoint(name.rpartition(".")[2] for name in statement.shape.qualified)
         )
+
+    def _own_tags(self, statement: Statement) -> CatalogueTags | None:
+        """Return the tags with temporary tables of this session that a statement certainly names; None where it names none."""
+        tags = self._database.tags
+        names = frozenset(n.rpartition(".")[2] for n in (*statement.facts.reads, *statement.facts.writes)).intersection(
+            self._made
+        )
+        if not names or tags is None or not self._is_certain(names, statement):
+            return None
+        return tags.with_made({name: table.columns() for name, table in self._filled(statement, names).items()}, names)
+
+    def own(self, statement: Statement) -> object:
+        """Return what the answers to the following depend on beside the snapshot; None where nothing is this session's own."""
+        if not self._made or self._own_tags(statement) is None:
+            return None
+        return self, self._temporary, self._there.lost
+
+    def classes(self, statement: Statement) -> tuple[Iterable[str], bool]:
+        """Return the classes of what a statement touches, and whether they are known for all of it."""
+        tags = self._own_tags(statement) if self._made else None
+        if tags is None:
+            return self._database.classes(statement)
+        sight = look(statement, tags)
+        return ((), True) if sight is None else (sorted(sight.touched or ()), sight.touched is not None)
+
+    def harms(self, statement: Statement, clear: Classes) -> tuple[Danger, ...]:
+        """Return what a statement could do harm by that only classes tell; see `ingest.masking.asked`."""
+        tags = self._own_tags(statement) if self._made else None
+        found = self._database if tags is None else None
+        return found.harms(statement, clear) if found else asked.harms(statement, tags, look(statement, tags), clear)
+
+    def looks_up(self, statement: Statement, clear: Classes) -> bool:
+        """Tell whether a statement asks of what is masked only for the row of one whole value."""
+        tags = self._own_tags(statement) if self._made else None
+        return self._database.looks_up(statement, clear) if tags is None else asked.looks_up(statement, tags, clear)
+
+    def written(self, statement: Statement) -> tuple[Iterable[str], Iterable[str]]:
+        """Return the classes of what a statement gives values, and of what it removes."""
+        tags = self._own_tags(statement) if self._made else None
+        return self._database.written(statement) if tags is None else asked.written(statement, tags, look(statement, tags))
 
     def _filled(self, statement: Statement, names: frozenset[str]) -> dict[str, Table]:
         """Return what temporary tables hold once a statement has run: it may show what it puts there."""

@@ -79,7 +79,7 @@ class Shape:
     functions and operators of the database's own. `code` is what it makes. `qualified` are relations that it names with their
     schemas: no temporary ones. `looked_up` are columns of which its conditions ask nothing but whether they are one whole value
     that it says, of these `searched` by words, and `null_tested` those of which they ask nothing but whether they are NULL.
-    `asks_handed`: conditions in code ask of what it hands over. `asking` are functions that its conditions and sort keys call,
+    `asks_handed` is what it, and code that it calls, hands over to code that asks by it; None where none does. `asking` are functions that its conditions and sort keys call,
     beside the server's own. `stored`: of COPY, for each column the table's column that it is, `table.*` for all of a table's in
     order, empty for what is computed; None where their number is not known. `reworked` are targets of `flows` that its own text
     gives something computed.
@@ -106,7 +106,7 @@ class Shape:
     looked_up: frozenset[str] = frozenset()
     searched: frozenset[str] = frozenset()
     null_tested: frozenset[str] = frozenset()
-    asks_handed: bool = False
+    asks_handed: frozenset[str] | None = None
     asking: frozenset[str] = frozenset()
     stored: tuple[str, ...] | None = None
     reworked: frozenset[str] = frozenset()

@@ -45,6 +45,17 @@ CREATE FUNCTION look.like_state(p text) RETURNS bigint LANGUAGE sql STABLE AS $$
 CREATE FUNCTION look.tell(p bigint, part text) RETURNS bigint LANGUAGE plpgsql STABLE AS $$
 DECLARE e text; n bigint;
 BEGIN SELECT email INTO e FROM look.people WHERE id = p; SELECT count(*) INTO n FROM look.orders WHERE e LIKE part; RETURN n; END $$;
+CREATE FUNCTION look.compare(v text, part text) RETURNS bigint LANGUAGE sql STABLE AS $$ SELECT count(*) FROM look.orders WHERE v LIKE part $$;
+CREATE FUNCTION look.relay(p bigint, part text) RETURNS bigint LANGUAGE plpgsql STABLE AS $$
+DECLARE e text; BEGIN SELECT email INTO e FROM look.people WHERE id = p; RETURN look.compare(e, part); END $$;
+CREATE FUNCTION look.relayed(p bigint, part text) RETURNS bigint LANGUAGE sql STABLE AS $$ SELECT look.compare(email, part) FROM look.people WHERE id = p $$;
+CREATE FUNCTION look.fetched(p bigint, part text) RETURNS bigint LANGUAGE plpgsql STABLE AS $$
+DECLARE c CURSOR FOR SELECT email FROM look.people WHERE id = p; e text := ''; n bigint;
+BEGIN OPEN c; FETCH c INTO e; CLOSE c; SELECT count(*) INTO n FROM look.orders WHERE e LIKE part; RETURN n; END $$;
+CREATE FUNCTION look.same(a text, b integer) RETURNS boolean LANGUAGE sql STABLE AS $$ SELECT EXISTS (SELECT 1 FROM look.orders WHERE a LIKE 'a%') $$;
+CREATE OPERATOR look.=== (LEFTARG = text, RIGHTARG = integer, FUNCTION = look.same);
+CREATE FUNCTION look.by_operator(p bigint) RETURNS bigint LANGUAGE plpgsql STABLE AS $$
+DECLARE e text; BEGIN SELECT email INTO e FROM look.people WHERE id = p; IF e OPERATOR(look.===) 1 THEN RETURN 1; END IF; RETURN 0; END $$;
 CREATE FUNCTION look.named(email text) RETURNS bigint LANGUAGE sql STABLE AS $$ SELECT id FROM look.people WHERE email < named.email LIMIT 1 $$;
 """
 FAR = """
@@ -63,7 +74,8 @@ SELECT look.orders_of(7), look.paid(7), look.like_state('n%')
 SELECT id, look.orders_of(id) FROM look.people LIMIT 5
 SELECT count(*) FROM look.people WHERE phone IS NOT NULL AND born IS NULL
 SELECT id FROM look.people WHERE data ->> 'plan' = 'pro'
-SELECT data ->> 'plan' AS plan, count(*) FROM look.people GROUP BY data ->> 'plan'
+SELECT data ->> 'plan' AS plan, count(*) FROM look.people GROUP BY data ->> 'plan' ORDER BY plan
+SELECT id FROM "look"."people" WHERE "look"."people"."email" = 'a@b.example' ORDER BY "look"."people"."data" ->> 'plan'
 SELECT id FROM look.people WHERE (data -> 'limits' ->> 'seats')::int = 5
 SELECT id FROM look.people WHERE data ->> 'plan' IN ('pro', 'team')
 SELECT id FROM look.people WHERE data ? 'trial'
@@ -113,11 +125,18 @@ SELECT id FROM look.people GROUP BY id, email HAVING email = 'a'
 SELECT look.like_state(email) FROM look.people WHERE id = 1
 SELECT look.tell(1, 'a%')
 SELECT look.named('a')
+SELECT look.relay(1, 'a%')
+SELECT look.relayed(1, 'a%')
+SELECT look.by_operator(1)
+SELECT look.fetched(1, 'a%')
 SELECT id FROM look.people WHERE data ->> 'ssn' = '078-05-1120'
 SELECT id FROM look.people WHERE data ->> $1 = '1'
 SELECT id FROM look.people WHERE data ->> 'plan' LIKE 'p%'
 SELECT id FROM look.people WHERE data ->> 'plan' > 'p'
 SELECT id FROM look.people WHERE data::text = 'x' AND data ->> 'plan' = 'pro' AND data::text LIKE '%a%'
+SELECT left(email, 1) AS plan FROM look.people ORDER BY plan
+SELECT data ->> 'ssn' AS plan, count(*) FROM look.people GROUP BY data ->> 'ssn' ORDER BY plan
+SELECT left(data ->> 'plan', 1) AS plan FROM look.people ORDER BY plan
 SELECT id FROM look.people WHERE data @> '{"pin": "1234"}'
 SELECT id FROM look.people WHERE left(data ->> 'plan', 1) = 'p'
 SELECT id FROM look.people WHERE (data ->> 'plan')::char = 'p'

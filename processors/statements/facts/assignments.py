@@ -21,6 +21,8 @@ class Assignments:
 
     def __init__(self) -> None:
         self.variables: frozenset[str] = frozenset()
+        self.untold = False
+        """Whether variables may be given what no piece tells."""
         self._given: dict[str, Names] = {}
         self._bounds: Names = NOTHING
 
@@ -45,7 +47,8 @@ class Assignments:
 
     def all(self) -> dict[str, Names]:
         """Return what each variable is given, of those of which that is known."""
-        found = {name: self._followed(frozenset((f"?.{name}",))) for name in self.variables & self._given.keys()}
+        known = frozenset[str]() if self.untold else self.variables & self._given.keys()
+        found = {name: self._followed(frozenset((f"?.{name}",))) for name in known}
         return {name: behind for name, behind in found.items() if OF_CODE not in behind}
 
     def row(self) -> dict[str, Names]:

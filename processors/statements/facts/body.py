@@ -53,7 +53,8 @@ class Piece:
     `often`: a loop runs it more than a few times.
     `counter` is the variable of a counted loop around it whose end is not known; `assigned` the variable that is given its
     value, `into` those that its rows' columns are; `bounds`: it says how often a loop runs that gives rows; `is_raised`: RAISE
-    shows it; `fetches`: it is nothing but a FETCH from a cursor. One that stands before the others has nothing but `variables`.
+    shows it; `fetches`: it is nothing but a FETCH from a cursor. One that stands before the others has nothing but `variables`,
+    and `untold`: something gives variables values that no piece tells.
     """
 
     tree: Node
@@ -69,6 +70,7 @@ class Piece:
     into: tuple[str, ...] = ()
     bounds: bool = False
     variables: frozenset[str] = frozenset()
+    untold: bool = False
 
 
 def statements(body: str, language: str) -> Iterator[Piece]:
@@ -121,7 +123,7 @@ def _expressions(tree: Any) -> Iterator[Piece]:
     stack: list[tuple[Any, bool, _Around]] = [(tree, False, _Around())]
     count = 0
     names, gives_rows = _declared(tree)
-    yield Piece({}, fetches=True, variables=names)
+    yield Piece({}, fetches=True, variables=names, untold=any(key in _GIVING for key, _ in walk(tree)))
     while stack:
         item, dynamic, around = stack.pop()
         if isinstance(item, list):
@@ -222,6 +224,10 @@ def _into(fields: Node) -> tuple[str, ...]:
     return ()
 
 
+_GIVING = frozenset(
+    f"PLpgSQL_stmt_{kind}" for kind in ("fetch", "dynexecute", "dynfors", "foreach_a", "getdiag", "call", "forc", "fori")
+)
+"""What gives variables values beside assignments, INTO and loops over queries."""
 _LOOPS = frozenset(f"PLpgSQL_stmt_{kind}" for kind in ("loop", "while", "fori", "fors", "forc"))
 _MANY_TIMES = 1000
 """Passes of a counted loop from which what it changes may be a whole table."""

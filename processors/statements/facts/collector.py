@@ -233,6 +233,8 @@ class Collector:
         self.asks_handed = False
         self.given: dict[str, frozenset[str]] = {}
         """What is behind the values of variables of code, where that is known."""
+        self.handed_on: set[str] = set()
+        """What code that is called gives to other code; names of no table's columns where that is not known."""
         self.variables: set[str] = set()
         """What code declares: of these names, no argument is meant."""
 
@@ -449,7 +451,7 @@ class Collector:
             frozenset(self.looked_up.keys() - self.asked) if sum(self.looked_up.values()) <= MAX_LOOKED_UP else frozenset(),
             frozenset(self.searched),
             frozenset(self.null_tested - self.asked - self.looked_up.keys()),
-            self.asks_handed,
+            frozenset(self.handed | self.handed_on) if self.asks_handed else None,
             frozenset(self.asking),
             self.stored if self.copy_format is not None else None,
             frozenset(self.reworked),

@@ -34,13 +34,17 @@ def lookup(part: Any, scope: Scope, facts: Collector, role: str) -> Names:
     """
     if not isinstance(part, dict) or not scope.sources or any(s.base is None for s in scope.sources) or _is_derived(scope):
         return NOTHING
+    if role in ("group", "order"):
+        document = _document(part, facts)
+        if document is not None:
+            return _column(document, scope, facts)
     if role == "order":
         call = part.get("FuncCall", {})
         names = strings(call.get("funcname", ()))
         ranks = bool(names) and names[-1] in _RANKS and len(call.get("args", ())) == 2 and not facts.is_redefined(names)
         return _searched(call["args"][0], call["args"][1], scope, facts) if ranks else NOTHING
     if role == "group":
-        return _column(_document(part, facts) or {}, scope, facts)
+        return NOTHING
     fields = part.get("A_Expr", {})
     names = strings(fields.get("name", ()))
     left, right = fields.get("lexpr", {}), fields.get("rexpr", {})
@@ -68,12 +72,13 @@ def _column(node: Node, scope: Scope, facts: Collector) -> Names:
     """Return the columns that a reference may be to, nothing if it is none or one to a query around this."""
     parts = node.get("ColumnRef", {}).get("fields", ())
     names = strings(parts)
-    if len(names) != len(parts) or not 1 <= len(names) <= 2:
+    if len(names) != len(parts) or not 1 <= len(names) <= 3:
         return NOTHING
     column = facts.namer.plain(names[-1])
     if len(names) == 1:
         return scope.unqualified(column)
-    source = next((s for s in scope.sources if s.alias == names[0]), None)
+    schema = names[0] if len(names) == 3 else None
+    source = next((s for s in scope.sources if s.alias == names[-2] and schema in (None, s.schema)), None)
     return source.column(column) if source is not None else NOTHING
 
 

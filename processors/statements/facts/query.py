@@ -12,6 +12,7 @@ from processors.statements.dangers.settings import of_showing
 from processors.statements.facts import bombs, injection, members, signs
 from processors.statements.facts.collector import Collector, Node
 from processors.statements.facts.expression import ExpressionWalk, is_literal
+from processors.statements.facts.lookups import lookup
 from processors.statements.facts.predicate import judge
 from processors.statements.facts.rows import cte_bodies
 from processors.statements.facts.scope import (
@@ -78,6 +79,11 @@ class QueryWalk(ExpressionWalk):
             named = {t["ResTarget"]["name"] for t in fields.get("targetList", ()) if t.get("ResTarget", {}).get("name")}
             shown = set(self.shown(named))
             scope.aliases = {n: c for n, c in output.columns if n in shown}
+            scope.targets = {
+                self.facts.namer.plain(t["ResTarget"]["name"]): t["ResTarget"].get("val", {})
+                for t in fields.get("targetList", ())
+                if t.get("ResTarget", {}).get("name")
+            }
             self._condition(fields.get("whereClause"), scope)
             self._condition(fields.get("havingClause"), scope)
             self._keys(fields.get("groupClause", ()), scope, output, "group")
@@ -327,7 +333,13 @@ class QueryWalk(ExpressionWalk):
             names = strings(node.get("ColumnRef", {}).get("fields", ()))
             alias = self.facts.namer.plain(names[0]) if len(names) == 1 else ""
             if alias in scope.aliases:
+                shown = lookup(scope.targets.get(alias), scope, self.facts, role) if alias in scope.targets else frozenset()
+                known = self.facts.asked.copy() if shown else set()
                 self.facts.use(scope.aliases[alias], role)
+                if shown == {c for c in scope.aliases[alias] if not c.endswith(RESULT)}:  # in the order of what is shown as well
+                    self.facts.asked -= shown - known
+                    for name in shown:
+                        self.facts.looked_up[name] = self.facts.looked_up.get(name, 0) + 1
                 self.facts.compare((scope.aliases[alias],), sorts=True)
                 if role == "order":
                     continue

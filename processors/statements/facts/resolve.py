@@ -14,12 +14,13 @@ import orjson
 
 from processors.statements.catalogue import Catalogue, Column, Function, Relation
 from processors.statements.dangers import of_setting
+from processors.statements.dangers.builtins import BUILTINS
 from processors.statements.dangers.objects import records_actions
 from processors.statements.facts import signs
 from processors.statements.facts.assignments import ROW
 from processors.statements.facts.collector import Collector
 from processors.statements.facts.expression import MULTIPLYING
-from processors.statements.facts.scope import NOTHING, RESULT, Output
+from processors.statements.facts.scope import NOTHING, RESULT, UNKNOWN, Output
 from processors.statements.facts.trees import within_effort
 from processors.statements.facts.utility import StatementWalk
 from processors.statements.grammar import tree_json
@@ -39,6 +40,7 @@ _OF_VIEWS = frozenset((Danger.OPAQUE, Danger.ROLE_CHANGE, Danger.AUDIT_TAMPERING
 """Of what a view's query could do, what a query of it does, whatever it filters; the functions it calls count besides."""
 _ASKING = frozenset(("filter", "join", "group", "order"))
 _CONDITIONS = frozenset(("filter", "join"))
+_OF_ARGUMENTS = _CONDITIONS | {"argument"}
 EVENTS = ("insert", "update", "delete", "truncate")
 """What triggers and rules run at."""
 _RUNS = {
@@ -71,6 +73,11 @@ class _Resolution:
         self._path = facts.namer.path
         self._code_of: dict[str, Collector] = {}
         """The database's functions that are called, by name without schema, and what their bodies do."""
+        self._from_arguments: list[tuple[str, frozenset[str]]] = []
+        """Columns that code gives its arguments' values, and what else."""
+        self._by_arguments: set[str] = set()
+        self._unnamed: set[str] = set()
+        """Functions by name without schema that have arguments, and that run without a call of this name."""
         self._triggered: list[str] = []
         """Tables whose triggers run."""
         self._cascaded: set[str] = set()
@@ -112,6 +119,12 @@ class _Resolution:
                 facts.flag(StatementFlag.OPAQUE)
                 facts.danger(Danger.OPAQUE)
                 return
+        if self._by_arguments & self._unnamed or not self._by_arguments.isdisjoint(BUILTINS):
+            facts.handed_on.add(
+                "?.?"
+            )  # by operators, casts, views, or a name of the server's own, nobody noted what they are given
+        for target, others in self._from_arguments:
+            facts.flow(target, others.union(facts.handed, facts.handed_on))
         self._rows_of_triggers()
         self._recursions()
 
@@ -336,6 +349,7 @@ class _Resolution:
         for name in names:
             short = name.rpartition(".")[2]
             self.facts.functions[name] = None
+            self._unnamed.add(short)
             self.facts.called(short)
             if short == "set_config":  # which setting is not known: it comes by number, or from an aggregate's state
                 self.facts.dangers |= of_setting("*")
@@ -391,7 +405,10 @@ class _Resolution:
                 self.facts.danger(Danger.OPAQUE)
         elif function.language in ("sql", "plpgsql"):
             inner = self._code(("function", function.oid, function.body), function.body, function.language)
-            self._absorb(inner, frozenset(map(self.facts.namer.plain, function.arguments)) - inner.variables)
+            arguments = frozenset(map(self.facts.namer.plain, function.arguments)) - inner.variables
+            if arguments:
+                self._by_arguments.add(function.name.lower())
+            self._absorb(inner, arguments)
             self._code_of[function.name.lower()] = inner
             if function.name.lower() in self.facts.per_row:
                 # A row for each row: whatever its condition is, all of them together are the table's.
@@ -424,19 +441,32 @@ class _Resolution:
         for name in ("verbs", "reads", "writes", "functions"):
             getattr(facts, name).update(getattr(inner, name))
         for column, roles in inner.columns.items():
-            short, given = column.rpartition(".")[2], NOTHING
-            asks = (
-                _CONDITIONS.isdisjoint(roles)
-                or (short not in arguments and short not in inner.given)
-                or self._may_have(column, inner)
-            )
-            if not asks:
-                given = inner.given.get(short, NOTHING)
-                facts.asks_handed = facts.asks_handed or short in arguments or any(c.endswith(RESULT) for c in given)
-                facts.use(given, *(r for r in roles if r in _CONDITIONS))
-            if asks or not _CONDITIONS.issuperset(roles):
-                facts.use([column], *(r for r in roles if r != "output" and (asks or r not in _CONDITIONS)))
-        facts.flows.update(inner.flows)
+            short = column.rpartition(".")[2]
+            names_it = short in arguments or (short in inner.given and not _CONDITIONS.isdisjoint(roles))
+            if not names_it or self._may_have(column, inner):
+                facts.use([column], *(r for r in roles if r != "output"))
+                if short in inner.variables and not _CONDITIONS.isdisjoint(roles):  # of any of what the code reads
+                    facts.use((f"{name}.*" for name in inner.reads), *(r for r in roles if r in _CONDITIONS))
+                continue
+            # A variable, or an argument: what it was given is noted where it is, and what it is compared with there.
+            given = inner.given.get(short, NOTHING)
+            facts.asks_handed = facts.asks_handed or (not _CONDITIONS.isdisjoint(roles) and not given) or UNKNOWN in given
+            facts.asks_handed = facts.asks_handed or any(c.endswith(RESULT) for c in given)
+            rest = [r for r in roles if r != "output"]
+            facts.use(given, *rest)
+            if short in arguments and not _OF_ARGUMENTS.issuperset(rest):
+                facts.use([column], *(r for r in rest if r not in _CONDITIONS))
+        for target, behind in inner.flows:
+            handed = {c for c in behind if c.rpartition(".")[2] in arguments and not self._may_have(c, inner)}
+            if handed:
+                self._from_arguments.append((target, behind - handed))
+            else:
+                facts.flows[target, behind] = None
+        for column in inner.handed:
+            short = column.rpartition(".")[2]
+            if short not in arguments or self._may_have(column, inner):
+                facts.handed_on |= inner.given.get(short, frozenset((column,)))
+        facts.handed_on |= inner.handed_on
         facts.code_compared.update(inner.compared | inner.code_compared)
         facts.counted |= inner.counted
         facts.takes(inner.keys)

@@ -122,7 +122,8 @@ class Output:
 class Scope:
     """The names one query level sees. `merged` are USING columns: they belong to every table that has them.
 
-    `bodies` are the trees of its WITH. `uncounted`: how many columns `*` is here, and in which order, is not known.
+    `aliases` and `targets` are what is behind its named outputs, and their trees; `bodies` are the trees of its WITH.
+    `uncounted`: how many columns `*` is here, and in which order, is not known.
     """
 
     outer: Scope | None = None
@@ -131,6 +132,7 @@ class Scope:
     merged: dict[str, Names] = field(default_factory=dict)
     uncounted: bool = False
     aliases: dict[str, Names] = field(default_factory=dict)
+    targets: dict[str, dict[str, Any]] = field(default_factory=dict)
     bodies: dict[str, dict[str, Any]] = field(default_factory=dict)
     _looked: int = 0
     _derived: list[Source] = field(default_factory=list)

@@ -263,7 +263,7 @@ class StatementWalk(DefinitionWalk):
             given = Assignments()
             for piece in body.statements(text, language):
                 if piece.variables:
-                    given.variables = piece.variables
+                    given.variables, given.untold = piece.variables, piece.untold
                     self.facts.variables |= piece.variables
                     continue
                 pieces.append(piece)

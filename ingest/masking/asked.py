@@ -1,0 +1,128 @@
+"""What does a statement ask of masked values, and what does it write: for rules, by the classes of its columns.
+
+Pure, of a statement, the tags of a snapshot (or None) and its sight: for all sessions, or with a session's own temporary tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ingest.masking.sight import Sight
+from ingest.masking.tags import EVERY, PROSE, CatalogueTags, Classes
+from processors.sensitivity.columns import by_name
+from processors.statements import Statement
+from schemas.classes import DataClass
+from schemas.events import Danger
+
+_NOTHING: Classes = frozenset()
+_NAMES: frozenset[str] = frozenset()
+_REMOVING = frozenset(("delete", "merge"))
+_WRITING = frozenset(("select", "insert", "update", "copy_from", "call", "prepare", "execute", "explain")) | _REMOVING
+"""Verbs of what gives values to no columns but those that it names, and changes nothing else of its tables."""
+_DOCUMENTS = ("json", "jsonb", "hstore", "xml")
+_ADDRESSES = frozenset((DataClass.EMAIL,))
+_GUESSABLE = frozenset(
+    (
+        DataClass.NATIONAL_ID,
+        DataClass.PASSPORT,
+        DataClass.PAYMENT_CARD,
+        DataClass.BANK_ACCOUNT,
+        DataClass.DATE_OF_BIRTH,
+        DataClass.PERSON_NAME,
+        DataClass.PHONE,
+        DataClass.IP_ADDRESS,
+    )
+)
+_SHOWN, _ASKED = frozenset(("output",)), frozenset(("filter", "join", "group", "order"))
+"""Roles of columns: what reaches the result, and what only decides which rows do, and how."""
+
+
+def harms(statement: Statement, tags: CatalogueTags | None, sight: Sight | None, clear: Classes) -> tuple[Danger, ...]:
+    """Return what a statement could do harm by that only classes tell, to whom `clear` is shown as it is.
+
+    `sensitive_read`: it shows some of that. `inference`: it filters, joins, groups or sorts by what is masked, and so its
+    rows, or their number, tell something of it. A column that is not certain counts as what the tables it may be of hold.
+    """
+    if tags is None or sight is None:
+        return ()
+    facts = statement.facts
+    touched = (*facts.reads, *facts.writes)
+
+    def behind(roles: frozenset[str], but: frozenset[str] = _NAMES) -> Classes:
+        found = tags.behind((c.name for c in facts.columns if not roles.isdisjoint(c.roles) and c.name not in but), touched)
+        return (sight.touched or EVERY) if found is None else found
+
+    found: list[Danger] = []
+    if behind(_SHOWN) & clear:
+        found.append(Danger.SENSITIVE_READ)
+    # What DO reads it shows to nobody: its code goes by it, and says how it went.
+    asked = behind(_ASKED if facts.verbs[:1] != ("do",) else _ASKED | _SHOWN, statement.shape.null_tested)
+    if statement.shape.asks_handed is not None:
+        handed = tags.behind(statement.shape.asks_handed, touched)
+        asked |= (sight.touched or EVERY) if handed is None else handed
+    if not all(map(tags.is_own, statement.shape.asking)):  # a condition on what a function gives
+        by_code = tags.any_of(statement.shape.code_reads)
+        asked |= (sight.touched or EVERY) if by_code is None else by_code
+    if asked - clear:
+        found.append(Danger.INFERENCE)
+    return tuple(found)
+
+
+def looks_up(statement: Statement, tags: CatalogueTags | None, clear: Classes) -> bool:
+    """Tell whether a statement asks of what is masked only for the row of one whole value.
+
+    Such a value is known before. It is an e-mail address, or one of a column that has no other like it: nobody guesses those.
+    Numbers that are written in a known form, or shown but for some digits, can be guessed and are none.
+    """
+    looked_up = statement.shape.looked_up
+    if tags is None or not looked_up or statement.shape.asks_handed is not None:
+        return False
+    facts = statement.facts
+    touched = (*facts.reads, *facts.writes)
+    asked = {c.name for c in facts.columns if not _ASKED.isdisjoint(c.roles)} - statement.shape.null_tested
+    others = tags.behind(asked - looked_up, touched)
+    if others is None or others - clear:
+        return False
+    return all(_is_lookup(tags, statement, name, clear) for name in looked_up & asked)
+
+
+def _is_lookup(tags: CatalogueTags, statement: Statement, name: str, clear: Classes) -> bool:
+    facts, shape = statement.facts, statement.shape
+    touched = (*facts.reads, *facts.writes)
+    classes = tags.behind((name,), touched)
+    if classes is None or classes <= clear:
+        return classes is not None
+    found = tags.relations_of(name)
+    if found and all(relation.kind in "vm" for relation in found):
+        return True  # the column behind it is judged
+    if tags.is_document((name,), touched, _DOCUMENTS):  # what is under a key that says nothing is shown but for values in it
+        taken = tags.taken((name,), shape.keys, touched)
+        plain = taken is not None and taken <= PROSE
+        return classes <= PROSE and plain and (shape.keys != () or name in shape.searched)
+    if name in shape.searched or classes <= PROSE:
+        return classes <= PROSE
+    if tags.is_made(name):
+        return False
+    is_address = classes <= _ADDRESSES and by_name(name.rpartition(".")[2]) == _ADDRESSES
+    return is_address or (tags.is_key(name) and classes.isdisjoint(_GUESSABLE))
+
+
+def written(statement: Statement, tags: CatalogueTags | None, sight: Sight | None) -> tuple[Iterable[str], Iterable[str]]:
+    """Return the classes of the columns that a statement gives values, and of the tables of which it removes rows."""
+    facts = statement.facts
+    writes = [name for name in facts.writes if name.partition(".")[0] != "pg_temp"]  # what is nobody else's does no harm
+    if tags is None or sight is None or not writes:
+        return (), ()
+    columns = [c.name for c in facts.columns if "write" in c.roles and not c.name.startswith("pg_temp.")]
+    given = tags.behind(columns, writes)
+    held = {name: tags.any_of((name,)) for name in writes}
+    if given is None or None in held.values():
+        everything = sorted(sight.touched or EVERY)
+        return everything, everything
+    known = _WRITING.issuperset(facts.verbs)
+    removes = not known or not _REMOVING.isdisjoint(facts.verbs)
+    named = {column.rpartition(".")[0] for column in columns}
+    for name, classes in held.items():
+        if not known or (name not in named and not removes):
+            given |= classes or _NOTHING
+    return sorted(given), sorted(_NOTHING.union(*(c or _NOTHING for c in held.values())) if removes else _NOTHING)
