@@ -79,10 +79,10 @@ class Shape:
     functions and operators of the database's own. `code` is what it makes. `qualified` are relations that it names with their
     schemas: no temporary ones. `looked_up` are columns of which its conditions ask nothing but whether they are one whole value
     that it says, of these `searched` by words, and `null_tested` those of which they ask nothing but whether they are NULL.
-    `asks_handed` is what it, and code that it calls, hands over to code that asks by it; None where none does. `asking` are functions that its conditions and sort keys call,
-    beside the server's own. `stored`: of COPY, for each column the table's column that it is, `table.*` for all of a table's in
-    order, empty for what is computed; None where their number is not known. `reworked` are targets of `flows` that its own text
-    gives something computed.
+    `asks_handed` is what it, and code that it calls, hands over to code that asks by it; None where none does. `asking` are
+    functions that its conditions and sort keys call, beside the server's own. `stored`: of COPY, for each column the table's
+    column that it is, `table.*` for all of a table's in order, empty for what is computed; None where their number is not
+    known. `reworked` are targets of `flows` that its own text gives something computed.
     """
 
     outputs: tuple[frozenset[str] | str | None, ...] | None = None
