@@ -1,11 +1,13 @@
-"""How long must an address wait that guesses? Failed logins of one address slow its next answers, ever more, up to a limit.
+"""How long must an address wait that guesses? Failed logins of one address slow its next refusals, ever more, up to a limit.
 
-Pure: the time is passed in. Nothing is locked out: a guesser next to a good client (one NAT, one pool) must not shut it out, and
-a token cannot be guessed anyway; what slowing does is to make trying loud and cheap for us. Of one address so many wait, no more.
+Pure: the time is passed in. Nobody else is slowed, let alone locked out: a guesser next to a good client (one NAT, one pool, one
+proxy that ends TLS) must not shut it out, so a good credential goes on at once. No token can be guessed anyway; what slowing does
+is to make trying loud and cheap for us. Of one address so many refusals wait; further ones, and those that nobody waits for, are
+told together.
 
-What is refused before any credential was looked at costs a stranger nothing, so the trail does not grow with it: the first of an
-address are events of their own, further ones are counted, and told together each second (`Refusals`). Of IPv6 an address is what
-one subscriber has whole, a /64.
+So is what is refused before any credential was looked at, which costs a stranger nothing: the first of an address are events of
+their own, further ones are counted, and told together each second (`Refusals`). Of IPv6 an address is what one subscriber has
+whole, a /64.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ MAX_ADDRESSES = 10_000
 
 
 MAX_WAITING = 500
-"""Logins of one address that wait at a time: some kilobytes each, and one event each when their wait is over."""
+"""Refusals of one address that wait at a time: some kilobytes each, and one event each when their wait is over."""
 OWN_EVENTS = 100
 """Refusals of one address that are events of their own, in OWN_SECONDS."""
 OWN_SECONDS = 60
@@ -57,14 +59,14 @@ class Throttle:
             self._failures.popitem(last=False)
 
     def wait(self, address: str, now: int) -> float:
-        """Return the seconds that the next login from `address` must wait before it is looked at."""
+        """Return the seconds after which the next failed login from `address` is refused."""
         count, _ = self._current(origin(address), now)
         if count < FREE_FAILURES:
             return 0.0
         return float(min(FIRST_WAIT_SECONDS * 2 ** min(count - FREE_FAILURES, 10), LAST_WAIT_SECONDS))
 
     def enter(self, address: str) -> bool:
-        """A login from `address` begins to wait; return False if too many do. Each that does must `leave`."""
+        """A refusal of `address` begins to wait; return False if too many do. Each that does must `leave`."""
         address = origin(address)
         if self._waiting[address] >= MAX_WAITING:
             return False
@@ -101,16 +103,21 @@ class Refusals:
         if count < OWN_EVENTS and (address in self._own or len(self._own) < MAX_ADDRESSES):
             self._own[address] = (since, count + 1)
             return True
+        self.counted(address, reason)
+        return False
+
+    def counted(self, address: str, reason: str) -> None:
+        """Count a refusal of `address` that is told together with others."""
+        address = origin(address)
         if len(self._together) >= MAX_ADDRESSES:
             address = ""
         self._together[address, reason] += 1
-        return False
 
-    def due(self, now: int) -> list[tuple[str, str, int]]:
-        """Return what is to be told together at `now` (µs): (address or "", reason, how many)."""
+    def due(self, now: int, last: bool = False) -> list[tuple[str, str, int]]:
+        """Return what is to be told together at `now` (µs): (address or "", reason, how many). `last`: all there is."""
         while self._own and not 0 <= now - next(iter(self._own.values()))[0] <= OWN_SECONDS * 1_000_000:
             self._own.popitem(last=False)
-        if not self._together or 0 <= now - self._told_at < TOGETHER_SECONDS * 1_000_000:
+        if not self._together or (not last and 0 <= now - self._told_at < TOGETHER_SECONDS * 1_000_000):
             return []
         self._told_at = now
         found, self._together = self._together, Counter()

@@ -51,6 +51,8 @@ class Arrival:
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._pause: asyncio.Future[None] | None = None
+        self._refused = False
+        self._encrypting = False
         self.address = ""
 
     def begin(self, transport: asyncio.Transport) -> None:
@@ -114,6 +116,7 @@ class Arrival:
         assert client is not None
         context = self._listener.tls_context
         assert context is not None
+        self._encrypting = True
         try:
             transport = await self._worker.loop.start_tls(
                 client,
@@ -123,10 +126,12 @@ class Arrival:
                 ssl_handshake_timeout=self._worker.config.proxy.login_timeout_seconds,
             )
         except (OSError, ssl.SSLError):
-            self._note_refusal("tls_handshake_failed")
-            self._connection.close("tls_handshake_failed")
+            if not self._refused:  # and closed, meanwhile
+                self._note_refusal("tls_handshake_failed")
+                self._connection.close("tls_handshake_failed")
             return
         assert transport is not None
+        self._encrypting = False
         self._connection.client = transport
         transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
         tls = transport.get_extra_info("ssl_object")
@@ -194,9 +199,6 @@ class Arrival:
 
     async def _authenticate(self, asked: LoginRequested) -> Credential | None:
         worker, certificate = self._worker, self._certificate()
-        host = self._host
-        if (wait := worker.throttle.wait(host, worker.clock())) and not await self._waited(wait):
-            return None
         try:
             if certificate:
                 credential = worker.logins.by_certificate(certificate, self._listener.databases[0])
@@ -207,27 +209,40 @@ class Arrival:
             self.refuse("58000", "logins are not possible: the identity store cannot be read", "token_store", claimed=asked)
             return None
         except LoginRefusedError as refused:
-            if refused.sqlstate == "28P01":
-                worker.throttle.failed(host, worker.clock())
+            if refused.sqlstate == "28P01" and not await self._waited(refused.reason):
+                return None
             text = f'authentication failed for user "{asked.user}": {refused}'
             self.refuse(refused.sqlstate, text, refused.reason, hint=worker.logins.hint, claimed=asked)
             return None
+        worker.arriving.pop(self._connection, None)  # from here on nobody takes its place
         return credential if await self._may_be_here(credential, asked) else None
 
-    async def _waited(self, seconds: float) -> bool:
-        """Wait, because logins of this address failed; return whether the login is then to be looked at."""
-        worker = self._worker
-        if not worker.throttle.enter(self._host):
-            self.refuse("53300", "too many logins from this address wait already", "too_many_waiting")
-            return False
-        self._pause = pause = worker.loop.create_future()
-        timer = worker.loop.call_later(seconds, self._go_on)
-        try:
-            await pause
-        finally:
-            timer.cancel()
-            worker.throttle.leave(self._host)
-        return self._connection.open  # nobody is there any more to be told, and who leaves has not tried anything
+    async def _waited(self, reason: str) -> bool:
+        """Have a failed login wait for its refusal, as others of its address failed; return whether it is then to be told.
+
+        Where nobody waits for that, or too many do, it is counted, and told in the trail together with others.
+        """
+        worker, host = self._worker, self._host
+        seconds = worker.throttle.wait(host, worker.clock())
+        worker.throttle.failed(host, worker.clock())
+        if not seconds:
+            return True
+        if worker.throttle.enter(host):
+            self._pause = pause = worker.loop.create_future()
+            timer = worker.loop.call_later(seconds, self._go_on)
+            try:
+                await pause
+            finally:
+                timer.cancel()
+                worker.throttle.leave(host)
+            if self._connection.open:
+                return True
+        worker.counted.logins_refused[reason] += 1
+        worker.refusals.counted(host, reason)
+        if self._connection.open:
+            self._connection.write_client(messages.fatal("53300", "too many logins from this address wait already"))
+            self._connection.close("login_refused")
+        return False
 
     @property
     def _host(self) -> str:
@@ -276,13 +291,13 @@ class Arrival:
     ) -> None:
         """Refuse the login: note it in the trail, tell the client, close."""
         self._note_refusal(reason, claimed)
-        if reply:
+        if reply and not self._encrypting:
             self._connection.write_client(messages.fatal(sqlstate, text, hint=hint))
         self._connection.close("login_refused")
 
     def _note_refusal(self, reason: str, asked: LoginRequested | None = None, kind: str = "") -> None:
         """Note a refusal in the trail; `kind` is one of few words where `reason` may hold numbers that a client chose."""
-        worker, kind = self._worker, kind or reason
+        worker, kind, self._refused = self._worker, kind or reason, True
         worker.counted.logins_refused[kind] += 1
         if asked is None and not worker.refusals.own(self._host, kind, worker.clock()):
             return

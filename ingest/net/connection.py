@@ -38,6 +38,8 @@ CLIENT: Final = Side.CLIENT
 SERVER: Final = Side.SERVER
 ROOM: Final = 16 * 1024
 """Room for events the spool must have before a message is looked at: a long statement's, so that it is refused in its place."""
+LOGIN_SECONDS: Final = 2.0
+"""From connecting until a credential is given, by program, also with TLS from another continent."""
 ABANDON_SECONDS: Final = 10.0
 """How long a closing connection may take to read what is left for it; a peer that never reads must not keep a socket."""
 DRAIN_LIMIT: Final = 16 * 1024 * 1024
@@ -74,6 +76,7 @@ class Connection(asyncio.Protocol):
         self._described: Described | None = None
         self._drained = 0
         self._opened_at = 0
+        self._came_at = 0.0
         self._crowded = False
         self._held_up = False
         self._server_full = False
@@ -88,6 +91,7 @@ class Connection(asyncio.Protocol):
         self.client = transport  # type: ignore[assignment]
         transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)  # type: ignore[attr-defined]
         if first:
+            self._came_at = self.worker.loop.time()
             self._arrival.begin(transport)  # type: ignore[arg-type]
 
     @property
@@ -139,7 +143,6 @@ class Connection(asyncio.Protocol):
             text = stopped.message.replace("statement", "setting asked for at login", 1)
             self._arrival.refuse("42501", text, "startup_settings", hint=stopped.hint, claimed=asked)
             return
-        worker.arriving.pop(self, None)
         worker.counted.sessions += 1
         event_id = worker.note("SessionOpened", now, self._described.opened(status.get("server_version", "")))
         worker.log.info("session_opened", session_id=session.session_id, event_id=event_id, database=database.alias)
@@ -160,6 +163,11 @@ class Connection(asyncio.Protocol):
             self._from_server(leftover)
         if early:
             self.data_received(early)
+
+    @property
+    def lingers(self) -> bool:
+        """Whether the client is at the door for longer than logins take."""
+        return self.worker.loop.time() - self._came_at > LOGIN_SECONDS
 
     def make_room(self) -> None:
         """Leave, not logged in yet, for somebody who comes."""

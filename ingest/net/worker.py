@@ -129,7 +129,7 @@ class Worker:
         self.masking: dict[str, DatabaseMasking] = {}
         self.connections: set[Connection] = set()
         self.arriving: dict[Connection, None] = {}
-        """Of them, those that are not logged in yet, in the order they came."""
+        """Of them, those whose credential was not taken yet, in the order they came."""
         self.sanctions = Sanctions(self.control, self.connections, config.identity.max_control_stale_seconds, now_us)
         self.control.subscribe(self._retag)
         self.estimates = Estimates(self.scram_keys)
@@ -204,13 +204,14 @@ class Worker:
     # Connections
 
     def admit(self, connection: Connection) -> bool:
-        """Take a new connection unless there are too many; whoever is longest at the door, not logged in yet, makes room.
+        """Take a new connection unless there are too many; whoever is longest at the door, and has no credential, makes room.
 
-        So connections that only stay and say nothing keep nobody out, who logs in as fast as clients do.
+        So connections that only stay and say nothing keep nobody out. Where sessions fill most places, whoever came a moment ago
+        keeps its own: else clients that try again and again would each turn out the one before, and none would get in.
         """
-        if len(self.connections) >= self.config.proxy.max_connections:
+        if len(self.connections) >= (most := self.config.proxy.max_connections):
             oldest = next(iter(self.arriving), None)
-            if oldest is None:
+            if oldest is None or (len(self.arriving) <= most // 2 and not oldest.lingers):
                 return False
             oldest.make_room()
         self.connections.add(connection)
@@ -336,6 +337,11 @@ class Worker:
             self.note("AuthenticationFailed", self.clock(), Described.failed("", "", Client(address=host), "cancel_key"))
             self.log.info("cancel_refused", client=host)
 
+    def _tell_refusals(self, now: int, last: bool = False) -> None:
+        for address, reason, count in self.refusals.due(now, last):
+            self.note("AuthenticationFailed", now, Described.failed("", "", Client(address=address), reason, count))
+            self.log.info("logins_refused", reason=reason, client=address, count=count)
+
     # Time
 
     def _tick(self) -> None:
@@ -357,9 +363,7 @@ class Worker:
                 "passed_unaudited": self.unaudited + sum(s.unaudited for s in open_sessions),
             }
             self.note("Heartbeat", now, b"," + orjson.dumps(body)[1:-1])
-        for address, reason, count in self.refusals.due(now):
-            self.note("AuthenticationFailed", now, Described.failed("", "", Client(address=address), reason, count))
-            self.log.info("logins_refused", reason=reason, client=address, count=count)
+        self._tell_refusals(now)
         for connection in list(self.connections):
             connection.look()
         try:
@@ -416,6 +420,7 @@ class Worker:
             watch.close()
         for connection in list(self.connections):
             connection.kill("57P01", "terminating connection: the proxy is shutting down", "shutdown")
+        self._tell_refusals(self.clock(), last=True)
         body = {"reason": reason, "statements": self.statements, "passed_unaudited": self.unaudited}
         self.note("ProxyStopped", self.clock(), b"," + orjson.dumps(body)[1:-1])
 

@@ -138,25 +138,42 @@ def startup(user: str = "ana", database: str = "shop") -> bytes:
     return struct.pack("!I", len(body) + 4) + body
 
 
-def test_who_leaves_before_a_slowed_login_is_looked_at_has_tried_nothing(pg: Postgres) -> None:
-    """Without waiting for answers a guesser would try as often as it can connect, and write an event each time."""
+def guess(running: Proxy, password: bytes, leave: bool) -> None:
+    with socket.create_connection(("127.0.0.1", running.port)) as sock:
+        sock.sendall(startup())
+        assert sock.recv(100)[:1] == b"R"
+        sock.sendall(b"p" + struct.pack("!I", len(password) + 5) + password + b"\0")
+        if not leave:
+            assert sock.recv(1000)[:1] == b"E"
+
+
+def test_guessers_who_leave_fill_no_trail_and_slow_nobody_else_of_their_address(pg: Postgres) -> None:
+    """Not waiting for answers, a guesser would write an event as often as it can connect; behind a NAT others are beside it."""
     with running_proxy(pg) as running:
-
-        def attempt(password: bytes, leave: bool) -> None:
-            with socket.create_connection(("127.0.0.1", running.port)) as sock:
-                sock.sendall(startup())
-                assert sock.recv(100)[:1] == b"R"
-                sock.sendall(b"p" + struct.pack("!I", len(password) + 5) + password + b"\0")
-                if not leave:
-                    assert sock.recv(1000)[:1] == b"E"
-
+        app = running.app()
         for n in range(12):
-            attempt(b"afd_guess_%d" % n, leave=False)
+            guess(running, b"afd_guess_%d" % n, leave=False)
         for n in range(200):
-            attempt(b"afd_again_%d" % n, leave=True)
-        attempt(b"afd_guess_last", leave=False)  # waited longer than those that left would have
-        failed = wait_for(lambda: running.trail.of_type("AuthenticationFailed")[12:], "the last one's event", poll=0.05)
-        assert len(failed) == 1
+            guess(running, b"afd_again_%d" % n, leave=True)
+        with psycopg.connect(**app, connect_timeout=8) as connection:  # a refusal waits for 15 s by now
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+
+        def told() -> list[int]:
+            return [e["count"] for e in running.trail.of_type("AuthenticationFailed")]
+
+        wait_for(lambda: sum(told()) == 212, "all guesses to be told", 30, poll=0.1)
+        assert len(told()) < 50
+        assert sum(status_of(running).logins_refused.values()) == 212
+
+
+def test_what_is_told_together_is_told_before_the_end(pg: Postgres) -> None:
+    with running_proxy(pg, {"audit": {"seal_interval_ms": 5000}}) as running:
+        for n in range(150):
+            with socket.create_connection(("127.0.0.1", running.port)) as sock:
+                sock.sendall(struct.pack("!IHH", 8, 100 + n, n))
+                assert sock.recv(1000)[:1] == b"E"
+        running.stop()
+        assert sum(e["count"] for e in running.trail.of_type("AuthenticationFailed")) == 150
 
 
 def test_what_a_client_sends_is_no_label_of_metrics_and_fills_no_trail(pg: Postgres) -> None:
@@ -196,6 +213,28 @@ def test_a_crash_leaves_no_core_file_with_what_was_in_memory(proxied: Proxy) -> 
         assert set(cores) <= {"0", "1"}, "one byte is none, also for programs that the kernel hands cores to"
 
 
+def let_in(app: dict[str, Any]) -> psycopg.Connection[Any] | None:
+    with contextlib.suppress(psycopg.OperationalError):
+        return psycopg.connect(**app, sslmode="disable")
+    return None
+
+
+def test_who_tries_again_and_again_turns_out_nobody_who_logs_in(pg: Postgres) -> None:
+    """Where sessions have nearly all places, each of many clients that try would else turn out the one before."""
+    with running_proxy(pg, {"proxy": {"max_connections": 4}}) as running, contextlib.ExitStack() as stack:
+        app = running.app()
+        for _ in range(3):
+            stack.enter_context(psycopg.connect(**app, sslmode="disable"))
+        first = stack.enter_context(socket.create_connection(("127.0.0.1", running.port)))
+        first.sendall(startup())
+        assert first.recv(100)[:1] == b"R"
+        for _ in range(5):
+            assert let_in(app) is None
+        password = app["password"].encode()
+        first.sendall(b"p" + struct.pack("!I", len(password) + 5) + password + b"\0")
+        assert first.recv(1000)[:1] == b"R"
+
+
 def test_connections_that_say_nothing_keep_nobody_out(pg: Postgres) -> None:
     with running_proxy(pg, {"proxy": {"max_connections": 8}}) as running, contextlib.ExitStack() as stack:
         app = running.app()
@@ -205,7 +244,7 @@ def test_connections_that_say_nothing_keep_nobody_out(pg: Postgres) -> None:
         half.sendall(startup())
         assert half.recv(100)[:1] == b"R"
         for _ in range(8):
-            session = stack.enter_context(psycopg.connect(**app))
+            session = stack.enter_context(wait_for(lambda: let_in(app), "a place, once the others linger"))
             assert session.execute("SELECT 1").fetchone() == (1,)
         assert half.recv(1000)[:1] == b"E", "who was longest at the door made room"
         with pytest.raises(psycopg.OperationalError, match="too many connections"):

@@ -58,3 +58,9 @@ def test_units_start_commands_that_exist() -> None:
     for found in started:
         assert found is not None
         assert run([found[1], "--help"]) == 0
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_units_let_processes_refuse_cores_also_to_programs(unit: Path) -> None:
+    """core(5): a program behind `core_pattern` is started whatever the limit is, except at one byte, which 0 as limit forbids."""
+    assert "\nLimitCORE=1\n" in unit.read_text()
