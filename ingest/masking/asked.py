@@ -45,44 +45,57 @@ def harms(statement: Statement, tags: CatalogueTags | None, sight: Sight | None,
     """
     if tags is None or sight is None:
         return ()
-    facts = statement.facts
-    touched = (*facts.reads, *facts.writes)
-
-    def behind(roles: frozenset[str], but: frozenset[str] = _NAMES) -> Classes:
-        found = tags.behind((c.name for c in facts.columns if not roles.isdisjoint(c.roles) and c.name not in but), touched)
-        return (sight.touched or EVERY) if found is None else found
-
     found: list[Danger] = []
-    if behind(_SHOWN) & clear:
+    shown = (c.name for c in statement.facts.columns if not _SHOWN.isdisjoint(c.roles))
+    if _behind(statement, tags, sight, shown) & clear:
         found.append(Danger.SENSITIVE_READ)
-    # What DO reads it shows to nobody: its code goes by it, and says how it went.
-    asked = behind(_ASKED if facts.verbs[:1] != ("do",) else _ASKED | _SHOWN, statement.shape.null_tested)
-    if statement.shape.asks_handed is not None:
-        handed = tags.behind(statement.shape.asks_handed, touched)
-        asked |= (sight.touched or EVERY) if handed is None else handed
-    if not all(map(tags.is_own, statement.shape.asking)):  # a condition on what a function gives
-        by_code = tags.any_of(statement.shape.code_reads)
-        asked |= (sight.touched or EVERY) if by_code is None else by_code
-    if asked - clear:
+    if _asked_of(statement, tags, sight) - clear:
         found.append(Danger.INFERENCE)
     return tuple(found)
 
 
-def looks_up(statement: Statement, tags: CatalogueTags | None, clear: Classes) -> bool:
+def _behind(statement: Statement, tags: CatalogueTags, sight: Sight, names: Iterable[str]) -> Classes:
+    """Return the classes of columns that a statement names; where they are not certain, of all that it touches."""
+    found = tags.behind(names, (*statement.facts.reads, *statement.facts.writes))
+    return (sight.touched or EVERY) if found is None else found
+
+
+def _asked_of(statement: Statement, tags: CatalogueTags, sight: Sight, looked_up: frozenset[str] = _NAMES) -> Classes:
+    """Return the classes of all that conditions ask of, but for columns by which rows are looked up."""
+    facts, shape = statement.facts, statement.shape
+    columns = {c.name for c in facts.columns if not _ASKED.isdisjoint(c.roles)} - looked_up
+    if facts.verbs[:1] == ("do",):  # what DO reads it shows to nobody: its code goes by it, and says how it went
+        read = {c.name for c in facts.columns if not _SHOWN.isdisjoint(c.roles)}
+        # A variable beside a look-up is what was read into it, which is among these itself.
+        columns |= {name for name in read if not (looked_up and _is_variable(statement, tags, name))}
+    asked = _behind(statement, tags, sight, columns - shape.null_tested)
+    if shape.asks_handed is not None:
+        asked |= _behind(statement, tags, sight, shape.asks_handed)
+    if not all(map(tags.is_own, shape.asking)):  # a condition on what a function gives
+        by_code = tags.any_of(shape.code_reads)
+        asked |= (sight.touched or EVERY) if by_code is None else by_code
+    return asked
+
+
+def _is_variable(statement: Statement, tags: CatalogueTags, name: str) -> bool:
+    """Tell whether a name in code is of no column of what the code touches, and so must be a variable of its own."""
+    relation, _, short = name.rpartition(".")
+    known = [tags.columns(table) for table in (*statement.facts.reads, *statement.facts.writes)]
+    return relation == "?" and all(columns is not None and short not in columns for columns in known)
+
+
+def looks_up(statement: Statement, tags: CatalogueTags | None, sight: Sight | None, clear: Classes) -> bool:
     """Tell whether a statement asks of what is masked only for the row of one whole value.
 
     Such a value is known before. It is an e-mail address, or one of a column that has no other like it: nobody guesses those.
     Numbers that are written in a known form, or shown but for some digits, can be guessed and are none.
     """
     looked_up = statement.shape.looked_up
-    if tags is None or not looked_up or statement.shape.asks_handed is not None:
+    if tags is None or sight is None or not looked_up or statement.shape.asks_handed is not None:
         return False
-    facts = statement.facts
-    touched = (*facts.reads, *facts.writes)
-    asked = {c.name for c in facts.columns if not _ASKED.isdisjoint(c.roles)} - statement.shape.null_tested
-    others = tags.behind(asked - looked_up, touched)
-    if others is None or others - clear:
+    if _asked_of(statement, tags, sight, looked_up) - clear:
         return False
+    asked = {c.name for c in statement.facts.columns if not _ASKED.isdisjoint(c.roles)} - statement.shape.null_tested
     return all(_is_lookup(tags, statement, name, clear) for name in looked_up & asked)
 
 

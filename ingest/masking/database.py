@@ -306,7 +306,7 @@ class DatabaseMasking:
 
     def looks_up(self, statement: Statement, clear: Classes) -> bool:
         """Tell whether a statement asks of what is masked only for the row of one whole value; see `ingest.masking.asked`."""
-        return asked.looks_up(statement, self.tags, clear)
+        return asked.looks_up(statement, self.tags, self.sight(statement), clear)
 
     def written(self, statement: Statement) -> tuple[Iterable[str], Iterable[str]]:
         """Return the classes of what a statement gives values, and of what it removes; see `ingest.masking.asked`."""

@@ -227,7 +227,9 @@ class SessionMasking(Masking):
     def looks_up(self, statement: Statement, clear: Classes) -> bool:
         """Tell whether a statement asks of what is masked only for the row of one whole value."""
         tags = self._own_tags(statement) if self._made else None
-        return self._database.looks_up(statement, clear) if tags is None else asked.looks_up(statement, tags, clear)
+        if tags is None:
+            return self._database.looks_up(statement, clear)
+        return asked.looks_up(statement, tags, look(statement, tags), clear)
 
     def written(self, statement: Statement) -> tuple[Iterable[str], Iterable[str]]:
         """Return the classes of what a statement gives values, and of what it removes."""

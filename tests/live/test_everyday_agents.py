@@ -56,6 +56,7 @@ CREATE FUNCTION look.same(a text, b integer) RETURNS boolean LANGUAGE sql STABLE
 CREATE OPERATOR look.=== (LEFTARG = text, RIGHTARG = integer, FUNCTION = look.same);
 CREATE FUNCTION look.by_operator(p bigint) RETURNS bigint LANGUAGE plpgsql STABLE AS $$
 DECLARE e text; BEGIN SELECT email INTO e FROM look.people WHERE id = p; IF e OPERATOR(look.===) 1 THEN RETURN 1; END IF; RETURN 0; END $$;
+CREATE FUNCTION look.mail_of(p bigint) RETURNS text LANGUAGE sql STABLE AS $$ SELECT email FROM look.people WHERE id = p $$;
 CREATE FUNCTION look.named(email text) RETURNS bigint LANGUAGE sql STABLE AS $$ SELECT id FROM look.people WHERE email < named.email LIMIT 1 $$;
 """
 FAR = """
@@ -148,6 +149,15 @@ SELECT id FROM look.people WHERE to_tsvector(left(notes, 1)) @@ plainto_tsquery(
 SELECT id FROM look.people WHERE to_tsvector(email) @@ plainto_tsquery('a')
 SELECT id FROM look.people WHERE to_tsvector(full_name) @@ plainto_tsquery('ada')
 SELECT id FROM look.people WHERE notes LIKE '%a%@%'
+SELECT id FROM look.people WHERE id = 7 AND look.mail_of(id) LIKE 'a%'
+SELECT id FROM look.people WHERE email = 'a@b.example' AND look.mail_of(7) LIKE 'a%'
+DO $$ DECLARE e text; BEGIN SELECT email INTO e FROM look.people WHERE id = 1; IF e LIKE 'a%' THEN RAISE NOTICE 'y'; END IF; END $$
+DO $$ DECLARE e text; BEGIN SELECT left(email, 1) INTO e FROM look.people WHERE id = 1; ASSERT e = 'a'; END $$
+DO $$ DECLARE e text; BEGIN SELECT email INTO e FROM look.people WHERE email = 'a@b.example'; ASSERT e LIKE 'a%'; END $$
+DO $$ DECLARE e text; BEGIN e := look.mail_of(7); PERFORM 1 FROM look.people WHERE id = 7; ASSERT e LIKE 'a%'; END $$
+DO $$ DECLARE e text; BEGIN SELECT look.mail_of(id) INTO e FROM look.people WHERE id = 7; ASSERT e LIKE 'a%'; END $$
+DO $$ DECLARE e text; BEGIN UPDATE look.people SET id = id WHERE id = 7 RETURNING email INTO e; ASSERT e LIKE 'a%'; END $$
+DO $$ DECLARE r record; BEGIN SELECT p INTO r FROM look.people p WHERE id = 7; ASSERT r::text LIKE '%a%'; END $$
 """.strip().splitlines()
 NEAR += [f"SELECT id FROM look.people WHERE {' AND '.join(['email = $1'] * 9)}"]
 
