@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import sqlite3
 import sys
 import time
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ import orjson
 from deploy.compiled import HOT
 from deploy.config import ConfigError, load
 from deploy.layout import DataDir
+from ingest.net.lineage_register import REMEDY
 from schemas.config import Config, DatabaseSettings, LogKind
 
 CLOCK_WARN_SECONDS = 2.0
@@ -141,6 +143,8 @@ def _data_directory(data: DataDir, config: Config) -> Iterator[Finding]:
         torn = [f.name for f in spool.rglob("*.corrupt")]
         if torn:
             yield Finding("spool damage", "warn", f"kept aside: {', '.join(torn[:5])}", "see SpoolDamaged in the trail")
+    if config.masking.enabled and (problem := _unreadable(data.root / "lineage.db")):
+        yield Finding("lineage", "fail", problem, REMEDY)
     free = shutil.disk_usage(data.root).free
     seen = f"{free / 1024**3:,.1f} GiB free"
     if free < LEAST_FREE_BYTES:
@@ -325,6 +329,18 @@ def _api(config: Config, running: int) -> Finding:
     if problem:
         return Finding("API", "fail", f"{config.api.listen}: {problem}")
     return Finding("API", "ok", f"{config.api.listen} is ready")
+
+
+def _unreadable(path: Path) -> str:
+    """What is wrong with a file of SQLite, if something is and it is there."""
+    if not path.exists():
+        return ""
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as db:
+            [said] = db.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.Error as error:
+        said = str(error)
+    return "" if said == "ok" else f"{path} cannot be read: {said}"
 
 
 def _archive(data: DataDir) -> Iterator[Finding]:

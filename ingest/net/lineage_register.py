@@ -21,6 +21,7 @@ _BUSY_SECONDS = 0.5
 """How long another worker's write is waited for; writing takes it some milliseconds."""
 _OPENING_SECONDS = 3.0
 """The same at start, where a worker without the file would refuse for as long as it lives."""
+REMEDY = "until it can be read, every column is masked: mend it, or move it away and lose what was learned"
 _AGAIN_SECONDS = 10.0
 """After which a file that could not be read is tried again."""
 _TABLE = """CREATE TABLE IF NOT EXISTS lineage (
@@ -47,8 +48,7 @@ class LineageRegister:
             self._path.touch(mode=0o600)
             self._db = _opened(self._path, seconds)
         except (OSError, sqlite3.Error) as error:
-            remedy = "until it can be read, every column is masked: mend it, or move it away and lose what was learned"
-            self._log.error("lineage_register_unusable", path=str(self._path), reason=str(error), remedy=remedy)
+            self._say("lineage_register_unusable", error)
         self._tried = time.monotonic()
 
     def rows(self) -> list[Row] | None:
@@ -62,9 +62,17 @@ class LineageRegister:
             )
             return [(str(r[0]), str(r[1]), int(r[2]), int(r[3]), str(r[4])) for r in found]
         except sqlite3.Error as error:
-            self._log.error("lineage_register_unreadable", reason=str(error))
+            self._say("lineage_register_unreadable", error)
             self.close()
             return None
+
+    def look(self) -> None:
+        """Say in the log what is wrong with the file, if something is."""
+        self.rows()
+        self.close()
+
+    def _say(self, what: str, error: Exception) -> None:
+        self._log.error(what, path=str(self._path), reason=str(error), remedy=REMEDY)
 
     def add(self, rows: Iterable[Row]) -> bool:
         """Keep rows; False where there is no room, or no file. The last statement that finds room may go past the limit."""

@@ -165,6 +165,9 @@ class Worker:
             asking = self.config.approvals
             self.policy.guard.asking = Asking(self.new_id, int(asking.wait_seconds * 1_000_000), asking.url, self.allowance)
             self._watch_policy()
+        if self.config.masking.enabled:  # what is wrong with it is said now, not when the first session begins
+            for database in self.config.databases[:1]:  # the file is that of all
+                LineageRegister(self.config.data_dir / "lineage.db", database.alias).look()
         lost = self.holds.recover()
         self.spool.commit()
         self.holds.forget_recovered()

@@ -198,7 +198,9 @@ def build(
     digest = sha256()
     events, ordered = tuple(event_triggers), sorted(operators)
     makes, turns, orders = sorted(types), sorted(casts), sorted(compares)
-    numbers = sorted((type_names or {}).items())
+    # Of others, such as the types that come and go with everybody's temporary tables, nobody asks: they make no other version.
+    runs = {name for name, _ in makes}
+    numbers = sorted((oid, name) for oid, name in (type_names or {}).items() if name in runs)
     for part in _parts(by_name, called, events, ordered, makes, turns, orders, shadowed, numbers, temporary_first):
         digest.update(part)
     own = {oid: (name, dict(columns)) for oid, name, columns in system}

@@ -258,6 +258,12 @@ def test_health_and_readiness(site: Site) -> None:
         site.status = {"ready": False, "problems": ["pipeline stopped"]}
         unready = http.get("/readyz")
         assert (unready.status_code, unready.json()["problems"]) == (503, ["pipeline stopped"])
+        site.status = {
+            "ready": False,
+            "problems": ["pipeline state '/var/lib/x/pipeline.db' is damaged, see https://a.example/b/c"],
+        }
+        told = http.get("/readyz").json()["problems"]
+        assert told == ["pipeline state '…/pipeline.db' is damaged, see https://a.example/b/c"]
         site.status = {"ready": False}
         assert http.get("/readyz").status_code == 503
         site.status = {"ready": True}

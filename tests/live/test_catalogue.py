@@ -252,6 +252,13 @@ def test_a_temporary_view_is_seen_from_outside_and_versions_differ(server: Postg
     assert "public.people" in facts("SELECT * FROM safe", later).reads
 
 
+def test_temporary_tables_of_others_make_no_other_version(server: Postgres, catalogue: Catalogue) -> None:
+    """A version voids what was approved of code that cannot be read, and all that is remembered of statements."""
+    with server.superuser("postgres") as other:
+        other.execute("CREATE TEMP TABLE passing (a int, b text)")
+        assert snapshot(server) == catalogue
+
+
 def test_a_view_made_through_the_proxy_is_seen_through_soon(compare: Comparison) -> None:
     def make(to: Parameters) -> None:
         with psycopg.connect(**to, autocommit=True) as client:

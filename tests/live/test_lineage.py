@@ -177,3 +177,14 @@ def test_all_workers_know_it_and_the_next_start(shop: Postgres, tmp_path: Path) 
             if start == "first":
                 proxy.kill()
                 proxy.start()
+
+
+def test_a_damaged_register_is_told_at_the_start(shop: Postgres) -> None:
+    proxy = Proxy(shop)
+    try:
+        (proxy.data_dir / "lineage.db").write_bytes(b"no database" * 1000)
+        proxy.start()
+        assert "lineage_register_unusable" in proxy.said() and "move it away" in proxy.said()
+    finally:
+        proxy.stop()
+        proxy.remove()

@@ -21,6 +21,7 @@ import yaml
 
 from deploy.layout import DataDir
 from deploy.supervisor import pid_file
+from ingest.net.lineage_register import LineageRegister
 from tests.support import affidavit, certificates, log_under_test, postgres, small_disk
 from tests.support.ports import accepts, free_port, wait_for
 from tests.support.trail import Trail
@@ -392,6 +393,17 @@ def test_doctor_makes_nothing_and_migrate_a_folder_that_is_closed_to_others(tmp_
     assert not node.data.root.exists()
     assert command("migrate", "-c", str(node.config)).returncode == 0
     assert {path.stat().st_mode & 0o777 for path in (node.data.root, node.data.root / "clickhouse")} == {0o700}
+
+
+def test_doctor_finds_a_damaged_register_of_lineage(node: Node) -> None:
+    """With it every column is masked: somebody must learn why."""
+    register = node.data.root / "lineage.db"
+    node.data.prepare()
+    LineageRegister(register, "shop").look()
+    assert "lineage" not in doctor(str(node.config)), "whole"
+    register.write_bytes(b"no database" * 1000)
+    found = command("doctor", "-c", str(node.config))
+    assert (found.returncode, "lineage.db cannot be read" in found.stdout, "move it away" in found.stdout) == (1, True, True)
 
 
 def test_doctor_finds_a_corrupt_block(node: Node) -> None:
