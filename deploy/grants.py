@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from deploy.sanctions import said, say
@@ -115,11 +116,11 @@ def _check(config: Config, principal: str, scope: Scope, until: int, now: int, r
         raise GrantError("name the objects in which these classes may be seen; '*' is for all")
     classes = [str(c) for c in DataClass]
     if wrong := [c for c in scope.classes if c != "*" and c not in classes]:
-        near = difflib.get_close_matches(wrong[0], classes, n=1, cutoff=0.6)
-        meant = f"did you mean {near[0]}?" if near else f"there are: {', '.join(classes)}"
+        meant = _meant(wrong[0], classes) or f"there are: {', '.join(classes)}"
         raise GrantError(f"there is no data class {wrong[0][:60]!r}; {meant}")
     if wrong := [v for v in scope.verbs if v != "*" and v != v.lower()]:
         raise GrantError(f"verb {wrong[0][:60]!r} must be in small letters, as events have it: {wrong[0][:60].lower()}")
+    _check_verbs(scope.verbs)
     for what, items in (("verbs", scope.verbs), ("objects", scope.objects), ("classes", scope.classes)):
         if len(items) > MAX_ITEMS:
             raise GrantError(f"{len(items)} {what} are more than {MAX_ITEMS}")
@@ -129,6 +130,19 @@ def _check(config: Config, principal: str, scope: Scope, until: int, now: int, r
         raise GrantError(f"{wrong[0][:60]!r} can be no group")
     if len(scope.groups) > MAX_GROUPS:
         raise GrantError(f"{len(scope.groups)} groups are more than {MAX_GROUPS}")
+
+
+def _check_verbs(verbs: tuple[str, ...]) -> None:
+    from processors.statements.verbs import known_verbs
+
+    if wrong := sorted(set(verbs) - {"*"} - (known := known_verbs())):
+        meant = _meant(wrong[0], sorted(known)) or "events tell them (facts.verbs), such as select or drop_table"
+        raise GrantError(f"there is no verb {wrong[0][:60]!r}; {meant}")
+
+
+def _meant(word: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(word[:60], known, n=1, cutoff=0.6)
+    return f"did you mean {near[0]}?" if near else ""
 
 
 def _details(grant: GrantChanged) -> dict[str, str]:

@@ -209,7 +209,7 @@ class TokenStore:
         details |= {"groups": ",".join(groups), "roles": ",".join(known), "expires_at": str(expires_at)}
         details["grant"] = grant_id
         with self._lock, self._transaction():
-            for (person,) in self._db.execute(_FOR_OTHERS_ALONE, (on_behalf_of, on_behalf_of)).fetchall():
+            for (person,) in self._db.execute(_FOR_OTHERS_ALONE, (on_behalf_of, now, on_behalf_of)).fetchall():
                 raise TokenStoreError(
                     f"{on_behalf_of!r} acts itself on behalf of {person!r}: name whom it is finally for, {person!r}"
                 )
@@ -388,6 +388,7 @@ _ALL = """SELECT token_id, principal, kind, on_behalf_of, groups, roles, created
 _THEIRS = "SELECT groups, expires_at, revoked_at, kind FROM token WHERE principal = ? AND on_behalf_of = ''"
 """The tokens somebody has for itself: what others do on its behalf ends with the last of them."""
 _FOR_OTHERS_ALONE = """SELECT on_behalf_of FROM token WHERE principal = ? AND on_behalf_of <> ''
+                       AND revoked_at = 0 AND (expires_at = 0 OR expires_at > ?)
                        AND NOT EXISTS (SELECT 1 FROM token WHERE principal = ? AND on_behalf_of = '') LIMIT 1"""
 """For whom somebody acts who has no token for itself: a token on its behalf would not say, nor end with, that one."""
 _ACTIONS = "SELECT number, at, actor, action, target, details FROM action"

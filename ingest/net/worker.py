@@ -397,9 +397,11 @@ class Worker:
                 continue
             if credential.token_id not in found:
                 try:
-                    found[credential.token_id] = self.logins.standing(credential, now)
-                except TokenStoreError as error:  # what needs no store ends all the same
+                    if not problem:  # each may take the seconds for which a lock is waited for
+                        found[credential.token_id] = self.logins.standing(credential, now)
+                except TokenStoreError as error:
                     problem = str(error)
+                if credential.token_id not in found:  # what needs no store ends all the same
                     ended = bool(credential.expires_at) and now >= credential.expires_at
                     found[credential.token_id] = Refusal.EXPIRED if ended else None
             refusal = found[credential.token_id]

@@ -134,6 +134,8 @@ def test_what_makes_no_sense_is_not_granted(proxy: Proxy, capsys: pytest.Capture
         (["--reason", "y", "--verbs", "select", "--objects", "pay"], "schema.name"),
         (["--reason", "y", "--verbs", "select", "--objects", "a.b", "--classes", "emal"], "did you mean email?"),
         (["--reason", "y", "--verbs", "SELECT", "--objects", "a.b"], "in small letters"),
+        (["--reason", "y", "--verbs", "update,selct", "--objects", "a.b"], "there is no verb 'selct'; did you mean select?"),
+        (["--reason", "y", "--verbs", "qqqqqq", "--objects", "a.b"], "such as select or drop_table"),
         (["--reason", "y", "--groups", "dba", "--until", "91d"], "90 days"),
         (["--reason", "y", "--groups", "dba", "--until", "2001-01-01"], "in the future"),
         (["--reason", "y", "--groups", "dba", "--databases", "nowhere"], "no database nowhere"),

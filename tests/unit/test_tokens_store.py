@@ -48,6 +48,16 @@ def store(tmp_path: Path, clock: Clock):
     opened.close()
 
 
+def test_who_acted_for_somebody_once_may_be_acted_for(store: TokenStore, clock: Clock) -> None:
+    """A person who has logged in by identity tokens since has none here but the one that ended."""
+    token_id, _ = store.create("ana", "human", on_behalf_of="boss", created_by="root")
+    store.create("lea", "human", on_behalf_of="boss", ttl_seconds=60, created_by="root")
+    store.revoke(token_id, "root")
+    clock.now += 61 * SECOND
+    for person in ("ana", "lea"):
+        store.create("bot", "agent", on_behalf_of=person, created_by="root")
+
+
 def test_a_token_verifies_as_what_it_was_issued_for(store: TokenStore) -> None:
     token_id, token = store.create(
         "copilot", "agent", on_behalf_of="dana", groups=["eng", "ai", "eng"], roles=["auditor"], ttl_seconds=60, created_by="root"

@@ -60,7 +60,7 @@ class DefinitionWalk(ChangeWalk):
 
     def specified(self, kind: str, fields: Node) -> None:
         """Record a node by the table of verbs and flags, and what it names."""
-        verb, flags = SPECIFIED.get(kind) or _derived(kind)
+        verb, flags = SPECIFIED.get(kind) or derived(kind)
         if kind == "GrantRoleStmt" and not fields.get("is_grant"):
             verb = "revoke"
         if kind == "CreateFunctionStmt" and fields.get("is_procedure"):
@@ -146,7 +146,7 @@ class DefinitionWalk(ChangeWalk):
         self.facts.namer = outside
 
     def alter_table(self, fields: Node) -> None:
-        self.facts.verb("alter_" + _object_name(fields.get("objtype", "OBJECT_TABLE")))
+        self.facts.verb("alter_" + object_name(fields.get("objtype", "OBJECT_TABLE")))
         self.facts.flag(F.DDL)
         relation = fields.get("relation", {})
         name = self.facts.relation(relation)
@@ -161,7 +161,7 @@ class DefinitionWalk(ChangeWalk):
                 self.facts.flow(f"{name}.{self.facts.namer.plain(made)}", behind, reworked=True)
 
     def rename(self, fields: Node) -> None:
-        self.facts.verb("alter_" + _object_name(fields.get("renameType", "OBJECT_TABLE")))
+        self.facts.verb("alter_" + object_name(fields.get("renameType", "OBJECT_TABLE")))
         self.facts.flag(F.DDL)
         if fields.get("renameType") in ("OBJECT_FUNCTION", "OBJECT_AGGREGATE", "OBJECT_PROCEDURE", "OBJECT_ROUTINE"):
             self.facts.code = Code((fields.get("newname", "").lower(),), writes=True)  # what it does is not said here
@@ -178,19 +178,21 @@ class DefinitionWalk(ChangeWalk):
         return self.facts.namer.relation(name, "x").removesuffix("x")
 
     def drop(self, fields: Node) -> None:
-        self.facts.verb("drop_" + _object_name(fields.get("removeType", "OBJECT_TABLE")))
+        self.facts.verb("drop_" + object_name(fields.get("removeType", "OBJECT_TABLE")))
         self.facts.flag(F.DDL)
         self._dropped(fields)
 
 
-def _object_name(kind: str) -> str:
+def object_name(kind: str) -> str:
+    """Return what verbs call a kind of object."""
     name = kind.removeprefix("OBJECT_").lower()
     return {"matview": "materialized_view", "tabconstraint": "table", "column": "table", "domconstraint": "domain"}.get(
         name, name
     )
 
 
-def _derived(kind: str) -> tuple[str, tuple[F, ...]]:
+def derived(kind: str) -> tuple[str, tuple[F, ...]]:
+    """Return verb and flags of a node that `SPECIFIED` does not have."""
     words = re.sub(r"(?<!^)(?=[A-Z])", "_", kind.removesuffix("Stmt")).lower()
     ddl = words.startswith(("create_", "alter_", "drop_", "define"))
     return ("create_" + words.removeprefix("define_") if words == "define" else words), (F.DDL if ddl else F.UTILITY,)
