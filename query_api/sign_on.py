@@ -21,12 +21,16 @@ from query_api.identity import Clock, Identity
 
 PENDING_SECONDS = 600
 """How long somebody may take at the provider, second factor included."""
-MOST_PENDING = 1000
 MOST_ASKING = 8
 """Logins that ask the provider at a time. Each takes one of the threads that serve all requests, for seconds where the provider
 is slow; whoever has no login yet can begin one."""
+MOST_PENDING = 5000
+"""Logins begun and not ended, of up to some kilobytes each: more are a flood. An address that has more than its share loses its
+oldest then; before there are so many, nobody does: behind a proxy that ends TLS everybody has one address."""
 MOST_PENDING_EACH = 20
-"""Logins begun and not ended, in all and of one address: more are people clicking, or a flood; the oldest goes."""
+"""That share."""
+MAX_FOLLOWING = 2000
+"""Characters of where a login leads; a longer one leads to the first page."""
 
 
 class SignOnError(Exception):
@@ -104,13 +108,18 @@ class SignOn:
             where = self._providers[provider].address(state, nonce, challenge)
         ends = self._clock() + PENDING_SECONDS * 1_000_000
         with self._lock:
-            own = [key for key, p in self._pending.items() if p.address == address]
-            for key in own[: max(0, len(own) - MOST_PENDING_EACH + 1)]:
-                del self._pending[key]
+            self._make_room(address)
+            following = following if len(following) <= MAX_FOLLOWING else "/"
             self._pending[_hash(state)] = _Pending(provider, _hash(cookie), nonce, verifier, following, address, ends)
-            while len(self._pending) > MOST_PENDING:
-                self._pending.popitem(last=False)
         return Begun(where, cookie)
+
+    def _make_room(self, address: str) -> None:
+        """Forget what came to its end and, where there are still too many, one of this address, or else the oldest of all."""
+        while self._pending and next(iter(self._pending.values())).expires_at <= self._clock():
+            self._pending.popitem(last=False)
+        if len(self._pending) >= MOST_PENDING:
+            own = [key for key, p in self._pending.items() if p.address == address]
+            del self._pending[own[0] if len(own) >= MOST_PENDING_EACH else next(iter(self._pending))]
 
     def began(self, state: str) -> bool:
         """Tell whether a login of this state was begun here and has not ended."""
