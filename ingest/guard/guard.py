@@ -421,7 +421,7 @@ class PolicyGuard(SessionGuard):
             change = change_of(statement.shape.changes, self.sizes()[1]) if policy.reads_change else NO_CHANGE
             clear = self.clear() | self.granted(statement) if masks and grants else self.clear() if masks else _NONE
             columns = self.columns
-            written = columns.written(statement) if columns is not None and known else None
+            written = columns.written(statement) if columns is not None else None
             looks_up = columns is not None and columns.looks_up(statement, clear)
             facts, settings = statement.facts, statement.settings
             seen = statement_values(facts, statement.fingerprint, claims, touched, known, change, written, looks_up, settings)

@@ -17,6 +17,7 @@ from schemas.events import Danger
 _NOTHING: Classes = frozenset()
 _NAMES: frozenset[str] = frozenset()
 _REMOVING = frozenset(("delete", "merge"))
+_OF_ROWS = frozenset(("insert", "update", "delete", "merge", "truncate", "copy_from"))
 _WRITING = frozenset(("select", "insert", "update", "copy_from", "call", "prepare", "execute", "explain")) | _REMOVING
 """Verbs of what gives values to no columns but those that it names, and changes nothing else of its tables."""
 _DOCUMENTS = ("json", "jsonb", "hstore", "xml")
@@ -123,10 +124,15 @@ def _is_lookup(tags: CatalogueTags, statement: Statement, name: str, clear: Clas
 def written(statement: Statement, tags: CatalogueTags | None, sight: Sight | None) -> tuple[Iterable[str], Iterable[str]]:
     """Return the classes of the columns that a statement gives values, and of the tables of which it removes rows."""
     facts = statement.facts
-    writes = [name for name in facts.writes if name.partition(".")[0] != "pg_temp"]  # what is nobody else's does no harm
-    if tags is None or sight is None or not writes:
+    writes = [name for name in facts.writes if not _is_own(statement, tags, name)]  # what is nobody else's does no harm
+    if not writes:
         return (), ()
-    columns = [c.name for c in facts.columns if "write" in c.roles and not c.name.startswith("pg_temp.")]
+    if tags is None:
+        return sorted(EVERY), sorted(EVERY)
+    if sight is None:
+        return (), ()
+    own = tuple(f"{name}." for name in facts.writes if name not in writes)
+    columns = [c.name for c in facts.columns if "write" in c.roles and not c.name.startswith(own)]
     given = tags.behind(columns, writes)
     held = {name: tags.any_of((name,)) for name in writes}
     if given is None or None in held.values():
@@ -139,3 +145,12 @@ def written(statement: Statement, tags: CatalogueTags | None, sight: Sight | Non
         if not known or (name not in named and not removes):
             given |= classes or _NOTHING
     return sorted(given), sorted(_NOTHING.union(*(c or _NOTHING for c in held.values())) if removes else _NOTHING)
+
+
+def _is_own(statement: Statement, tags: CatalogueTags | None, name: str) -> bool:
+    """Tell whether a name is of a temporary table; rows of a temporary view are those of other tables."""
+    schema, _, short = name.partition(".")
+    if schema != "pg_temp":
+        return False
+    table = tags is not None and short in tags.temporary
+    return table or _OF_ROWS.isdisjoint(statement.facts.verbs) or any(made.name == name for made in statement.shape.made)

@@ -40,7 +40,12 @@ _ANY = (ANY,)
 _ROLLBACK = re.compile(r"\s*(ROLLBACK|ABORT)(\s+(WORK|TRANSACTION))?\s*;?\s*\Z", re.IGNORECASE)
 _AS_A_WHOLE = re.compile(r"\s*(ALTER|CREATE|DROP|TRUNCATE|COMMENT|GRANT|REVOKE)\b", re.IGNORECASE)
 """What is done as a whole or not at all; code may commit in between."""
-_OWNED_TABLES = frozenset(("drop_table", "alter_table", "truncate", "update", "delete"))
+_COMMITTING = frozenset(
+    ("commit", "prepare_transaction", "commit_prepared", "call", "do", "unknown", "vacuum", "analyze", "cluster", "reindex")
+)
+"""What may make lasting what was done before it, be it in a pipeline only."""
+_OF_ROWS = frozenset(("truncate", "update", "delete"))
+_OWNED_TABLES = _OF_ROWS | {"drop_table", "alter_table"}
 _OWNED = _OWNED_TABLES | {"drop_view", "drop_index", "drop_sequence"}
 """Changes that matter to nobody else where they are of temporary objects."""
 RULE = "masking"
@@ -192,6 +197,8 @@ class SessionMasking(Masking):
             and self._there.has(names)
             and not any(tags.catalogue.find("?", name) for name in names)
             and names.isdisjoint(name.rpartition(".")[2] for name in statement.shape.qualified)
+            # `"x.own"` ends like `own` and is another.
+            and all(name.count(".") == 1 for name in (*statement.facts.reads, *statement.facts.writes))
         )
 
     def _own_tags(self, statement: Statement) -> CatalogueTags | None:
@@ -250,7 +257,7 @@ class SessionMasking(Masking):
         self._there.completed(statement, own)
         self._done += 1
         verbs = statement.facts.verbs
-        self._stays = self._stays or verbs == ("commit",)
+        self._stays = self._stays or not _COMMITTING.isdisjoint(verbs)
         self._undone = verbs == ("rollback",) and _ROLLBACK.match(statement.text) is not None
 
     def failed(self) -> None:
@@ -446,13 +453,17 @@ class SessionMasking(Masking):
     def owns(self, statement: Statement) -> bool:
         """Tell whether all that a statement changes are temporary tables that this session has for certain.
 
-        It is asked while nothing else is on its way to the server. A name with schema `pg_temp` can mean nothing else.
+        It is asked while nothing else is on its way to the server. A name with schema `pg_temp` can mean nothing else, but it may
+        be a view's, whose rows are others': these are changed only where it is known to be a table's.
         """
         facts = statement.facts
         verb = facts.verbs[0] if len(facts.verbs) == 1 else ""
         if not facts.writes or facts.reads or verb not in _OWNED:
             return False
         others = [name for name in facts.writes if not name.startswith("pg_temp.")]
+        own = frozenset(name.partition(".")[2] for name in facts.writes if name.startswith("pg_temp."))
+        if verb in _OF_ROWS and not self._there.has_tables(own):
+            return False
         if not others:
             return True
         certain = self._is_certain(frozenset(name.rpartition(".")[2] for name in others), statement)

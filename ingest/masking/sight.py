@@ -200,6 +200,8 @@ def changes(statement: Statement, tags: CatalogueTags | None) -> set[str]:
         return set()
     names = {name.rpartition(".")[2] for name in facts.writes}
     verb = facts.verbs[0] if facts.verbs else ""
+    if verb == "commit_prepared":  # of whatever another session, or this one long ago, had changed
+        return {CODE, VALUES, TELLS}
     if verb == "alter_table":  # its rows are those of the tables that it is made a part of, too
         names.update(name.rpartition(".")[2] for name in facts.reads)
     for _, column, newer in statement.shape.renames:

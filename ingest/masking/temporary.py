@@ -47,9 +47,11 @@ class Temporary:
 
     def has(self, names: frozenset[str]) -> bool:
         """Whether all of these are there."""
-        if not names:
-            return True
-        return self._path and self._sure.keys() >= names and names.isdisjoint(self._doubtful) and ANY not in self._doubtful
+        return not names or (self._path and self.has_tables(names))
+
+    def has_tables(self, names: frozenset[str]) -> bool:
+        """Whether all of these are there as `pg_temp.name`, and are tables."""
+        return not names or (self._sure.keys() >= names and names.isdisjoint(self._doubtful) and ANY not in self._doubtful)
 
     def judged(self, statement: Statement) -> None:
         """A statement may run at any time from now on, or some of it, until its transaction ends."""
@@ -100,7 +102,7 @@ class Temporary:
         plain = verb in _MAKING and not _ODD.search(statement.text) and (own or "select" in facts.verbs)
         for table in made:
             short = table.name.rpartition(".")[2]
-            if not plain or not table.temporary or table.outputs is None:
+            if not plain or not table.temporary or table.outputs is None or table.name.count(".") != 1:
                 self._forget(names | {short})
                 continue
             self._sure[short] = False

@@ -152,7 +152,8 @@ class Statement:
         self.asks_values = asks_values
         # A temporary table changes nothing for anyone but what its own session knows of it already.
         own = bool(facts.writes) and all(w.startswith("pg_temp") for w in facts.writes) and "create_view" not in facts.verbs
-        self.changes_objects = not own and not _MAY_CHANGE_OBJECTS.isdisjoint(facts.flags)
+        changes = not _MAY_CHANGE_OBJECTS.isdisjoint(facts.flags) or facts.verbs == ("commit_prepared",)
+        self.changes_objects = not own and changes
         self.long_text = len(encoded) > MAX_INLINE_TEXT
         by_name = bool(facts.verbs) and facts.verbs[0] in _BY_NAME
         stays = bool(settings) or self.changes_objects

@@ -226,6 +226,7 @@ def test_only_what_is_certainly_a_temporary_table_is_dropped_like_one(proxy: Pro
             assert says(change) == "", change
         assert "denied by policy" in says("DROP TABLE own"), "it is gone"
         assert says("CREATE TEMP TABLE own (a int)") == says("ALTER TABLE own ADD b int") == says("DROP TABLE pg_temp.own") == ""
+        assert says("CREATE TEMP TABLE own AS SELECT 1 AS a") == says("DELETE FROM pg_temp.own") == says("DROP TABLE own") == ""
         assert says("DROP TABLE IF EXISTS pg_temp.own") == says("DROP VIEW IF EXISTS pg_temp.seen, pg_temp.other") == ""
         assert says("CREATE TEMP TABLE own (a int)") == ""
         for sql in (
@@ -255,6 +256,34 @@ def test_a_temporary_table_of_a_real_ones_name_is_not_taken_for_one(server: Post
                 connection.execute("DROP TABLE fresh")
         assert owner.execute("SELECT count(*) FROM public.fresh").fetchone() == (0,)
         owner.execute("DROP TABLE public.fresh")
+
+
+def test_rows_of_a_temporary_view_and_tables_with_dots_in_their_names_are_no_temporary_tables(
+    server: Postgres, proxy: Proxy
+) -> None:
+    with (
+        psycopg.connect(**server.app(), autocommit=True) as owner,
+        psycopg.connect(**service(proxy), autocommit=True) as connection,
+    ):
+        owner.execute('CREATE TABLE public."x.own" AS SELECT 1 AS a')
+        assert said(connection, "CREATE TEMP TABLE own AS SELECT 1 AS a") == ""
+        assert said(connection, "CREATE TEMP VIEW seen AS SELECT * FROM crm.orders") == ""
+        for sql in (
+            "DELETE FROM pg_temp.seen",
+            "UPDATE pg_temp.seen SET id = id",
+            "TRUNCATE pg_temp.seen, pg_temp.own",
+            'DROP TABLE "x.own"',
+            'DROP TABLE public."x.own"',
+            'DELETE FROM "x.own"',
+        ):
+            assert "denied by policy" in said(connection, sql), sql
+        assert owner.execute('SELECT count(*) FROM public."x.own"').fetchone() == (1,)
+        assert said(connection, "DROP VIEW pg_temp.seen") == ""
+        owner.execute('DROP TABLE public."x.own"; CREATE TABLE public.later (a int)')
+        assert said(connection, 'CREATE TEMP TABLE "x.later" AS SELECT 1 AS a') == ""
+        for sql in ("DROP TABLE later", "DELETE FROM later"):
+            assert "denied by policy" in said(connection, sql), sql
+        owner.execute("DROP TABLE public.later")
 
 
 def test_what_is_refused_costs_temporary_tables_nothing(server: Postgres, proxy: Proxy) -> None:

@@ -57,6 +57,8 @@ def test_nothing_is_another(texts: tuple[str, ...]) -> None:
         ("BEGIN", ALTER, "ROLLBACK TO SAVEPOINT s", "."), ("BEGIN", ALTER, "ROLLBACK AND CHAIN", "COMMIT", "."),
         ("!ALTER TABLE t DETACH PARTITION u CONCURRENTLY", "."), ("!DO $$ BEGIN ALTER TABLE t ADD b text; COMMIT; PERFORM 1/0; END $$", "."),
         ("BEGIN", "ROLLBACK", ALTER, "."), (ALTER, ".busy", "!SELECT 1", "."), (f"!{ALTER}", ".busy"), ("BEGIN", ALTER, "PREPARE TRANSACTION 'x'", "."),
+        (ALTER, "DO $$ BEGIN COMMIT; END $$", "ROLLBACK", "."), (ALTER, "CALL p()", "ROLLBACK", "."),
+        ("BEGIN", ALTER, "PREPARE TRANSACTION 'x'", "ROLLBACK", "."), (ALTER, "VACUUM t", "ROLLBACK", "."), ("COMMIT PREPARED 'x'", "."),
     ],
 )  # fmt: skip
 def test_something_may_be_another(texts: tuple[str, ...]) -> None:
