@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
+from unicodedata import category
 
 from deploy.layout import DataDir
 from ingest.identity.tokens import MAX_NAME_CHARS, TokenStore, is_name
@@ -55,7 +56,9 @@ def suspend(config: Config, principal: str, actor: str, reason: str, ttl_seconds
 
 def resume(config: Config, principal: str, actor: str, reason: str) -> list[str]:
     """End the suspension of this very name; return other names whose suspensions go on barring the same person."""
-    _check_name(principal)
+    seen = "".join(c for c in principal if category(c) != "Cf")
+    if seen == principal or not is_name(seen) or principal not in suspensions(config):  # names were once not all seen
+        _check_name(principal)
     message = PrincipalResumed(at=_now(), actor=actor, principal=principal, reason=reason)
     say(config, message, "principal.resume", principal, {"reason": reason})
     return [name for name in suspensions(config) if name != principal and same_person(name, principal)]

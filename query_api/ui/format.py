@@ -86,12 +86,18 @@ def short(name: str) -> str:
 _HIDING = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 
 
+class Typed(str):
+    """What somebody typed into a field: it stands there as it was, for it is sent again."""
+
+    __slots__ = ()
+
+
 def seen(value: object) -> object:
     """Any value as templates write it: a text with what cannot be seen, or turns what stands beside it, by its number.
 
     A statement, or a name, that whoever is audited has chosen must read as it runs: U+202E would turn the rest of its line round.
     """
-    if not isinstance(value, str) or value.isprintable():
+    if not isinstance(value, str) or value.isprintable() or isinstance(value, Typed):
         return value
     written = "".join(f"⟨U+{ord(c):04X}⟩" if unicodedata.category(c) in _HIDING and c not in "\n\t\r" else c for c in value)
     return type(value)(written)

@@ -77,6 +77,7 @@ def install(app: FastAPI) -> None:
     }
     environment.globals["tabs"] = tabs
     environment.filters["short"] = fmt.short
+    environment.filters["typed"] = fmt.Typed
     environment.filters["safe_key"] = lambda key: _CLAIM_KEY.fullmatch(key) is not None
     app.state.pages = environment
     app.add_exception_handler(ProblemError, _problem)

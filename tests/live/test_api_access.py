@@ -245,6 +245,14 @@ def test_pages_load_nothing_from_elsewhere(site: Site, path: str) -> None:
                 assert outside <= {"http://www.w3.org/2000/svg"}  # a namespace, never fetched
 
 
+def test_what_was_typed_is_sent_again_as_it_was(site: Site) -> None:
+    """A character that cannot be seen, such as Persian has within words, is told by its number elsewhere, not in a field."""
+    with site.open() as http:
+        log_in(http)
+        for path, name in (("/", "q"), ("/exposure", "db")):
+            assert 'value="a\u200cb&lt;"' in http.get(path, params={name: "a\u200cb<"}).text
+
+
 def test_static_files_are_only_ours(site: Site) -> None:
     with site.open() as http:
         assert http.get("/static/..%2fpages.py").status_code == 404

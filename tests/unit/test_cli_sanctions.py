@@ -41,3 +41,14 @@ def test_a_clock_that_is_slow_suspends_and_resumes_all_the_same(tmp_path: Path, 
     found = sanctions.said(config, "principal/")["principal/dana"]
     assert isinstance(found, PrincipalResumed)
     assert found.at == 2_000_000_000_000_001
+
+
+def test_a_suspension_of_before_names_had_to_be_seen_can_be_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, name = Config(data_dir=tmp_path / "data"), "da\u200bna"
+    with monkeypatch.context() as before:
+        before.setattr(sanctions, "is_name", lambda name: True)
+        sanctions.suspend(config, name, "sam", "left", None)
+    with pytest.raises(sanctions.SanctionError, match="can be no principal"):
+        sanctions.suspend(config, name, "sam", "left", None)
+    sanctions.resume(config, name, "sam", "back")
+    assert sanctions.suspensions(config) == {}
