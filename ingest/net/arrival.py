@@ -51,7 +51,6 @@ class Arrival:
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._pause: asyncio.Future[None] | None = None
-        self._refused = False
         self._encrypting = False
         self.address = ""
 
@@ -126,9 +125,8 @@ class Arrival:
                 ssl_handshake_timeout=self._worker.config.proxy.login_timeout_seconds,
             )
         except (OSError, ssl.SSLError):
-            if not self._refused:  # and closed, meanwhile
-                self._note_refusal("tls_handshake_failed")
-                self._connection.close("tls_handshake_failed")
+            self._note_refusal("tls_handshake_failed")
+            self._connection.close("tls_handshake_failed")
             return
         assert transport is not None
         self._encrypting = False
@@ -297,7 +295,7 @@ class Arrival:
 
     def _note_refusal(self, reason: str, asked: LoginRequested | None = None, kind: str = "") -> None:
         """Note a refusal in the trail; `kind` is one of few words where `reason` may hold numbers that a client chose."""
-        worker, kind, self._refused = self._worker, kind or reason, True
+        worker, kind = self._worker, kind or reason
         worker.counted.logins_refused[kind] += 1
         if asked is None and not worker.refusals.own(self._host, kind, worker.clock()):
             return

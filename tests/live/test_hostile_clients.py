@@ -213,6 +213,18 @@ def test_a_crash_leaves_no_core_file_with_what_was_in_memory(proxied: Proxy) -> 
         assert set(cores) <= {"0", "1"}, "one byte is none, also for programs that the kernel hands cores to"
 
 
+def test_who_makes_room_within_a_handshake_hears_nothing_in_clear_and_is_told_once(pg: Postgres) -> None:
+    with running_proxy(pg, {"proxy": {"max_connections": 1}}) as running:
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", running.port)) as sock:
+                sock.sendall(struct.pack("!II", 8, 80877103))
+                assert sock.recv(1) == b"S"
+                with socket.create_connection(("127.0.0.1", running.port)):
+                    assert sock.recv(100) == b""
+        running.stop()
+        assert {e["reason"] for e in running.trail.of_type("AuthenticationFailed")} == {"too_many_connections"}
+
+
 def let_in(app: dict[str, Any]) -> psycopg.Connection[Any] | None:
     with contextlib.suppress(psycopg.OperationalError):
         return psycopg.connect(**app, sslmode="disable")
