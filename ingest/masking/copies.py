@@ -116,6 +116,9 @@ class CopyMasker:
         self._csv = form.format == "csv"
         self._delimiter = form.delimiter.encode()
         self._null = (form.null if form.null is not None else "" if self._csv else "\\N").encode()
+        # In text, a value that reads as the client wants NULL to be is told from it by nothing: one could be asked for by it. Of
+        # `\N` the server makes `\\N`, and of empty values nobody learns more than of NULL.
+        self._nulls = self._csv or self._binary or self._null in (b"\\N", b"")
         quote, escape = (re.escape(c.encode()) for c in (form.quote, form.escape or form.quote))
         self._quote, self._escape = form.quote.encode(), (form.escape or form.quote).encode()
         # A quoted value ends at a quote that is not escaped; where both are the same, two of them are one.
@@ -170,7 +173,9 @@ class CopyMasker:
         for n, column in enumerate(self.plan):
             value = fields[n]
             if value is None:
-                continue
+                if self._nulls or column.treatment is Treatment.PASS:
+                    continue
+                value = self._null
             if column.treatment is Treatment.PASS:
                 self.exposure.add(column, self._names(column), 1, False)
                 continue

@@ -88,6 +88,27 @@ def test_csv_and_binary_have_the_same_masks() -> None:
     assert row == HEAD + packed(pack(">i", 1), b"***@example.org", TOKEN, year)
 
 
+@pytest.mark.parametrize(
+    ("what", "null", "shown"),
+    [
+        ("people (email)", EMAIL, b"***@example.org"),
+        ("people (full_name)", NAME, TOKEN),
+        ("people (birth_date)", b"1984-02-03", b"1984-01-01"),
+        # All that is computed is NULL, as is a date that cannot be one.
+        ("(SELECT lower(full_name) FROM people)", b"ada", b"ada"),
+        ("people (birth_date)", b"none", b"none"),
+    ],
+)
+def test_nobody_asks_for_a_value_by_calling_it_null(what: str, null: bytes, shown: bytes) -> None:
+    assert heard(f"COPY {what} TO STDOUT (NULL '{null.decode()}')", 1, null + b"\n") == shown + b"\n"
+
+
+def test_null_stays_null_where_nothing_is_masked_or_a_value_reads_otherwise() -> None:
+    assert heard("COPY people (id, email) TO STDOUT (NULL 'x')", 2, b"x\tx\n") == b"x\t[masked]\n"
+    assert heard("COPY people (id, email) TO STDOUT (NULL '')", 2, b"\t\n") == b"\t\n"
+    assert heard("COPY people (id, email) TO STDOUT (FORMAT csv, NULL 'x')", 2, b"x,x\n") == b"x,x\n"
+
+
 def test_a_mask_that_its_column_has_no_room_for_is_null() -> None:
     assert heard("COPY people (phone) TO STDOUT", 1, b"030 55\n") == b"\\N\n"
 
