@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import orjson
@@ -48,6 +49,7 @@ _OF_ROWS = frozenset(("truncate", "update", "delete"))
 _OWNED_TABLES = _OF_ROWS | {"drop_table", "alter_table"}
 _OWNED = _OWNED_TABLES | {"drop_view", "drop_index", "drop_sequence"}
 """Changes that matter to nobody else where they are of temporary objects."""
+_NUMBERS = count()
 RULE = "masking"
 """What decisions name where masking itself refuses a statement."""
 
@@ -87,6 +89,8 @@ class SessionMasking(Masking):
         temporary_first: bool = True,
     ) -> None:
         self.max_row = MAX_ROW
+        self._number = next(_NUMBERS)
+        """What answers are remembered by that are this session's alone: they may be kept when it is gone, and it is not."""
         self._database = database
         self._clear = clear
         self._granted = granted
@@ -215,7 +219,7 @@ class SessionMasking(Masking):
         """Return what the answers to the following depend on beside the snapshot; None where nothing is this session's own."""
         if not self._made or self._own_tags(statement) is None:
             return None
-        return self, self._temporary, self._there.lost
+        return self._number, self._temporary, self._there.lost
 
     def classes(self, statement: Statement) -> tuple[Iterable[str], bool]:
         """Return the classes of what a statement touches, and whether they are known for all of it."""

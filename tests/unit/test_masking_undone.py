@@ -63,3 +63,17 @@ def test_nothing_is_another(texts: tuple[str, ...]) -> None:
 )  # fmt: skip
 def test_something_may_be_another(texts: tuple[str, ...]) -> None:
     assert doubts(*texts)
+
+
+def test_what_is_remembered_for_a_session_does_not_keep_it() -> None:
+    masks = DatabaseMasking(Snapshots(CATALOGUE), TOKENIZER, SCANNER, {}, Style.REDACT)
+    keys = []
+    for session in (SessionMasking(masks), SessionMasking(masks)):
+        for sql in (b"CREATE TEMP TABLE own AS SELECT a FROM t", b"SELECT a FROM own"):
+            [statement] = ANALYSER.analyse(sql, Lexing(search_path=("public",))).statements
+            session.changing(statement)
+            keys.append(session.own(statement))
+            session.completed(statement)
+    assert keys[0] is keys[2] is None
+    assert keys[1] != keys[3]
+    assert all(isinstance(part, int) for key in (keys[1], keys[3]) for part in key)  # type: ignore[attr-defined]
