@@ -7,6 +7,7 @@ from struct import pack
 
 import pytest
 
+from ingest.core.actions import Side
 from ingest.masking import DatabaseMasking, MaskingGuard, SessionMasking
 from processors.sensitivity import Scanner
 from processors.statements.catalogue import Catalogue, Column, Relation, build
@@ -467,3 +468,25 @@ def test_what_sql_alone_prepared_shows_what_it_shows() -> None:
     _query(conversation, f"PREPARE d AS {PLAINLY}", "PREPARE")
     _query(conversation, "EXECUTE d", "SELECT 1", described(("lower", 0, 0, TEXT, 0)), pg.row(b"plain words"))
     assert b"plain words" in conversation.heard.to_client
+
+
+@pytest.mark.parametrize(
+    ("asked", "announced", "odd"),
+    [
+        ("SELECT email FROM people", described(MAIL), pg.copy_data(EMAIL + b"\n")),
+        ("SELECT email FROM people", described(MAIL), b"D\0\0\0\0\0"),
+        ("SELECT email FROM people", described(MAIL), b"D\0\0\0\3\0\1"),
+        ("COPY people (email) TO STDOUT", pg.message(b"H", b"\0\0\1\0\0"), pg.row(EMAIL)),
+        ("COPY people (email) TO STDOUT", pg.message(b"H", b"\0\0\1\0\0"), b"d\0\0\0\1"),
+    ],
+    ids=["copied data among rows", "a row of no length", "a row shorter than its length", "a row among copied data", "copied"],
+)
+def test_what_is_no_row_of_its_result_ends_the_session(asked: str, announced: bytes, odd: bytes) -> None:
+    """Neither is passed, nor looked at again and again: the worker would never come back to its other sessions."""
+    conversation = make()
+    conversation.say(Side.CLIENT, pg.query(asked))
+    conversation.say(Side.SERVER, announced)
+    conversation.say(Side.SERVER, odd)
+    assert [kind for kind, _ in conversation.heard.other] == ["ProtocolGap"]
+    assert conversation.heard.closed == "protocol_gap"
+    assert EMAIL not in conversation.heard.to_client

@@ -143,10 +143,12 @@ class Responses:
         while size - pos >= 5:
             kind = data[pos]
             length: int = unpack(data, pos + 1)[0]
+            if length < 4:
+                raise ServerProtocolError(f"message {chr(kind)!r} claims a length of {length} bytes")
             end = pos + 1 + length
             if end > size:
                 need = end - pos
-                if kind in _STREAMED and length >= 4:
+                if kind in _STREAMED:
                     if not masking or (limit := self._results.gathered(kind)) == 0:
                         self._account(kind)
                         self._pass = end - size
@@ -202,7 +204,7 @@ class Responses:
             elif kind == _BIND_COMPLETE and expected and expected[0] is _BIND:
                 expected.popleft()
             else:
-                if length < 4 or kind not in _KNOWN:
+                if kind not in _KNOWN:
                     raise ServerProtocolError(f"message type {chr(kind)!r} is not one a server may send here")
                 handle = self._handlers.get(kind)
                 if handle is not None:

@@ -62,9 +62,12 @@ class Results:
     def masked(self, masker: Rows, data: bytes, pos: int) -> tuple[int, bytes, int]:
         """Mask the rows from `pos` on: return where they end, what to send in their place, and how many they are."""
         try:
-            return masker.run(data, pos)
+            end, instead, rows = masker.run(data, pos)
         except ValueError as error:
             raise ServerProtocolError(f"rows do not fit their description: {error}") from None
+        if end == pos:
+            raise ServerProtocolError(f"message {chr(data[pos])!r} is not what was announced, so it cannot be masked")
+        return end, instead, rows
 
     def copy_out(self, data: bytes, pos: int, end: int) -> bytes | None:
         """CopyOutResponse: make what masks the data to come."""
