@@ -9,6 +9,7 @@ everything else, however it is dressed, does not. AND needs one arm that restric
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from processors.statements.dangers.functions import of_function
@@ -347,14 +348,16 @@ def chooses(query: Node, target: Target, facts: Collector, depth: int = MAX_DEPT
         return chooses(arms[0], target, facts, depth - 1)
     if "valuesLists" in query:
         return not any(True for _ in columns(query["valuesLists"]))
+    if _gives_its_row(query, target):
+        return _is_correlated(query, target)
     ctes = Bodies({**target.ctes, **cte_bodies(query)}, target.ctes)
     # A LIMIT leaves nothing out where the query is asked anew, each round or for each row of its own table.
-    anew = facts.in_rounds or _asks_itself(query, target)
+    anew = facts.in_rounds or _asks_itself(query, target) or any(map(_of_its_row(query, target), columns(query)))
     limit = query.get("limitCount", {}).get("A_Const") if not anew else None
     if limit is not None and not limit.get("isnull"):
         count = facts.constant(limit)
         tables = list(tables_read(query, ctes))
-        if isinstance(count, int) and count < min(1_000_000, *(NEARLY_ALL * facts.rows_of(t) for t in tables)):
+        if isinstance(count, int) and count < min([1_000_000, *(NEARLY_ALL * facts.rows_of(t) for t in tables)]):
             return True
     elif "ParamRef" in query.get("limitCount", {}) and not anew:
         facts.asks_values = True
@@ -398,6 +401,28 @@ def _asks_itself(query: Node, target: Target) -> bool:
     if not any(body == target.name.rpartition(".")[2] for _, body in inner):
         return False
     return any(q in target.aliases and q not in names for q, _ in columns(query))
+
+
+def _of_its_row(query: Node, target: Target) -> Callable[[tuple[str, str]], bool]:
+    """Return what tells whether a column in a subquery is one of the target's row, as far as the query itself says so."""
+    inner = list(sources(query.get("fromClause", []), target.ctes))
+    names = {alias for alias, _ in inner}
+    made = all("valuesLists" in body if isinstance(body, dict) else body.startswith("()") for _, body in inner)
+
+    def outer(column: tuple[str, str]) -> bool:
+        qualifier, name = column
+        if qualifier:
+            return qualifier in target.aliases and qualifier not in names
+        return made and name not in names and (not inner or name in (target.columns or ()))
+
+    return outer
+
+
+def _gives_its_row(query: Node, target: Target) -> bool:
+    """Tell whether a subquery gives the target's row itself: `id IN (SELECT accounts.id FROM …)` asks no more than EXISTS."""
+    given = [item.get("ResTarget", {}).get("val", {}) for item in query.get("targetList", [])]
+    outer = _of_its_row(query, target)
+    return bool(given) and all("ColumnRef" in value and all(map(outer, columns(value))) for value in given)
 
 
 def _is_given(sources: list[Node]) -> bool:
