@@ -40,6 +40,7 @@ HOT = (
     "ingest/masking/cuts.py",
     "ingest/masking/rows.py",
     "ingest/masking/database.py",
+    "ingest/masking/masking_guard.py",
     "ingest/masking/session.py",
     "ingest/masking/temporary.py",
     "ingest/net/busy_poll.py",

@@ -54,12 +54,11 @@ class ClockError(Exception):
     """The clock went back by more than is tolerated."""
 
 
-Harms = Callable[[Statement, "frozenset[DataClass]"], Iterable[Danger]]
-"""Returns the dangers of a statement that only the classes of its columns tell, for somebody who sees these as they are."""
-
-
 class Columns(Protocol):
-    """Whoever knows what a statement does with columns of which classes."""
+    """Whoever knows what a statement does with columns of which classes. `clear` are those that somebody sees as they are."""
+
+    def harms(self, statement: Statement, clear: frozenset[DataClass]) -> Iterable[Danger]:
+        """Return the dangers that only the classes of its columns tell."""
 
     def written(self, statement: Statement) -> tuple[Iterable[str], Iterable[str]]:
         """Return the classes of what it gives values, and of what it removes."""
@@ -179,10 +178,8 @@ class PolicyGuard(SessionGuard):
         """Returns the statistics of the database's tables, and a number that is another where they are others."""
         self.code: Callable[[Facts], Mapping[str, str]] = no_code
         """Returns digests of the code in the database that a statement runs, as far as it is known."""
-        self.harms: Harms | None = None
-        """Set where results are masked: what only the classes of columns tell of a statement."""
         self.columns: Columns | None = None
-        """Set there, too."""
+        """Set where results are masked."""
         self.owns: Callable[[Statement], bool] | None = None
         """And there: whether all that a statement changes now are temporary tables of the session's own."""
         self._clear: tuple[Policy, Acting, frozenset[DataClass]] | None = None
@@ -403,7 +400,7 @@ class PolicyGuard(SessionGuard):
         self._from, self._acting = now, self._selves[0]
         keys = [guard.subject_key(who) for who in self._selves]
         self._key = keys[0] if len(keys) == 1 else (*keys, self._names)
-        if self.harms is not None:
+        if self.columns is not None:
             self._key = (self._key, self.clear())
 
     def _values(
@@ -414,13 +411,13 @@ class PolicyGuard(SessionGuard):
         if policy.reads_approval:
             values.update(_UNAPPROVED)
         used = tuple(g.grant_id for g in grants if g.groups)
-        masks = self.harms is not None
+        columns = self.columns
+        masks = columns is not None
         if (policy.reads_statement or (masks and grants)) and statement is not None:
             classes, known = self.classes(statement)
             touched = list(classes)
             change = change_of(statement.shape.changes, self.sizes()[1]) if policy.reads_change else NO_CHANGE
             clear = self.clear() | self.granted(statement) if masks and grants else self.clear() if masks else _NONE
-            columns = self.columns
             written = columns.written(statement) if columns is not None else None
             looks_up = columns is not None and columns.looks_up(statement, clear)
             facts, settings = statement.facts, statement.settings
@@ -428,8 +425,8 @@ class PolicyGuard(SessionGuard):
             if self._owns(statement):
                 seen["statement.dangers"] = [d for d in seen["statement.dangers"] if d not in _OF_OBJECTS]
             values.update(seen)
-            if self.harms is not None:
-                values["statement.dangers"] += [str(danger) for danger in self.harms(statement, clear)]
+            if columns is not None:
+                values["statement.dangers"] += [str(danger) for danger in columns.harms(statement, clear)]
             gives = given(grants, statement.facts, touched) if grants and (policy.reads_granted or masks) else NOTHING_GIVEN
             values.update(granted_values(gives.objects, gives.classes))
             used = tuple(g.grant_id for g in grants if g.groups or g.grant_id in gives.grants)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from ingest.masking.cells import masked
 from ingest.masking.database import DatabaseMasking
+from ingest.masking.masking_guard import MaskingGuard
 from ingest.masking.plan import ColumnPlan, ColumnTags, MaskPlan, Treatment, plan_result
 from ingest.masking.rows import RowMasker
-from ingest.masking.session import MaskingGuard, SessionMasking
+from ingest.masking.session import SessionMasking
 from schemas.classes import Style
 
 __all__ = [

@@ -77,7 +77,7 @@ def stored(tags: CatalogueTags | None, names: Iterable[str] | None, count: int) 
             continue
         table, _, column = name.rpartition(".")
         relations = tags.catalogue.find(*table.split(".", 1)) if tags is not None and "." in table else ()
-        named = tags.named(relations[0], column) if tags is not None and len(relations) == 1 else []
+        named = tags.origins.named(relations[0], column) if tags is not None and len(relations) == 1 else []
         if not named:
             return [Stored()] * count
         for one in named:

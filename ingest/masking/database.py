@@ -189,13 +189,13 @@ class DatabaseMasking:
                     self.learned.also((schema, name), place, classes)
             for relation in meant(tags.catalogue, self._namer, schema, name):
                 held = tags.held(relation)
-                named = tags.named(relation, column)
+                named = tags.origins.named(relation, column)
                 missing = missing or not named
                 for c in named:
                     if not classes <= held[c.number]:
                         self.learned.give(relation, c, classes - held[c.number])
                         news = True
-                    for beneath, classes_of in tags.beneath(relation, c) if relation.kind == "v" else ():
+                    for beneath, classes_of in tags.origins.beneath(relation, c) if relation.kind == "v" else ():
                         missing_there = classes - tags.held(beneath)[classes_of.number]
                         if missing_there:
                             self.learned.give(beneath, classes_of, missing_there)
@@ -214,7 +214,7 @@ class DatabaseMasking:
                 meant(tags.catalogue, self._namer, schema, name) if tags is not None and not schema.startswith("pg_temp") else ()
             ):
                 held = tags.held(relation) if tags is not None else {}
-                named = tags.named(relation, column) if tags is not None else []
+                named = tags.origins.named(relation, column) if tags is not None else []
                 if not named or self.learned.unread or any(not classes <= held[c.number] for c in named):
                     return True
         return False

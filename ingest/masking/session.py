@@ -9,11 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
-from typing import Any
 
-import orjson
-
-from ingest.core.guarding import Answer, Emergency, Hold, Judgement, Request, SessionGuard
 from ingest.core.masking import Masking, Rows
 from ingest.masking import asked
 from ingest.masking.copies import CopyMasker, stored
@@ -30,7 +26,7 @@ from ingest.masking.temporary import ANY, Temporary
 from processors.statements import Statement
 from processors.statements.statement import CopyFormat
 from schemas.classes import DataClass
-from schemas.events import Danger, Decision, StatementFlag, Verdict
+from schemas.events import Danger, StatementFlag
 
 _NOTHING: Classes = frozenset()
 _CHANGE = re.compile(rb'"([^"]+)",[IUD]')
@@ -50,8 +46,6 @@ _OWNED_TABLES = _OF_ROWS | {"drop_table", "alter_table"}
 _OWNED = _OWNED_TABLES | {"drop_view", "drop_index", "drop_sequence"}
 """Changes that matter to nobody else where they are of temporary objects."""
 _NUMBERS = count()
-RULE = "masking"
-"""What decisions name where masking itself refuses a statement."""
 
 _FULL = (
     "It fills a table from other columns, and there is no room to remember what the table holds then. It was not executed. Ask"
@@ -430,10 +424,9 @@ class SessionMasking(Masking):
         tags = self._database.tags
         table = change[1].decode("utf-8", "replace")
         found = tags.catalogue.find("?", table) if tags is not None else ()
-        for column in _KEY.findall(value):
-            held = (
-                [tags.held(r)[c.number] for r in found for c in tags.named(r, column.decode("utf-8", "replace"))] if tags else []
-            )
+        for key in _KEY.findall(value):
+            column = key.decode("utf-8", "replace")
+            held = [tags.held(r)[c.number] for r in found for c in tags.origins.named(r, column)] if tags is not None else []
             if not held or not all(classes <= clear for classes in held):
                 return False
         return True
@@ -480,52 +473,3 @@ def _give(tables: Mapping[str, Table], found: Carried) -> None:
         table = tables.get(target.rpartition(".")[2])
         for place in table.places(column) if table is not None else ():
             table.add(place, classes)  # type: ignore[union-attr]
-
-
-class MaskingGuard(SessionGuard):
-    """A guard that also refuses what masking cannot follow (`ingest.core.guarding.SessionGuard`)."""
-
-    def __init__(self, inner: SessionGuard | None, masking: SessionMasking, session_id: str) -> None:
-        self._inner = inner
-        self._masking = masking
-        self._session_id = session_id
-        self._refused = 0
-
-    def judge(self, statement: Statement, claims: Mapping[str, str], now: int, approval: Any = None) -> Judgement:
-        """Decide on a statement; see `SessionGuard`."""
-        judgement = self._inner.judge(statement, claims, now, approval) if self._inner is not None else ALLOWED
-        if judgement.stops:
-            return judgement
-        try:
-            reason = self._masking.refusal(statement)
-        except Exception as error:  # whatever goes wrong in deciding stops the statement
-            reason = f"What it shows could not be judged ({type(error).__name__}), so it was stopped."
-        if not reason:
-            return judgement
-        self._refused += 1
-        request = f"Request {self._session_id}/m{self._refused}."
-        return Judgement(_DENIED, True, f"statement denied by {RULE}", f"{reason} {request}")
-
-    def passing(self, statement: Statement, claims: Mapping[str, str], now: int) -> Judgement | None:
-        """Decide on a statement if it passes; see `SessionGuard`. It has no sight, and so no refusal of masking's."""
-        return self._inner.passing(statement, claims, now) if self._inner is not None else ALLOWED
-
-    def ask(self, request: Request, judgements: Sequence[Judgement], now: int) -> Hold | Emergency | Judgement:
-        """Say how a request that is held waits; see `SessionGuard`."""
-        return self._inner.ask(request, judgements, now) if self._inner is not None else judgements[0]
-
-    def differs(self, hold: Hold, statements: Sequence[Statement]) -> str:
-        """Return how statements about to be released are not what was asked; see `SessionGuard`."""
-        return self._inner.differs(hold, statements) if self._inner is not None else "nobody was asked"
-
-    def unreleased(self, hold: Hold, answer: Answer, judgement: Judgement) -> Judgement:
-        """Return what is said of a held statement that is not let through; see `SessionGuard`."""
-        return self._inner.unreleased(hold, answer, judgement) if self._inner is not None else judgement
-
-    def lapsed(self, grant: str, now: int) -> bool:
-        """Whether a grant is not in force any more; see `SessionGuard`."""
-        return self._inner.lapsed(grant, now) if self._inner is not None else True
-
-
-ALLOWED = Judgement(orjson.dumps(Decision()), False)
-_DENIED = orjson.dumps(Decision(verdict=Verdict.DENY, policies=(RULE,), risk=70))

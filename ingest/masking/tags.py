@@ -7,14 +7,12 @@ all else. A column that had classes keeps them when it is renamed or its comment
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 
-import orjson
-
 from ingest.masking.column_types import BUILTIN, DOCUMENTS, NEVER_TEXT, RANGES, base_of, without_modifier
 from ingest.masking.observations import Observations
+from ingest.masking.origins import Origins, read
 from ingest.masking.server_views import DEFINED, SECRET, SERVERS_SCHEMAS, STATEMENTS, STATEMENTS_IN_QUERY, TELLING
 from ingest.masking.structures import member
 from processors.sensitivity import Column as Described
@@ -22,12 +20,8 @@ from processors.sensitivity import Scanner, classify
 from processors.sensitivity.columns import by_name
 from processors.statements import Tokenizer
 from processors.statements.catalogue import FIRST_OWN_OID, Catalogue, Column, Relation
-from processors.statements.facts import collect
-from processors.statements.facts.collector import Collector
-from processors.statements.facts.names import Namer
-from processors.statements.facts.resolve import is_syntax
+from processors.statements.facts.names import Namer, is_syntax
 from processors.statements.facts.scope import CONSTANT, RESULT, ROWS, UNKNOWN
-from processors.statements.grammar import tree_json
 from schemas.classes import DataClass
 
 Classes = frozenset[DataClass]
@@ -81,7 +75,7 @@ class CatalogueTags:
         self._known: dict[int, dict[int, Classes]] = {}
         self._named: dict[str, dict[str, Classes] | None] = {}
         self._families: dict[int, Mapping[str, Classes]] = {}
-        self._derived: dict[tuple[int, int], bool] = {}
+        self.origins = Origins(catalogue, self._namer, learned)
         self._open: set[int] = set()
 
     def with_made(self, made: Mapping[str, Mapping[str, Classes]], temporary: frozenset[str] = frozenset()) -> CatalogueTags:
@@ -113,37 +107,9 @@ class CatalogueTags:
         return EVERY if columns.get(attribute) in held else NOTHING
 
     def derived(self, table_oid: int, attribute: int) -> bool:
-        """Return whether a column may hold what was computed: a view's, if it is none of a table's, one that was filled."""
-        relation = self._by_oid.get(table_oid)
-        column = next((c for c in relation.columns if c.number == attribute), None) if relation is not None else None
-        if relation is None or column is None:
-            return True
-        if (relation.oid, attribute) not in self._derived:
-            self._derived[relation.oid, attribute] = True  # a view that refers to itself
-            self._derived[relation.oid, attribute] = self._is_derived(relation, column)
-        return self._derived[relation.oid, attribute]
-
-    def _is_derived(self, relation: Relation, column: Column) -> bool:
-        kin = [other for name in relation.kin for other in self.catalogue.find(*name.split(".", 1))]
-        if column.generated or any(self._learned(r, c) for r in (relation, *kin) for c in r.columns if c.name == column.name):
-            return True
-        if relation.kind not in ("v", "m"):
-            code = [f.body for _, name in relation.triggers for f in self.catalogue.find_functions(name)]
-            word = re.compile(rf"\b{re.escape(column.name)}\b|\bNEW\s*:?=|\bINTO\s+NEW\b", re.IGNORECASE)
-            return any(
-                map(word.search, (*code, *(text for _, text in relation.rules)))
-            )  # of what a trigger or a rule names, it may make something
-        try:
-            [entry] = orjson.loads(tree_json(relation.definition))["stmts"]
-            made = collect(entry["stmt"], self._namer, elided=False, catalogue=None)
-        except Exception:  # what cannot be read may compute anything
-            return True
-        places = made.stored or ()
-        name = places[relation.columns.index(column)] if len(places) == len(relation.columns) else ""
-        table, _, short = name.rpartition(".")
-        found = self.catalogue.find(*table.split(".", 1)) if "." in table else ()
-        named = self.named(found[0], short) if len(found) == 1 else []
-        return len(named) != 1 or self.derived(found[0].oid, named[0].number)
+        """Return whether a column may hold what was computed; see `Origins`."""
+        found = self._column(table_oid, attribute)
+        return found is None or self.origins.derived(*found)
 
     def name_of(self, table_oid: int, attribute: int) -> str:
         """Return `schema.table.column` of a column, empty if the snapshot does not know it."""
@@ -379,12 +345,6 @@ class CatalogueTags:
                 columns[said] = columns.get(said, NOTHING) | classes[column.number]
         return columns
 
-    def named(self, relation: Relation, column: str) -> list[Column]:
-        """Return the columns of a relation that a name of facts means, all for `*`."""
-        if column == "*":
-            return list(relation.columns)
-        return [c for c in relation.columns if c.name == column or (column[:1] == "~" and self._namer.plain(c.name) == column)]
-
     def held(self, relation: Relation) -> Mapping[int, Classes]:
         """Return the classes of a relation's columns by their numbers."""
         return self._relation(relation)
@@ -431,7 +391,7 @@ class CatalogueTags:
         """Return the classes of a generated column by what it is made of: columns of its row, and what functions read."""
         every = NOTHING.union(*found.values())
         try:
-            made = self._read(f"SELECT {column.generated} FROM only_row", self.catalogue)  # noqa: S608 - read, not run
+            made = read(f"SELECT {column.generated} FROM only_row", self._namer, self.catalogue)  # noqa: S608 - read, not run
         except Exception:  # what cannot be read may be made of anything
             return EVERY
         code = self.any_of(made.code_reads)
@@ -462,35 +422,6 @@ class CatalogueTags:
                         left.append(kin)
         return given
 
-    def beneath(self, view: Relation, column: Column) -> list[tuple[Relation, Column]]:
-        """Return the tables' columns that a value written to a view's column may get to: all where that cannot be told."""
-        found: list[tuple[Relation, Column]] = []
-        seen, left = set(), [(view, column)]
-        while left:
-            relation, shown = left.pop()
-            if (relation.oid, shown.number) in seen:
-                continue
-            seen.add((relation.oid, shown.number))
-            if relation.kind != "v":
-                found.append((relation, shown))
-                continue
-            for name in self._behind_view(relation, shown):
-                table, _, short = name.rpartition(".")
-                for one in self.catalogue.find(*table.split(".", 1)) if "." in table else ():
-                    left += [(one, c) for c in self.named(one, short)]
-        return found
-
-    def _behind_view(self, view: Relation, column: Column) -> Iterable[str]:
-        try:
-            made = self._read(view.definition, None)
-        except Exception:  # what cannot be read has no tables that are known
-            return ()
-        place = [c.number for c in view.columns].index(column.number)
-        outputs = made.outputs or ()
-        if len(outputs) == len(view.columns) and isinstance(output := outputs[place], frozenset):
-            return output
-        return [f"{name}.*" for name in made.reads]
-
     def _described(self, relation: Relation, column: Column) -> Classes:
         kind, base = without_modifier(column.type), base_of(column.type)
         if base in BUILTIN:
@@ -511,7 +442,7 @@ class CatalogueTags:
         """Return the classes of a view's columns, by what is behind them."""
         numbers = [c.number for c in relation.columns]
         try:
-            made = self._read(relation.definition, self.catalogue)
+            made = read(relation.definition, self._namer, self.catalogue)
         except Exception:  # what cannot be read may show anything
             return dict.fromkeys(numbers, EVERY)
         touched = [n for n in (*made.reads, *made.writes) if n != relation.qualified]
@@ -525,8 +456,3 @@ class CatalogueTags:
             return {n: EVERY if c is None else c | code for n, c in zip(numbers, found, strict=True)}
         every = self.any_of(touched)
         return dict.fromkeys(numbers, EVERY if every is None else every)
-
-    def _read(self, sql: str, catalogue: Catalogue | None) -> Collector:
-        """Return what a text of the catalogue reads and shows. Raises what reading it does; in doubt it may be anything."""
-        [entry] = orjson.loads(tree_json(sql))["stmts"]
-        return collect(entry["stmt"], self._namer, elided=False, catalogue=catalogue)

@@ -272,7 +272,7 @@ class Worker:
         masking = SessionMasking(shared, *policy, temporary_first=first)
         session.mask(masking)
         if isinstance(guard, PolicyGuard):
-            guard.classes, guard.harms, guard.columns = masking.classes, masking.harms, masking
+            guard.classes, guard.columns = masking.classes, masking
             guard.owns = lambda statement: session.is_next() and masking.owns(statement)
         session.guard = MaskingGuard(guard, masking, session.session_id)
 

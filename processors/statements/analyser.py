@@ -22,8 +22,8 @@ from processors.statements import scrub
 from processors.statements.cache import ByteBoundedCache
 from processors.statements.claims import NO_CLAIMS, claims_of
 from processors.statements.collapse import collapse, kept_literals
-from processors.statements.facts.collector import is_telling
 from processors.statements.facts.names import Namer
+from processors.statements.facts.patterns import is_telling
 from processors.statements.lexer import INTEGER, TEXT, finder
 from processors.statements.lexing import Lexing, codec_of, decode
 from processors.statements.literals import common_literal, rare_literal, unicode_value

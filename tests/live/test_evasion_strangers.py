@@ -95,7 +95,7 @@ class Judge:
         subject |= {"principal.kind": kind, "principal.on_behalf_of": behalf, "principal.delegation": [behalf] if behalf else []}
         subject |= {"principal.groups": list(groups)}
         self.session = guard.session(subject, "s", Conversation().session, 0)
-        self.session.classes, self.session.harms, self.session.columns = masks.classes, masks.harms, masks
+        self.session.classes, self.session.columns = masks.classes, masks
 
     def __call__(self, sql: str, path: tuple[str, ...] = ("public",)) -> set[str]:
         reader = self.analyser._select(Lexing(search_path=path, catalogue=self.catalogue))

@@ -69,7 +69,7 @@ def test_rules_see_them_by_what_each_session_may_see(masks: DatabaseMasking) -> 
     def verdict(sql: str, groups: list[str]) -> tuple[str, list[str]]:
         subject: dict[str, Any] = {**{name: DEFAULTS[name] for name in SUBJECT}, "principal.groups": groups}
         session = guard.session(subject, "s", Conversation().session, 0)
-        session.classes, session.harms = masks.classes, masks.harms
+        session.classes, session.columns = masks.classes, masks
         decision = orjson.loads(session.judge(statement(sql), {}, 1).fragment)
         return decision["verdict"], decision["policies"]
 

@@ -6,8 +6,8 @@ from processors.statements.catalogue import Catalogue
 from processors.statements.dangers import of_read, of_write
 from processors.statements.dangers.builtins import BUILTINS
 from processors.statements.facts.collector import Collector, Node
-from processors.statements.facts.names import Namer
-from processors.statements.facts.resolve import is_syntax, resolve
+from processors.statements.facts.names import Namer, is_syntax
+from processors.statements.facts.resolve import resolve
 from processors.statements.facts.utility import StatementWalk
 from schemas.events import Danger, StatementFlag
 

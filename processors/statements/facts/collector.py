@@ -7,7 +7,6 @@ A literal that facts depend on must be part of what the facts are cached by. Eve
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,6 +15,7 @@ import orjson
 from processors.statements.catalogue import Catalogue
 from processors.statements.dangers.functions import DYNAMIC, of_function
 from processors.statements.facts.names import Namer, is_plain
+from processors.statements.facts.patterns import is_telling, is_trivial
 from processors.statements.facts.scope import RESULT, ROWS
 from processors.statements.grammar import tree_json
 from processors.statements.sizes import Condition
@@ -89,50 +89,6 @@ NEARLY_ALL = 0.9
 """Share of a table's keys that a range may hold and still restrict."""
 MAX_NAMES = 500
 """Objects, columns and functions kept each; a statement with more is flagged opaque and says so by its size."""
-
-
-_MAX_PATTERN = 1000
-_CLASSES = re.compile(r"\[[^\]]*\]|\\[sSwWdDyYmMAZ]|\{\d*,?\d*\}")
-_OPTIONAL = re.compile(r"(?:\\?[^\s()|*?%_]|\[[^\]]*\])(?:[*?]|\{0?,\d*\}|\{0\})")
-_GROUP = re.compile(r"\((?:\?:)?([^()]*)\)([*?]|\{0?,\d*\}|\{0\})?")
-_ABOUT = re.compile(r"^\*{3}[:=]|\(\?(?:[a-z]+\)|<?![^()]*\))")
-"""What a regular expression says of itself, and what it says must not be there: both leave the rest to match."""
-
-
-def is_trivial(pattern: str) -> bool:
-    """Tell whether a LIKE or regular expression pattern may match nearly everything: no letter or digit has to be there.
-
-    In a regular expression none has to be that is optional, or one of several alternatives of which another needs none.
-    """
-    if len(pattern) > _MAX_PATTERN:
-        return True  # nobody means it, and what it says takes long to find out
-    pattern = _ABOUT.sub("", pattern)
-    if not any(c.isalnum() for c in _CLASSES.sub("", pattern)) or _is_of_letters(pattern):
-        return True
-    rest = _OPTIONAL.sub("", pattern)
-    for _ in range(20):
-        rest, found = _GROUP.subn(_needed, rest)
-        if not found:
-            break
-    return any(not any(c.isalnum() for c in _CLASSES.sub("", arm)) for arm in rest.split("|"))
-
-
-def _is_of_letters(pattern: str) -> bool:
-    """Tell whether a regular expression asks for one of several letters or digits, anywhere: `(a|e|i|o|u)`."""
-    arms = pattern.strip("^()").split("|")
-    return len(arms) > 2 and all(len(arm) == 1 for arm in arms)
-
-
-LARGE_DIGITS = 6
-
-
-def is_telling(literal: str) -> bool:
-    """Tell whether facts may depend on a literal of which only this was asked: a trivial pattern, or a large number."""
-    return len(literal) >= LARGE_DIGITS if literal[:1].isdigit() and literal.replace(".", "").isdigit() else is_trivial(literal)
-
-
-def _needed(group: re.Match[str]) -> str:
-    return "" if group[2] or any(not any(c.isalnum() for c in arm) for arm in group[1].split("|")) else "x"
 
 
 def view_query(catalogue: Catalogue, definition: str) -> Node | None:

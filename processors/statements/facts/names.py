@@ -13,6 +13,8 @@ from processors.statements.tokens import Tokenizer
 MAX_NAME_CHARS = 63
 """NAMEDATALEN - 1: the server knows no longer name."""
 
+_SYNTAX = ("current_", "local", "session_user", "user", "xml", "json")
+"""What the grammar calls functions of its own."""
 _PLAIN = re.compile(r"[^\W\d][\w$]{0,62}\Z")
 _RELATION = re.compile(r"[^\W\d][\w$]*(?:[ .-][\w$]+){0,5}\Z")
 
@@ -25,6 +27,11 @@ def is_plain(name: str) -> bool:
 def is_plain_relation(name: str) -> bool:
     """The same for tables and schemas, where words with spaces, dots or hyphens between them are names too."""
     return len(name) <= MAX_NAME_CHARS and _RELATION.match(name) is not None
+
+
+def is_syntax(name: str) -> bool:
+    """Tell whether a function's name stands for what the grammar has a syntax of its own for."""
+    return name.startswith(_SYNTAX)
 
 
 class Namer:

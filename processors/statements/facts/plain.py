@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from processors.statements.facts.collector import Collector, Node, is_trivial
+from processors.statements.facts.collector import Collector, Node
+from processors.statements.facts.patterns import is_trivial
 from processors.statements.facts.rows import Target
 from processors.statements.facts.trees import columns, strings, walk
 

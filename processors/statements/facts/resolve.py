@@ -7,7 +7,7 @@ several objects means all of them. A body that cannot be read is opaque if it ma
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -18,8 +18,10 @@ from processors.statements.dangers.builtins import BUILTINS
 from processors.statements.dangers.objects import records_actions
 from processors.statements.facts import signs
 from processors.statements.facts.assignments import ROW
+from processors.statements.facts.circles import circles_of
 from processors.statements.facts.collector import Collector
 from processors.statements.facts.expression import MULTIPLYING
+from processors.statements.facts.names import is_syntax
 from processors.statements.facts.scope import NOTHING, RESULT, UNKNOWN, Output
 from processors.statements.facts.trees import within_effort
 from processors.statements.facts.utility import StatementWalk
@@ -33,8 +35,6 @@ MANY_ROWS = 100_000
 
 _ROW = f"{ROW}."
 _VIEWS = ("v", "m")
-_SYNTAX = ("current_", "local", "session_user", "user", "xml", "json")
-"""What the grammar calls functions of its own."""
 _OWN_LANGUAGES = ("internal", "c")
 _OF_VIEWS = frozenset((Danger.OPAQUE, Danger.ROLE_CHANGE, Danger.AUDIT_TAMPERING, Danger.CONFIGURATION_CHANGE))
 """Of what a view's query could do, what a query of it does, whatever it filters; the functions it calls count besides."""
@@ -489,42 +489,6 @@ class _Resolution:
             if not found or any(c.name == short for r in found for c in r.columns):
                 return True
         return False
-
-
-def circles_of(calls: Mapping[str, set[str]]) -> dict[str, int]:
-    """Return for each name a number that those share which reach each other (strongly connected components, after Kosaraju)."""
-    order: list[str] = []
-    seen: set[str] = set()
-    for start in calls:
-        stack = [(start, iter(calls[start]))] if start not in seen else []
-        seen.add(start)
-        while stack:
-            name, rest = stack[-1]
-            following = next((n for n in rest if n not in seen), None)
-            if following is None:
-                order.append(name)
-                stack.pop()
-            else:
-                seen.add(following)
-                stack.append((following, iter(calls[following])))
-    callers: dict[str, list[str]] = {name: [] for name in calls}
-    for name, called in calls.items():
-        for other in called:
-            callers[other].append(name)
-    found: dict[str, int] = {}
-    for number, start in enumerate(reversed(order)):
-        pending = [start]
-        while pending:
-            name = pending.pop()
-            if name not in found:
-                found[name] = number
-                pending += callers[name]
-    return found
-
-
-def is_syntax(name: str) -> bool:
-    """Tell whether a name stands for what the grammar has a syntax of its own for."""
-    return name.startswith(_SYNTAX)
 
 
 def _short_type(name: str) -> str:
