@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from random import Random
+from textwrap import shorten
 from typing import Any
 
 import psycopg
@@ -175,7 +176,7 @@ def lead(api: ApiClient, work_goes_on: Callable[[], bool], say: Say) -> None:
             if waiting["approval_id"] in decided:
                 continue
             decided.add(waiting["approval_id"])
-            text = " ".join(waiting["text"].split())[:60]
+            text = shorten(waiting["text"], 60, placeholder=" …")
             fine = "scratch" in text
             reason = "A table of its own is fine." if fine else "Payments stay as they are."
             api.post(f"/api/v1/approvals/{waiting['approval_id']}/decision", {"approved": fine, "reason": reason})

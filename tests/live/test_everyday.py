@@ -18,10 +18,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.live.test_masking_dodges import Ear
 from tests.support.affidavit import Proxy
 from tests.support.affidavit import proxy as running_proxy
 from tests.support.clients import Parameters, psql
+from tests.support.ear import Ear
 from tests.support.postgres import Postgres
 from tests.support.postgres import running as running_postgres
 

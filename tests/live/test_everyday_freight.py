@@ -18,10 +18,10 @@ import psycopg
 import pytest
 
 from tests.live.test_everyday import GOLDEN, ROOT, SECRETS, as_it_comes
-from tests.live.test_masking_dodges import Ear
 from tests.support.affidavit import Proxy
 from tests.support.affidavit import proxy as running_proxy
 from tests.support.clients import Parameters
+from tests.support.ear import Ear
 from tests.support.postgres import Postgres
 from tests.support.postgres import running as running_postgres
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -108,6 +109,14 @@ def test_the_user_must_be_the_principal(proxy: Proxy, issuer: Issuer) -> None:
         assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
+def is_over(connection: psycopg.Connection[Any]) -> bool:
+    try:
+        connection.execute("SELECT 1")
+    except psycopg.OperationalError:
+        return True
+    return False
+
+
 def test_a_session_ends_with_its_identity_token(pg: Postgres, issuer: Issuer) -> None:
     trusted = {"issuer": issuer.name, "audience": AUDIENCE, "clock_skew_seconds": 0}
     with (
@@ -116,14 +125,7 @@ def test_a_session_ends_with_its_identity_token(pg: Postgres, issuer: Issuer) ->
     ):
         connection.execute("SELECT 1")
 
-        def over() -> bool:
-            try:
-                connection.execute("SELECT 1")
-            except psycopg.OperationalError:
-                return True
-            return False
-
-        wait_for(over, "the session to end with its token")
+        wait_for(lambda: is_over(connection), "the session to end with its token")
 
 
 def test_what_runs_ends_with_a_token_that_is_revoked(pg: Postgres, proxy: Proxy) -> None:
@@ -154,14 +156,7 @@ def test_an_identity_token_ends_its_sessions_also_where_the_store_of_tokens_is_d
             file.write_bytes(b"\0" * 65536)
         wait_for(lambda: "token_store" in damaged.said(), "the damage to be seen", 30)
 
-        def over() -> bool:
-            try:
-                connection.execute("SELECT 1")
-            except psycopg.OperationalError:
-                return True
-            return False
-
-        wait_for(over, "the session to end with its token", 30)
+        wait_for(lambda: is_over(connection), "the session to end with its token", 30)
 
 
 def test_keys_are_rotated_and_an_issuer_that_is_down_stops_nobody(pg: Postgres) -> None:
