@@ -6,6 +6,7 @@ tells the outside (`ingest.core.actions.Wait`); whoever hears of the end answers
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -125,38 +126,38 @@ class Request(NamedTuple):
     transaction: bytes
 
 
-class SessionGuard:
+class SessionGuard(ABC):
     """Decides for one session. To be inherited, and no Protocol, for calls to be direct where both are compiled."""
 
+    @abstractmethod
     def judge(self, statement: Any, claims: Mapping[str, str], now: int, approval: Any = None) -> Judgement:
         """Decide on a statement (of `processors.statements`, or another protocol's) that arrived at `now` (µs).
 
         Never raises: what cannot be decided is stopped.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def passing(self, statement: Any, claims: Mapping[str, str], now: int) -> Judgement | None:
         """Decide like `judge` on a statement if it passes; None where it is stopped or held: `judge` is asked then.
 
         Only for a statement that shows nothing sensitive (`Masking.sight` is None), or where nothing is masked.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def ask(self, request: Request, judgements: Sequence[Judgement], now: int) -> Hold | Emergency | Judgement:
         """Say how a request that is held waits; a judgement where it cannot, which stops it. Never raises.
 
         `bounds` of such a judgement are limits that kept it from asking.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def differs(self, hold: Hold, statements: Sequence[Any]) -> str:
         """Return how statements about to be released are not, or do more than, what was asked; empty if they are as shown."""
-        raise NotImplementedError
 
+    @abstractmethod
     def unreleased(self, hold: Hold, answer: Answer, judgement: Judgement) -> Judgement:
         """Return what is said of a held statement, judged as before, that is not let through."""
-        raise NotImplementedError
 
+    @abstractmethod
     def lapsed(self, grant: str, now: int) -> bool:
         """Whether a grant that a statement was let through by is not in force any more."""
-        raise NotImplementedError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -40,7 +41,7 @@ class Rows(Protocol):
         """Return what stands for a row that is too long to hold."""
 
 
-class Masking:
+class Masking(ABC):
     """Masks for one session. A sight is what a statement may show (`ingest.masking.sight`); None: nothing sensitive.
 
     To be inherited, and no Protocol, for calls to be direct where both are compiled.
@@ -51,57 +52,57 @@ class Masking:
     """Bytes of one row that may be held until whole."""
 
     @property
+    @abstractmethod
     def known(self) -> object:
         """What is known of the database's objects and the session's own: not equal to what it was where one may be another."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sight(self, statement: Any) -> Any:
         """Return what a statement may show to this session."""
-        raise NotImplementedError
 
+    @abstractmethod
     def saying(self, sight: Any, said: Sequence[bytes]) -> Any:
         """Return the sight of an EXPLAIN whose text has these constants, as the client encodes them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def changing(self, statement: Any) -> None:
         """A statement is about to change objects of the database."""
-        raise NotImplementedError
 
+    @abstractmethod
     def completed(self, statement: Any) -> None:
         """A statement succeeded."""
-        raise NotImplementedError
 
+    @abstractmethod
     def failed(self) -> None:
         """A statement failed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def transaction_ended(self, busy: bool) -> None:
         """A transaction ended: what it changed is there for everybody, or was undone; `busy`: more was sent already."""
-        raise NotImplementedError
 
+    @abstractmethod
     def hides(self, sight: Any, strict: bool) -> bool:
         """Return whether something of it is hidden from this session."""
-        raise NotImplementedError
 
+    @abstractmethod
     def rows(self, sight: Any, description: bytes, formats: tuple[int, ...] | None, strict: bool) -> Rows:
         """Return what masks the rows of a description, as the body of its message. Raises ValueError."""
-        raise NotImplementedError
 
+    @abstractmethod
     def copied(self, sight: Any, form: Any, header: bytes, encoding: str, strict: bool) -> Rows:
         """Return what masks the rows of a COPY, which names no columns. Raises ValueError.
 
         `form` is how the statement wants them written, `encoding` the client's, `header` the body of CopyOutResponse.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def counter(self, sight: Any) -> Rows:
         """Return what counts rows that nothing masks and nothing describes, by what the statement may show."""
-        raise NotImplementedError
 
+    @abstractmethod
     def report(self, sight: Any, body: bytes, text: str) -> bytes:
         """Return an error's or notice's fields without values; `sight` None: of a statement that is not known."""
-        raise NotImplementedError
 
+    @abstractmethod
     def payload(self, value: bytes) -> bytes:
         """Return what a notification may say."""
-        raise NotImplementedError
