@@ -43,7 +43,7 @@ def highlights(rows: list[Event]) -> Table:
         ("held, denied", "status:denied verdict:hold", [r for r in denied if r["decision"]["verdict"] == "hold"]),
         (
             "held, approved",
-            "policy:agents-change-schemas-if-a-lead-agrees status:ok",
+            "policy:schemas-change-if-a-lead-agrees status:ok",
             [r for r in ran if r["decision"]["approval_id"]],
         ),
         ("failed", "status:error", [r for r in rows if r["outcome"]["status"] == "error"]),
